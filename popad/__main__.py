@@ -1,0 +1,123 @@
+"""The command line. Without arguments: serve the connection that systemd or inetd has handed over."""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+from popad.errors import NotInvokedRight, PeerGone, PeerSilent, SettingWrong
+from popad.settings import Settings
+
+USAGE_STATUS, CONFIG_STATUS = 2, 78  # popa3d's; EX_CONFIG of sysexits.h
+USAGE = """\
+usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
+       popad check           show the settings and check what they name
+       popad passwd NAME     read a password, print a line for the credentials file
+       popad auth-helper     answer sessions on the socket that systemd has passed
+       popad -V | --version  print the version
+       popad -h | --help     print this
+
+Settings are POPAD_* environment variables: see popad(8) and popad.conf(5).
+"""
+
+
+def main() -> "NoReturn":
+    """Run popad as `sys.argv` asks and leave the process."""
+    arguments = sys.argv[1:]
+    status = command(arguments) if arguments else session()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            status = status or 1
+    # Everything is said and done: tearing the interpreter down would cost each session 2 ms.
+    os._exit(status)
+
+
+def session() -> int:
+    """Serve one connection. Returns the exit status."""
+    from popad.inherited import accept
+
+    try:
+        connection = accept(os.environ)
+    except NotInvokedRight as wrong:
+        sys.stderr.write(f"popad: nothing to serve: {wrong}\n\n{USAGE}")
+        return USAGE_STATUS
+    try:
+        settings = Settings(os.environ)
+        from popad.session import serve
+
+        return serve(connection, settings)
+    except SettingWrong as wrong:
+        from popad import journal
+        from popad.session import NOT_SERVED
+
+        try:
+            connection.write(NOT_SERVED, 1)
+        except (PeerGone, PeerSilent):
+            pass  # the journal knows
+        connection.hang_up()
+        report(wrong)
+        journal.send(journal.SETTING_WRONG, rhost=connection.rhost, reason=str(wrong))
+        return CONFIG_STATUS
+
+
+def command(arguments: list[str]) -> int:
+    """Do what the arguments ask for. Returns the exit status."""
+    if arguments in (["-V"], ["--version"]):
+        from popad import __version__
+
+        print(f"popad version {__version__}")
+        return 0
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        return 0
+    try:
+        if arguments == ["auth-helper"]:
+            return auth_helper()
+        if arguments == ["check"]:
+            from popad.check import check
+
+            return check(os.environ)
+        if arguments[0] == "passwd" and len(arguments) == 2:
+            from popad.passwd import passwd
+
+            return passwd(arguments[1])
+    except SettingWrong as wrong:
+        report(wrong)
+        return CONFIG_STATUS
+    sys.stderr.write(f"popad: unknown arguments: {' '.join(arguments)}\n\n{USAGE}")
+    return USAGE_STATUS
+
+
+def auth_helper() -> int:
+    """Answer sessions until none has asked for a while. Returns the exit status."""
+    from popad import helpers
+    from popad.auth.helper import Helper
+    from popad.inherited import passed_by_systemd
+    from popad.notify import Notifier
+
+    settings = Settings(os.environ)
+    try:
+        fd = passed_by_systemd(os.environ)
+    except NotInvokedRight as wrong:
+        sys.stderr.write(f"popad auth-helper: {wrong}\n")
+        return USAGE_STATUS
+    if fd is None:
+        sys.stderr.write("popad auth-helper: started by popad-auth.socket, not by hand\n")
+        return USAGE_STATUS
+    helper = Helper(settings)
+    Notifier().ready("waiting for logins")
+    helpers.keep_warm(fd, helper.serve, settings.auth_idle)
+    return 0
+
+
+def report(wrong: SettingWrong) -> None:
+    """Say on stderr which setting is wrong."""
+    sys.stderr.write(f"popad: {wrong}\n")
+
+
+if __name__ == "__main__":
+    main()

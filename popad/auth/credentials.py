@@ -1,0 +1,177 @@
+"""The credentials file: a line a user, `name SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey [maildrop]`.
+
+White space between the fields, base64 as in RFC 5802; lines that begin with # are comments. The file holds no password
+and nothing that can be replayed; who reads it can still guess, so nobody but root (or the user popad runs as) may.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import stat
+import stringprep
+import unicodedata
+
+from popad.auth.identity import Account, LoginFailed, Unavailable, Unknown
+from popad.settings import maildrop as checked_maildrop
+
+SCHEME = "SCRAM-SHA-256"
+ITERATIONS = 4096  # RFC 7677 section 4: at least this. More where attackers may get the file: each login pays for it.
+MAX_ITERATIONS = 10_000_000
+SALT_OCTETS = 16
+
+
+class FileWrong(Exception):
+    """The credentials file cannot be believed or understood. The text names the file, the line and the reason."""
+
+
+class Credential:
+    """A line of the file: what is needed to check a password, and the user's own maildrop ("" for POPAD_MAILDROP)."""
+
+    def __init__(self, iterations: int, salt: bytes, stored_key: bytes, maildrop: str = "") -> None:
+        self.iterations = iterations
+        self.salt = salt
+        self.stored_key = stored_key
+        self.maildrop = maildrop
+
+    def matches(self, password: bytes) -> bool:
+        """Whether `password` is the one this was made of. Takes the time of its iterations, whatever the answer."""
+        stored_key = keys(password, self.salt, self.iterations)[0]
+        return hmac.compare_digest(stored_key, self.stored_key)
+
+
+class File:
+    """The credentials file at `path` as a source of passwords. Read anew for each login: an edit needs no restart."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
+        """Raises Unknown, LoginFailed and Unavailable. An unknown name takes as long as a known one."""
+        try:
+            credential, known = find(self.path, name)
+        except (FileWrong, OSError) as error:
+            raise Unavailable(str(error)) from error
+        matches = credential.matches(password)
+        if not known:
+            raise Unknown("the name is not in the credentials file")
+        if not matches:
+            raise LoginFailed("wrong password")
+        return Account(name, credential.maildrop)
+
+
+def find(path: str, name: str) -> tuple[Credential, bool]:
+    """The credential of `name` and whether there is one: for an unknown name, one that no password matches.
+
+    It costs as much to check as the most expensive of the file, so that the time a refusal takes does not tell which
+    names exist. Raises FileWrong and OSError.
+    """
+    found: Credential | None = None
+    iterations = 0
+    for number, text in enumerate(read(path).split("\n"), 1):
+        fields = text.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        who, credential = parse(fields, f"{path}:{number}")
+        iterations = max(iterations, credential.iterations)
+        if who == name:
+            if found:
+                raise FileWrong(f"{path}:{number}: {who!a} stands here twice")
+            found = credential
+    if found:
+        return found, True
+    return Credential(iterations or ITERATIONS, bytes(SALT_OCTETS), bytes(hashlib.sha256().digest_size)), False
+
+
+def read(path: str) -> str:
+    """The text of the file, if nobody but its owner can have written it. Raises FileWrong and OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileWrong(f"{path}: not a regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise FileWrong(f"{path}: owned by uid {status.st_uid}, not by root")
+        if status.st_mode & 0o077:
+            raise FileWrong(
+                f"{path}: mode {stat.S_IMODE(status.st_mode):04o}, others may read or write it (chmod 0600)"
+            )
+        try:
+            return file.read().decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise FileWrong(f"{path}: not UTF-8 at octet {wrong.start}") from None
+
+
+def parse(fields: list[str], where: str) -> tuple[str, Credential]:
+    """The name and the credential of a line's fields. Raises FileWrong that begins with `where`."""
+    try:
+        name, verifier, *rest = fields
+        scheme, parameters, both_keys = verifier.split("$")
+        iterations, salt = parameters.split(":")
+        stored_key, server_key = (base64.b64decode(key, validate=True) for key in both_keys.split(":"))
+        rounds = int(iterations)
+        size = hashlib.sha256().digest_size
+        if scheme != SCHEME or not 1 <= rounds <= MAX_ITERATIONS or not len(stored_key) == len(server_key) == size:
+            raise ValueError
+        credential = Credential(rounds, base64.b64decode(salt, validate=True), stored_key)
+    except (ValueError, binascii.Error):
+        raise FileWrong(f"{where}: expected NAME {SCHEME}$ITERATIONS:SALT$STOREDKEY:SERVERKEY [MAILDROP]") from None
+    if rest:
+        try:
+            (maildrop,) = rest
+            credential.maildrop = checked_maildrop(maildrop)
+        except ValueError as wrong:
+            raise FileWrong(f"{where}: the maildrop {wrong}") from None
+    return name, credential
+
+
+def line(name: str, password: bytes) -> str:
+    """A line of the file for a new password, with a salt of its own."""
+    salt = os.urandom(SALT_OCTETS)
+    stored_key, server_key = keys(password, salt, ITERATIONS)
+    octets = [base64.b64encode(value).decode("ascii") for value in (salt, stored_key, server_key)]
+    return f"{name} {SCHEME}${ITERATIONS}:{octets[0]}${octets[1]}:{octets[2]}"
+
+
+def keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
+    """StoredKey and ServerKey of RFC 5802 section 3."""
+    salted = hashlib.pbkdf2_hmac("sha256", prepared(password), salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    return hashlib.sha256(client_key).digest(), hmac.digest(salted, b"Server Key", "sha256")
+
+
+def prepared(password: bytes) -> bytes:
+    """SASLprep (RFC 4013) as RFC 5802 asks for, so that one password typed in two ways is one.
+
+    What it does not allow stays as it was typed: such a password works where it is sent as it was set.
+    """
+    if password.isascii():
+        return password
+    try:
+        text = password.decode("utf-8")
+    except UnicodeDecodeError:
+        return password
+    mapped = "".join(
+        " " if stringprep.in_table_c12(mark) else mark for mark in text if not stringprep.in_table_b1(mark)
+    )
+    normal = unicodedata.normalize("NFKC", mapped)
+    prohibited = (
+        stringprep.in_table_c12,
+        stringprep.in_table_c21_c22,
+        stringprep.in_table_c3,
+        stringprep.in_table_c4,
+        stringprep.in_table_c5,
+        stringprep.in_table_c6,
+        stringprep.in_table_c7,
+        stringprep.in_table_c8,
+        stringprep.in_table_c9,
+        stringprep.in_table_a1,
+    )
+    right_to_left = [stringprep.in_table_d1(mark) for mark in normal]
+    mixed = any(right_to_left) and not (
+        right_to_left[0] and right_to_left[-1] and not any(stringprep.in_table_d2(mark) for mark in normal)
+    )
+    if not normal or mixed or any(forbids(mark) for mark in normal for forbids in prohibited):
+        return password
+    return normal.encode("utf-8")

@@ -1,0 +1,129 @@
+"""The authentication helper: a request in, a verdict out. One process a request: a module that crashes, hangs or leaks
+takes one login with it.
+"""
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from popad.auth.identity import Account
+    from popad.settings import Settings
+
+    class Channel(Protocol):
+        """Messages to and from whoever asks: popad.privsep.Channel."""
+
+        def send(self, fields: Sequence[bytes]) -> None: ...
+        def receive(self, limits: Sequence[int], timeout: float | None) -> list[bytearray]: ...
+
+    class Source(Protocol):
+        """Where passwords are checked. authenticate() raises what identity.py defines for it."""
+
+        def authenticate(self, name: str, password: bytes, rhost: str) -> Account: ...
+
+
+from popad.auth import identity
+
+MAX_PASSWORD = 255
+MAX_RHOST = 64
+# A request: name, password, the client's address.
+REQUEST_LIMITS = (identity.MAX_NAME, MAX_PASSWORD, MAX_RHOST)
+# A verdict: which, name, uid, gid, maildrop, reason.
+MAX_REASON = 1024
+VERDICT_LIMITS = (16, identity.MAX_NAME, 10, 10, 4096, MAX_REASON)
+REQUEST_TIMEOUT = 10.0  # seconds; the session has the request at hand when it connects
+
+PASSED = b"passed"
+FAILED = b"failed"  # the name or the password is wrong, or the account may not log in
+UNKNOWN = b"unknown"  # the same to the client; the journal does not repeat the name
+REFUSED = b"refused"  # a user whose mail popad does not serve: the same to the client
+UNAVAILABLE = b"unavailable"  # nothing is known about the password: the client may try again later
+NOBODY = "popad-knows-nobody"  # asked for in place of a user whom popad refuses to be
+VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE)
+
+
+class Verdict:
+    """What the helper says of a login. The name, uid, gid and maildrop ("store:path") count only when it PASSED."""
+
+    def __init__(
+        self, which: bytes, name: str = "", uid: int = 0, gid: int = 0, maildrop: str = "", reason: str = ""
+    ) -> None:
+        self.which = which
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.maildrop = maildrop
+        self.reason = reason
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known about the login: else the client may try the same again later."""
+        return self.which != UNAVAILABLE
+
+    def pack(self) -> list[bytes]:
+        reason = self.reason.encode("utf-8", "backslashreplace")[:MAX_REASON]
+        return [self.which, self.name.encode(), b"%d" % self.uid, b"%d" % self.gid, self.maildrop.encode(), reason]
+
+
+def unpack_verdict(fields: "Sequence[bytearray]") -> Verdict:
+    """The verdict that pack() made. Raises ValueError for what it cannot have made."""
+    which, name, uid, gid, maildrop, reason = map(bytes, fields)
+    if which not in VERDICTS or not uid.isdigit() or not gid.isdigit():
+        raise ValueError("not a verdict")
+    return Verdict(which, name.decode(), int(uid), int(gid), maildrop.decode(), reason.decode("utf-8", "replace"))
+
+
+class Helper:
+    """The helper with everything loaded that a request needs: made once, before it forks."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self.settings = settings
+        self.source = source_of_passwords(settings)
+
+    def serve(self, channel: "Channel") -> None:
+        """One request, one verdict. Runs in a process of its own, which SIGALRM ends when a module hangs."""
+        signal.alarm(self.settings.auth_timeout)
+        name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
+        channel.send(self.judge(bytes(name), bytes(password), rhost.decode("ascii", "replace")).pack())
+
+    def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
+        """Whether `password` is that of `name`, and who that is."""
+        settings = self.settings
+        try:
+            text = identity.checked_name(name)
+            if not password:
+                raise identity.LoginFailed("null password")
+            entry = identity.lookup(text)
+            refusal = identity.why_refused(entry, settings) if entry else None
+            if refusal is not None:
+                # Whether the password was right is not even found out, in the time that finding out takes.
+                text = NOBODY
+            try:
+                account = self.source.authenticate(text, password, rhost)
+            except identity.LoginFailed:
+                if refusal is not None:
+                    raise identity.Refused(refusal) from None
+                raise
+            who = identity.identify(account, settings)
+        except identity.Unknown as unknown:
+            return Verdict(UNKNOWN, reason=str(unknown))
+        except identity.Refused as refused:
+            return Verdict(REFUSED, reason=str(refused))
+        except identity.LoginFailed as failed:
+            return Verdict(FAILED, reason=str(failed))
+        except identity.Unavailable as unavailable:
+            return Verdict(UNAVAILABLE, reason=str(unavailable))
+        return Verdict(PASSED, who.name, who.uid, who.gid, who.maildrop)
+
+
+def source_of_passwords(settings: "Settings") -> "Source":
+    """What POPAD_AUTH names."""
+    if settings.auth == "file":
+        from popad.auth.credentials import File
+
+        return File(settings.credentials)
+    from popad.auth.pam import Pam
+
+    return Pam(settings.pam_service)

@@ -1,0 +1,133 @@
+"""`popad check`: the effective settings, and whether what they name exists and is safe."""
+
+import os
+import pwd
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+from popad.auth import credentials
+from popad.settings import PREFIX, TABLE, Settings
+
+CONFIGURATION = "/etc/popad/popad.conf"  # what the units read (EnvironmentFile=)
+PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
+STATE_MODE = 0o1733
+SYSTEMD_QUOTES = "'\""
+
+
+def check(environ: "Mapping[str, str]") -> int:
+    """Print the settings (of popad.conf, and above it of `environ`) and what is wrong. Returns the exit status.
+
+    Raises SettingWrong for a value that cannot be used.
+    """
+    configured = configuration(CONFIGURATION)
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    settings = Settings(configured | given)
+    for name, row in TABLE.items():
+        source = "environment" if name in given else CONFIGURATION if name in configured else "default"
+        value = (configured | given).get(name, row.default)
+        print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
+    complaints = list(wrong(settings))
+    for complaint in complaints:
+        print(f"wrong: {complaint}")
+    print(f"{len(complaints)} problems found" if complaints else "no problem found")
+    return 1 if complaints else 0
+
+
+def configuration(path: str) -> dict[str, str]:
+    """The assignments of an EnvironmentFile= as popad.conf is written: one a line, comments, perhaps quotes."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith(("#", ";")):
+            value = value.strip()
+            if len(value) > 1 and value[0] == value[-1] and value[0] in SYSTEMD_QUOTES:
+                value = value[1:-1]
+            found[name.strip()] = value
+    return found
+
+
+def wrong(settings: Settings) -> "Iterator[str]":
+    """What would keep popad from serving, or serve more than it should. A line for each."""
+    if os.geteuid() == 0:
+        yield from wrong_user("POPAD_USER", settings.user)
+    if settings.virtual_user:
+        yield from wrong_user("POPAD_VIRTUAL_USER", settings.virtual_user)
+    if settings.auth == "file":
+        yield from wrong_credentials(settings.credentials)
+    elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
+        yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
+    yield from wrong_maildrop(settings.maildrop)
+    yield from wrong_state(settings.state)
+    if settings.auth_socket:
+        yield from wrong_socket(settings.auth_socket)
+
+
+def wrong_user(setting: str, name: str) -> "Iterator[str]":
+    """A user popad becomes must exist and not be root."""
+    try:
+        if pwd.getpwnam(name).pw_uid == 0:
+            yield f"{setting}: {name} is root"
+    except KeyError:
+        yield f"{setting}: there is no user {name}"
+
+
+def wrong_credentials(path: str) -> "Iterator[str]":
+    """The file must be safe to believe, and each of its lines understood."""
+    try:
+        for number, text in enumerate(credentials.read(path).split("\n"), 1):
+            if (fields := text.split()) and not fields[0].startswith("#"):
+                try:
+                    credentials.parse(fields, f"{path}:{number}")
+                except credentials.FileWrong as error:
+                    yield f"POPAD_CREDENTIALS: {error}"
+    except (credentials.FileWrong, OSError) as error:
+        yield f"POPAD_CREDENTIALS: {error}"
+
+
+def wrong_maildrop(maildrop: str) -> "Iterator[str]":
+    """The directory that stands before the first {user} or {home} must be there, and not be open to everybody."""
+    path = maildrop.partition(":")[2]
+    directory = os.path.dirname(path.partition("{")[0])
+    if not directory:
+        return
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError as error:
+        yield f"POPAD_MAILDROP: {error}"
+        return
+    if mode & 0o002 and not mode & stat.S_ISVTX:
+        yield f"POPAD_MAILDROP: everybody may rename mailboxes in {directory} (chmod o-w, or +t)"
+
+
+def wrong_state(path: str) -> "Iterator[str]":
+    """Every user may make a file there, and nobody see or remove another's."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        yield f"POPAD_STATE: {error}"
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield f"POPAD_STATE: {path} is not a directory"
+    elif status.st_uid not in (0, os.geteuid()):
+        yield f"POPAD_STATE: {path} belongs to uid {status.st_uid}, not to root"
+    elif status.st_uid == 0 and stat.S_IMODE(status.st_mode) != STATE_MODE:
+        yield f"POPAD_STATE: {path} has mode {stat.S_IMODE(status.st_mode):04o}, not {STATE_MODE:04o}"
+
+
+def wrong_socket(path: str) -> "Iterator[str]":
+    """Who may connect can try passwords without a limit."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        yield f"POPAD_AUTH_SOCKET: {error}"
+        return
+    if not stat.S_ISSOCK(mode) or mode & 0o077:
+        yield f"POPAD_AUTH_SOCKET: {path} is not a socket that only root may use"

@@ -1,0 +1,176 @@
+"""The connection that systemd, inetd or tcpd hands over, and who is at its other end.
+
+Works on `_socket`, the C part of the socket module: the Python part costs 6 ms of imports before each greeting.
+"""
+
+import _socket
+import errno
+import os
+import select
+import time
+
+from popad.errors import NotInvokedRight, PeerGone, PeerSilent
+
+FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
+READ_SIZE = 16384
+
+
+class Connection:
+    """A stream socket to one client, and the client's address.
+
+    `rhost` is an address without a port ("192.0.2.7", "2001:db8::1"; "" when the client left before it could be asked),
+    `rport` a number or None. Timeouts are seconds: a read or a write that makes no progress for so long raises
+    PeerSilent.
+    """
+
+    def __init__(self, fd: int, rhost: str, rport: int | None) -> None:
+        self.socket = _socket.socket(fileno=fd)
+        self.rhost = rhost
+        self.rport = rport
+        self.sent_octets = 0
+        if self.socket.family != _socket.AF_UNIX:
+            # Answers leave when they are complete; Nagle's algorithm would hold the last part of each for 40 ms.
+            self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def waits(self, timeout: float) -> bool:
+        """Whether the client has sent something (or closed) within `timeout` seconds."""
+        return bool(select.select([self.socket.fileno()], [], [], max(timeout, 0))[0])
+
+    def read(self, timeout: float) -> bytes:
+        """At least one octet. Raises PeerGone at the end of the stream and PeerSilent after `timeout` seconds."""
+        while True:
+            try:
+                data = self.socket.recv(READ_SIZE, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not self.waits(timeout):
+                    raise PeerSilent from None
+            except OSError as error:
+                raise PeerGone(error.errno) from error
+            else:
+                if not data:
+                    raise PeerGone
+                return data
+
+    def write(self, data: bytes | bytearray, timeout: float) -> None:
+        """All of `data`. Raises PeerGone when the client has left, PeerSilent when it reads nothing for `timeout` s."""
+        unsent = memoryview(data)
+        while unsent:
+            try:
+                sent = self.socket.send(unsent, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not select.select([], [self.socket.fileno()], [], timeout)[1]:
+                    raise PeerSilent from None
+            except OSError as error:
+                raise PeerGone(error.errno) from error
+            else:
+                self.sent_octets += sent
+                unsent = unsent[sent:]
+
+    def close(self, linger: float = 0.0) -> None:
+        """End the connection so that the last reply arrives; discard what the client sends for up to `linger` seconds.
+
+        systemd keeps a copy of the socket until the unit is dead, so a close alone would not end the stream; and octets
+        left unread when the last copy is closed make the kernel reset the connection, and the client lose the reply.
+        Reads from the client (and drops what it reads): not for a process that is still root.
+        """
+        deadline = time.monotonic() + linger
+        try:
+            self.socket.shutdown(_socket.SHUT_WR)
+            while self.waits(deadline - time.monotonic()) and self.socket.recv(READ_SIZE, _socket.MSG_DONTWAIT):
+                if time.monotonic() > deadline + 1:
+                    break  # a client that never stops sending does not get our last reply, and we do not get stuck
+        except OSError:
+            pass  # the client was faster
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection at once."""
+        try:
+            self.socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.socket.close()
+
+
+def accept(environ: "os._Environ[str]") -> Connection:
+    """The connection this process was started for: LISTEN_FDS=1 from systemd (Accept=yes), or fd 0 from inetd.
+
+    Raises NotInvokedRight where there is none.
+    """
+    fd = passed_by_systemd(environ)
+    return connection(stdin_to_itself() if fd is None else fd, environ)
+
+
+def passed_by_systemd(environ: "os._Environ[str]") -> int | None:
+    """The one descriptor that systemd has passed (sd_listen_fds(3)), None where it has passed none.
+
+    Takes what says so out of `environ`, so that no child believes it. Raises NotInvokedRight.
+    """
+    passed, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if not passed:
+        return None
+    if passed != "1" or pid != str(os.getpid()):
+        raise NotInvokedRight("LISTEN_FDS does not name one socket for this process")
+    os.set_inheritable(FIRST_PASSED_FD, False)
+    return FIRST_PASSED_FD
+
+
+def stdin_to_itself() -> int:
+    """Move inetd's socket off the standard descriptors: a traceback on stderr must never reach the client."""
+    try:
+        fd = os.dup(0)
+    except OSError as error:
+        raise NotInvokedRight("standard input is closed") from error
+    if not is_stream_socket(fd):
+        os.close(fd)
+        raise NotInvokedRight("standard input is not a socket")
+    connected = os.fstat(0).st_ino
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        try:
+            if os.fstat(standard).st_ino == connected:
+                os.dup2(null, standard)
+        except OSError:
+            os.dup2(null, standard)
+    os.close(null)
+    return fd
+
+
+def is_stream_socket(fd: int) -> bool:
+    """Whether `fd` is a connected stream socket."""
+    try:
+        probe = _socket.socket(fileno=fd)
+    except OSError:
+        return False
+    try:
+        return probe.type == _socket.SOCK_STREAM and not probe.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
+    finally:
+        probe.detach()
+
+
+def connection(fd: int, environ: "os._Environ[str]") -> Connection:
+    """Who is at the other end of `fd`: what the kernel says, or if the client has left what systemd saw."""
+    if not is_stream_socket(fd):
+        raise NotInvokedRight("the descriptor passed is not a connected stream socket")
+    port = environ.get("REMOTE_PORT", "")
+    rhost, rport = environ.get("REMOTE_ADDR", ""), int(port) if port.isascii() and port.isdigit() else None
+    probe = _socket.socket(fileno=fd)
+    try:
+        name = probe.getpeername()
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+    else:
+        rhost, rport = (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", None)
+    finally:
+        probe.detach()
+    return Connection(fd, without_mapping(rhost), rport)
+
+
+def without_mapping(address: str) -> str:
+    """An IPv4 client of a dual-stack socket by its IPv4 address, as access rules and log readers know it."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address

@@ -1,0 +1,1 @@
+"""Mail on disk: stores of numbered messages. Knows no POP3 command and no socket."""

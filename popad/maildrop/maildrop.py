@@ -1,0 +1,83 @@
+"""A session's view of a maildrop: the numbered messages, the deletion marks, LAST. And what a store must offer."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Protocol
+
+    class Store(Protocol):
+        """Messages as one session found them, numbered from 0. Sizes: octets on the wire, every line end as CRLF.
+
+        All methods raise MaildropChanged when another program changed those messages.
+        """
+
+        sizes: Sequence[int]
+
+        def content(self, index: int) -> Iterator[bytes]:
+            """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
+            ...
+
+        def unique_ids(self) -> list[str]:
+            """One unique-id a message (RFC 1939 section 7, UIDL), all different."""
+            ...
+
+        def remove(self, marks: bytearray) -> None:
+            """Take the messages with a mark that is not 0 out of the store, for good, or raise MaildropUnavailable."""
+            ...
+
+
+class Maildrop:
+    """The messages of a store with this session's marks. Message numbers begin at 1, as the protocol's do."""
+
+    def __init__(self, store: "Store") -> None:
+        self.store = store
+        self.sizes = store.sizes
+        self.messages = len(store.sizes)
+        self.octets_in_all = sum(store.sizes)
+        self.marks = bytearray(self.messages)
+        self.deleted = 0
+        self.deleted_octets = 0
+        self.last = 0  # highest number given to RETR or DELE, as popa3d counts; RSET takes it back to 0
+        self.known_ids: list[str] | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Messages without a deletion mark."""
+        return self.messages - self.deleted
+
+    @property
+    def remaining_octets(self) -> int:
+        """Their sizes together."""
+        return self.octets_in_all - self.deleted_octets
+
+    def listed(self) -> "Iterator[int]":
+        """The numbers of the messages without a deletion mark."""
+        return (index + 1 for index, mark in enumerate(self.marks) if not mark)
+
+    def present(self, number: int) -> bool:
+        return not self.marks[number - 1]
+
+    def octets(self, number: int) -> int:
+        return self.sizes[number - 1]
+
+    def unique_id(self, number: int) -> str:
+        if self.known_ids is None:
+            self.known_ids = self.store.unique_ids()
+        return self.known_ids[number - 1]
+
+    def content(self, number: int) -> "Iterator[bytes]":
+        return self.store.content(number - 1)
+
+    def mark_deleted(self, number: int) -> None:
+        self.marks[number - 1] = 1
+        self.deleted += 1
+        self.deleted_octets += self.sizes[number - 1]
+
+    def unmark_all(self) -> None:
+        self.marks = bytearray(self.messages)
+        self.deleted = self.deleted_octets = 0
+
+    def update(self) -> None:
+        """Remove what is marked (RFC 1939 section 6). A maildrop without marks is not touched, not even looked at."""
+        if self.deleted:
+            self.store.remove(self.marks)

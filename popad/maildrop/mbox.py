@@ -1,0 +1,203 @@
+"""An mbox file as a store: opened safely, watched for changes by others, read message by message, updated in place.
+
+No lock is held between the commands of a session (popa3d's choice: no stale lock, no busy mailbox after a dropped
+line). Instead each access begins and ends with a look at the file. Same identity, size and times: nothing has happened.
+Else the CRC of all that this session knows is compared, so that mail appended by others passes and any other change, of
+whatever size or age, ends the session.
+"""
+
+import errno
+import os
+import signal
+import stat
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+from popad.errors import MaildropChanged, MaildropUnavailable
+from popad.maildrop import rewrite, uidl
+from popad.maildrop.locks import Lock
+from popad.maildrop.scan import Messages, Scan
+
+CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
+HEADER_BLOCK = 1 << 13  # most headers are shorter
+# Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
+# on file systems that keep whole seconds.
+FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
+
+IN_USE, TEMPORARY, PERMANENT = "IN-USE", "SYS/TEMP", "SYS/PERM"
+Signature = tuple[int, int, int, int, int]
+
+
+class Mbox:
+    """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
+
+    `state` is the directory where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds. Raises
+    MaildropUnavailable for what cannot or must not be served. A missing file is an empty maildrop, for the whole
+    session.
+    """
+
+    def __init__(self, path: str, state: str, lock_timeout: float, max_messages: int, max_octets: int) -> None:
+        self.path = path
+        self.journal = rewrite.journal_path(state, path)
+        self.lock_timeout = lock_timeout
+        self.messages = Messages()
+        self.recovery: rewrite.Recovery | None = None
+        self.fd = open_mailbox(path)
+        self.signature: Signature = (0, 0, 0, 0, 0)
+        if self.fd >= 0:
+            try:
+                self.load(max_messages, max_octets)
+            except OSError as error:
+                raise unavailable(error) from error
+        self.sizes: Sequence[int] = self.messages.sizes
+
+    def load(self, max_messages: int, max_octets: int) -> None:
+        """Find the messages, after finishing what an earlier session may have left unfinished."""
+        if os.path.lexists(self.journal):
+            with Lock(self.fd, self.lock_timeout, IN_USE, exclusive=True):
+                self.recovery = rewrite.recover(self.fd, self.journal)
+        with Lock(self.fd, self.lock_timeout, IN_USE):
+            self.signature = signature(self.fd)
+            size = self.signature[2]
+            if max_octets and size > max_octets:
+                raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
+            self.messages = Scan(self.read, size, max_messages).run()
+            settle(self.signature)
+
+    def read(self, count: int, offset: int) -> bytes:
+        return os.pread(self.fd, count, offset)
+
+    def check(self) -> None:
+        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except OSError as error:
+            raise MaildropChanged(f"it is gone: {error.strerror}") from error
+        now = signature(self.fd)
+        if (there.st_dev, there.st_ino) != now[:2]:
+            raise MaildropChanged("another file has taken its place")
+        if now != self.signature:
+            try:
+                with Lock(self.fd, self.lock_timeout, TEMPORARY):
+                    self.verify()
+            except MaildropUnavailable as locked:
+                raise MaildropChanged(f"perhaps: {locked.reason}") from locked
+
+    def verify(self) -> None:
+        """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
+        now = signature(self.fd)
+        known = self.messages.end
+        if now[2] < known:
+            raise MaildropChanged(f"it shrank from {known} to {now[2]} octets")
+        if rewrite.crc_of(self.read, 0, known) != self.messages.crc:
+            raise MaildropChanged("its messages were rewritten")
+        settle(now)
+        self.signature = now
+
+    def content(self, index: int) -> "Iterator[bytes]":
+        self.check()
+        start, end = self.messages.starts[index], self.messages.ends[index]
+        for block in self.blocks(start, end):
+            start += len(block)
+            if start == end:
+                self.check()
+            yield block
+
+    def blocks(self, place: int, end: int) -> "Iterator[bytes]":
+        """A part of the file. Raises MaildropChanged when it is not there any more."""
+        while place < end:
+            try:
+                block = self.read(min(CONTENT_BLOCK, end - place), place)
+            except OSError as error:
+                raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
+            if not block:
+                raise MaildropChanged("it shrank while it was read")
+            yield block
+            place += len(block)
+
+    def unique_ids(self) -> list[str]:
+        if self.fd < 0:
+            return []
+        self.check()
+        messages = self.messages
+        digests = [
+            uidl.header_digest(uidl.header_pieces(self.small_blocks(start, end)))
+            for start, end in zip(messages.starts, messages.ends, strict=True)
+        ]
+        ids = uidl.unique_ids(
+            digests, lambda index: uidl.digest_of_content(self.blocks(messages.starts[index], messages.ends[index]))
+        )
+        self.check()
+        return ids
+
+    def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
+        """A part of the file for a reader who wants the header: one small block first."""
+        middle = min(place + HEADER_BLOCK, end)
+        yield from self.blocks(place, middle)
+        yield from self.blocks(middle, end)
+
+    def remove(self, marks: bytearray) -> None:
+        """Take the marked messages out, under the exclusive lock, keeping what others have appended meanwhile."""
+        messages = self.messages
+        ends = [*messages.froms[1:], messages.end]
+        spans = [(begin, end) for begin, end, mark in zip(messages.froms, ends, marks, strict=True) if mark]
+        self.check()
+        # An update that is interrupted is finished by the next session; one that is about to end had better end.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+        try:
+            with Lock(self.fd, self.lock_timeout, TEMPORARY, exclusive=True):
+                if signature(self.fd) != self.signature:
+                    self.verify()
+                rewrite.remove(self.fd, spans, self.journal)
+        except OSError as error:
+            raise unavailable(error) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+def signature(fd: int) -> Signature:
+    """What differs when a file has been changed: device, inode, size, mtime and ctime in ns."""
+    now = os.fstat(fd)
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
+def settle(seen: Signature) -> None:
+    """Keep the lock until a change by the next holder must leave other times than `seen`."""
+    newest = max(seen[3], seen[4])
+    tick = COARSE_TICK if newest % 1_000_000_000 == 0 else FINE_TICK
+    wait = newest + tick - time.time_ns()
+    if 0 < wait <= tick:
+        time.sleep(wait / 1e9)
+
+
+def open_mailbox(path: str) -> int:
+    """A descriptor of the mailbox, or -1 where there is none. Raises MaildropUnavailable for all but a regular file."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # before the open: opening a device can do something
+            raise MaildropUnavailable(PERMANENT, "not a regular file")
+        try:
+            fd = os.open(path, os.O_RDWR | flags)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            fd = os.open(path, os.O_RDONLY | flags)  # to be read, if not updated
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        raise unavailable(error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise MaildropUnavailable(PERMANENT, "not a regular file")
+    return fd
+
+
+def unavailable(error: OSError) -> MaildropUnavailable:
+    """An error of the operating system as the client may know it: to be tried again later, or not."""
+    code = (
+        TEMPORARY if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK) else PERMANENT
+    )
+    return MaildropUnavailable(code, str(error))

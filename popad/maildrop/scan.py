@@ -1,0 +1,170 @@
+"""Where the messages of an mbox file are, by popa3d's rules: what a scan of the file finds.
+
+A message is separated by a line that begins with `From `, at the start of the file or behind a blank line; nothing
+else counts (no date check, no Content-Length). A blank line is exactly LF, or CRLF. The file is read in large blocks
+and searched by the bytes type's own primitives: no Python code runs for a line, a little runs for a message.
+"""
+
+import zlib
+from array import array
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+from popad.errors import MaildropUnavailable
+
+BLOCK = 1 << 20  # octets read at a time
+SEPARATOR = b"\nFrom "
+# What must be seen together to tell a separator from text is `LF CR LF From space`: so many octets at the end of a
+# block are looked at again with the next one, and two octets before them stay at hand to look back at.
+STRADDLE = 8
+BEHIND = 2
+
+
+class Messages:
+    """What a scan found. Four numbers a message: where its From line begins, where its data begins and ends in the file
+    (without a trailing blank line, which belongs to the separator), and the data's size in octets on the wire.
+    """
+
+    def __init__(self) -> None:
+        self.froms = array("q")
+        self.starts = array("q")
+        self.ends = array("q")
+        self.sizes = array("q")
+        self.end = 0  # so many octets of the file were scanned
+        self.crc = 0  # and this is their CRC-32
+
+
+class Scan:
+    """One pass over the first `size` octets of a file; `read(count, offset)` is pread.
+
+    `text` is the part of the file at hand, `offset` where it begins in the file; what stands before `done` in it has
+    been taken into account. The other attributes describe the message under way.
+    """
+
+    def __init__(self, read: "Callable[[int, int], bytes]", size: int, max_messages: int) -> None:
+        self.read = read
+        self.size = size
+        self.max_messages = max_messages
+        self.found = Messages()
+        self.text = b""
+        self.offset = 0
+        self.done = 0
+        self.has_cr = False
+        self.begin(0)
+
+    def begin(self, place: int) -> None:
+        """A From line begins at `place` in the file; the data begins where the line ends, which may not be at hand."""
+        self.from_line = place
+        self.start = -1
+        self.line_ends = 0
+        self.pairs = 0  # line ends that are CRLF already
+        self.header_end = -1
+
+    def run(self) -> Messages:
+        """Raises MaildropUnavailable for what is not an mbox, has too many messages, or shrinks meanwhile."""
+        found = self.found
+        if self.size and self.read(len(b"From "), 0) != b"From ":
+            raise refused("its first line does not begin with `From `")
+        while (have := self.offset + len(self.text)) < self.size:
+            block = self.read(min(BLOCK, self.size - have), have)
+            if not block:
+                raise MaildropUnavailable("SYS/TEMP", "the mailbox shrank while it was read")
+            found.crc = zlib.crc32(block, found.crc)
+            self.text += block
+            self.has_cr = b"\r" in self.text
+            self.messages_at_hand()
+            self.move_on()
+        if self.size:
+            self.last_message()
+        found.end = self.size
+        return found
+
+    def messages_at_hand(self) -> None:
+        """Find every separator that is complete in the text at hand."""
+        text = self.text
+        search = max(self.done - 1, 0)
+        while True:
+            if self.start < 0:
+                line_end = text.find(b"\n", self.done)
+                if line_end < 0:
+                    self.done = len(text)
+                    return
+                self.done = line_end + 1
+                self.start = self.offset + self.done
+                search = line_end
+            line_end = text.find(SEPARATOR, search)
+            if line_end < 0:
+                return
+            place = line_end + 1
+            if self.offset + place == self.start:
+                raise refused(f"two `From ` lines stand together at octet {self.from_line}")
+            before = text[max(line_end - 2, 0) : line_end]
+            if before.endswith(b"\n") or before == b"\n\r":
+                self.count(place)
+                self.end(self.offset + place, len(b"\r\n" if before == b"\n\r" else b"\n"))
+                self.begin(self.offset + place)
+                self.done = place
+            else:
+                search = place
+
+    def count(self, upto: int) -> None:
+        """Take the message's octets from `done` up to `upto` in the text at hand into account."""
+        text, done = self.text, self.done
+        if upto <= done:
+            return
+        self.line_ends += text.count(b"\n", done, upto)
+        if self.has_cr:
+            self.pairs += text.count(b"\r\n", done - 1, upto)
+        if self.header_end < 0:
+            blank = text.find(b"\n\n", done - 1, upto)
+            if blank >= 0:
+                self.header_end = self.offset + blank + 2
+            if self.has_cr:
+                blank = text.find(b"\n\r\n", done - 2, upto if blank < 0 else blank)
+                if blank >= 0:
+                    self.header_end = self.offset + blank + 3
+        self.done = upto
+
+    def move_on(self) -> None:
+        """Count what cannot be the beginning of a separator any more, and let go of it."""
+        straddle = max(len(self.text) - STRADDLE, 0)
+        if self.start >= 0:
+            self.count(straddle)
+        keep = max(min(straddle, self.done) - BEHIND, 0)
+        self.text = self.text[keep:]
+        self.offset += keep
+        self.done -= keep
+
+    def last_message(self) -> None:
+        """The end of the file ends the last message; a blank line there is stripped as one before a separator is."""
+        if self.start < 0 or self.start == self.size:
+            raise refused(f"a `From ` line without a message at octet {self.from_line}")
+        self.count(len(self.text))
+        blank = 2 if self.text.endswith(b"\n\r\n") else 1 if self.text.endswith(b"\n\n") else 0
+        self.end(self.size, blank)
+        if not self.text.endswith(b"\n"):
+            self.found.sizes[-1] += 2  # the line end that is missing in the file is sent
+
+    def end(self, end: int, blank: int) -> None:
+        """The message under way ends at `end` in the file, with a blank line of `blank` octets behind it.
+
+        The blank line that ends a header is not behind the message: without a body nothing is stripped.
+        """
+        found = self.found
+        if len(found.froms) >= self.max_messages:
+            raise MaildropUnavailable("SYS/PERM", f"more than {self.max_messages} messages")
+        size = end - self.start + self.line_ends - self.pairs
+        if blank and self.header_end < end:
+            end -= blank
+            size -= 2
+        found.froms.append(self.from_line)
+        found.starts.append(self.start)
+        found.ends.append(end)
+        found.sizes.append(size)
+
+
+def refused(reason: str) -> MaildropUnavailable:
+    """Not an mbox. popa3d refuses the same files: serving a part of one would let a client delete the rest."""
+    return MaildropUnavailable("SYS/PERM", f"not an mbox: {reason}")

@@ -1,0 +1,50 @@
+"""What systemd is told of a session: that it is ready, what it does, how much longer it may live. Silent elsewhere."""
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sdnotify import SystemdNotifier
+
+# RuntimeMaxSec= of the unit is put off by each command, but not by every one: a message costs PID 1 more than a
+# command costs the session. What is put off is so much longer than this pause that the pause does not matter.
+PAUSE = 10.0
+
+
+class Notifier:
+    """The notification socket of this unit, if it has one."""
+
+    def __init__(self) -> None:
+        """Imports sdnotify (6 ms: it brings the socket module), so make one when the client does not wait for it."""
+        self.last_status = ""
+        self.put_off_at = float("-inf")
+        self.systemd: SystemdNotifier | None = None
+        if os.environ.get("NOTIFY_SOCKET"):
+            import sdnotify
+
+            self.systemd = sdnotify.SystemdNotifier()
+
+    def tell(self, *assignments: str) -> None:
+        """Send assignments of sd_notify(3) in one message."""
+        if self.systemd:
+            # sdnotify encodes in Latin-1; made of UTF-8 octets, the text arrives as the UTF-8 that systemd expects.
+            self.systemd.notify("\n".join(assignments).encode("utf-8", "replace").decode("latin-1"))
+
+    def ready(self, status: str) -> None:
+        """The service is up."""
+        self.last_status = status
+        self.tell("READY=1", f"STATUS={status}")
+
+    def status(self, status: str) -> None:
+        """Say what the session does, if that is news."""
+        if status != self.last_status:
+            self.last_status = status
+            self.tell(f"STATUS={status}")
+
+    def put_off(self, seconds: float) -> None:
+        """The session lives: let it live `seconds` more from now on."""
+        now = time.monotonic()
+        if now >= self.put_off_at + PAUSE:
+            self.put_off_at = now
+            self.tell(f"EXTEND_TIMEOUT_USEC={int((seconds + 2 * PAUSE) * 1_000_000)}")

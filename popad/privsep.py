@@ -1,0 +1,172 @@
+"""Processes that know little: fork a role, drop an identity for good and prove it, and channels between them.
+
+A channel carries small messages: a list of byte fields in one SOCK_SEQPACKET datagram. Whoever receives says how many
+fields it expects and how long each may be; anything else is ContractBroken, never answered.
+"""
+
+import _socket
+import os
+import resource
+import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+from popad.errors import ContractBroken
+
+MAX_MESSAGE = 65536  # octets of one message; fits a Unix socket's default buffer (212,992)
+LENGTH = 4  # octets of the length before each field
+CRASHED = 70  # EX_SOFTWARE of sysexits.h: a role ended with an exception
+
+
+class Channel:
+    """One end of a pair of message sockets."""
+
+    def __init__(self, socket: _socket.socket) -> None:
+        self.socket = socket
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, fields: "Sequence[bytes | bytearray]") -> None:
+        """Send one message, without making a copy of a field. Raises OSError when the other end is gone."""
+        pieces = [piece for field in fields for piece in (len(field).to_bytes(LENGTH, "big"), field)]
+        if sum(map(len, pieces)) > MAX_MESSAGE:
+            raise ContractBroken("a message too long to send")
+        self.socket.sendmsg(pieces, (), _socket.MSG_NOSIGNAL)
+
+    def receive(self, limits: "Sequence[int]", timeout: float | None) -> list[bytearray]:
+        """One message of exactly len(limits) fields, each of at most so many octets.
+
+        Raises ContractBroken for any other message and at the end of the stream, TimeoutError after `timeout` seconds.
+        """
+        if not select.select([self.socket.fileno()], [], [], timeout)[0]:
+            raise TimeoutError
+        message = bytearray(MAX_MESSAGE + 1)
+        try:
+            size = self.socket.recv_into(message)
+        except ConnectionError as error:
+            raise ContractBroken("no message: the other end is gone") from error
+        if not size:
+            raise ContractBroken("no message: the other end is gone")
+        try:
+            return unpack(message[:size], limits)
+        finally:
+            wipe(message)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def wipe(secret: bytearray) -> None:
+    """Overwrite a password. Python makes no copy of a bytearray behind our back, as it may of str and bytes."""
+    secret[:] = bytes(len(secret))
+
+
+def unpack(message: bytearray, limits: "Sequence[int]") -> list[bytearray]:
+    """The fields of `message`, which is wiped. Raises ContractBroken unless it is exactly what `limits` allows."""
+    fields = []
+    place = 0
+    for limit in limits:
+        begin = place + LENGTH
+        place = begin + int.from_bytes(message[begin - LENGTH : begin], "big")
+        if not begin <= place <= min(begin + limit, len(message)):
+            raise ContractBroken("a message of the wrong shape")
+        fields.append(message[begin:place])
+    if place != len(message):
+        raise ContractBroken("a message with too much in it")
+    wipe(message)
+    return fields
+
+
+class Child:
+    """A forked role, and our end of the channel to it."""
+
+    def __init__(self, pid: int, channel: Channel) -> None:
+        self.pid = pid
+        self.channel = channel
+
+    def end(self) -> int:
+        """Close the channel, which ends the role, and wait for it. Returns its exit status (negative: a signal)."""
+        self.channel.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def fork(role: "Callable[[Channel], None]") -> Child:
+    """Run `role` in a child process with its end of a new channel. The child never returns from here."""
+    ours, theirs = (Channel(_socket.socket(fileno=end.detach())) for end in message_pair())
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Child(pid, ours)
+    ours.close()
+    run(role, theirs)
+
+
+def message_pair() -> tuple[_socket.socket, _socket.socket]:
+    """A connected pair of message sockets, close-on-exec."""
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+
+
+def run(role: "Callable[[Channel], None]", channel: Channel) -> "NoReturn":
+    """Run `role` as all that this process still does, and leave without running what belongs to the parent."""
+    status = CRASHED
+    try:
+        role(channel)
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # a programming error: to stderr, which is the journal or nothing
+    finally:
+        os._exit(status)
+
+
+def become(uid: int, gid: int) -> None:
+    """Turn into `uid` and `gid`, no other groups, for good. Without root it can only be who it is already.
+
+    Raises ContractBroken where the identity did not change or could be taken back, PermissionError where it may not
+    change at all.
+    """
+    if uid <= 0 or gid < 0:
+        raise ContractBroken(f"asked to become uid {uid}")
+    if os.geteuid() != 0:
+        if os.getresuid() != (uid, uid, uid):
+            raise PermissionError(f"popad runs as uid {os.geteuid()} and cannot become uid {uid}")
+        return
+    os.setgroups([gid])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups() != [gid]:
+        raise ContractBroken(f"did not become uid {uid}")
+    try:
+        os.setresuid(-1, 0, -1)
+    except PermissionError:
+        return
+    raise ContractBroken(f"uid {uid} could become root again")
+
+
+def close_all_doors() -> None:
+    """This process opens no file, starts no process, writes no file and gains no privilege from now on.
+
+    What is open stays open. Nothing may be imported after this.
+    """
+    never_gain_privileges()
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+
+
+def never_gain_privileges() -> None:
+    """Set no-new-privs (prctl(2)) where the unit has not done so: ctypes costs 3 ms, reading the flag none."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            if b"\nNoNewPrivs:\t1\n" in status.read():
+                return
+    except OSError:
+        pass  # no /proc here: set it, whether or not it is set
+    import ctypes
+
+    pr_set_no_new_privs = 38
+    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_no_new_privs, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")

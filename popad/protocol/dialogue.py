@@ -1,0 +1,126 @@
+"""The loop of both states: read, parse, dispatch, write. What a command means is in the state's table.
+
+Answers are collected while complete commands are at hand and written together before the next read, so that a client
+that pipelines (RFC 2449 section 6.6) is answered without a pause; a long answer is written as it comes.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Protocol
+
+    Reply = bytes | Iterable[bytes]
+
+    class Peer(Protocol):
+        """The client. Both raise PeerGone and PeerSilent."""
+
+        def read(self) -> bytes: ...
+        def write(self, data: bytes | bytearray, /) -> None: ...
+
+    class State(Protocol):
+        """What the handlers of a table work on; the dialogue ends when `over` is set."""
+
+        over: bool
+
+    Table = Mapping[bytes, "Command"]
+
+from popad.errors import CommandRefused, MaildropChanged
+from popad.protocol.lines import Lines
+from popad.protocol.replies import err
+
+ENOUGH = 65536  # octets of answers that are worth a write of their own
+MAX_NUMBER = 2147483647  # popa3d's: a number that does not fit is an error, never another number
+
+NOTHING = "nothing"
+NUMBER = "number"
+OPTIONAL_NUMBER = "optional number"
+TWO_NUMBERS = "two numbers"
+WORD = "word"
+REST = "rest of the line"
+HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), TWO_NUMBERS: (2, 2), WORD: (1, 1)}
+
+
+class Command:
+    """A row of a table: the handler, the arguments it takes, and the capability (RFC 2449) that announces it."""
+
+    __slots__ = ("arguments", "capability", "handler")
+
+    def __init__(self, handler: "Callable[..., Reply]", arguments: str = NOTHING, capability: str = "") -> None:
+        self.handler = handler
+        self.arguments = arguments
+        self.capability = capability
+
+
+def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_argument: int) -> None:
+    """Answer commands until the state is over. `max_argument`: octets, RFC 1939 section 3.
+
+    Raises what the peer and the handlers raise, except CommandRefused. On MaildropChanged the commands before have
+    their answers and the current one has none, or a part without an end.
+    """
+    out = bytearray()
+    while not state.over:
+        mark = len(out)
+        try:
+            line = lines.take()
+            if line is None:
+                peer.write(out)
+                out = bytearray()
+                lines.feed(peer.read())
+                continue
+            answer = dispatch(table, state, line, max_argument)
+            for block in (answer,) if isinstance(answer, bytes) else answer:
+                if len(out) + len(block) > ENOUGH:
+                    peer.write(out)
+                    out, mark = bytearray(), 0
+                out += block
+        except CommandRefused as refused:
+            out += err(refused.text)
+        except MaildropChanged:
+            peer.write(out[:mark])
+            raise
+    peer.write(out)
+
+
+def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> "Reply":
+    """Find the command of `line` in the table and call its handler with its arguments, checked."""
+    verb, _, rest = line.partition(b" ")
+    command = table.get(verb.upper())
+    if command is None:
+        raise CommandRefused("unknown command" if verb else "no command")
+    if command.arguments == REST:
+        if not rest:
+            raise CommandRefused("argument missing")
+        return command.handler(state, rest)
+    # One space separates; popa3d forgives one at the end of the line and no other.
+    words = line.removesuffix(b" ").split(b" ")[1:]
+    least, most = HOW_MANY[command.arguments]
+    if not least <= len(words) <= most:
+        raise CommandRefused("wrong number of arguments")
+    if not all(0 < len(word) <= max_argument for word in words):
+        raise CommandRefused("argument empty or too long")
+    if command.arguments == WORD:
+        return command.handler(state, *words)
+    return command.handler(state, *map(number, words))
+
+
+def number(word: bytes) -> int:
+    """A decimal number of plain digits (bytes.isdigit() knows no others)."""
+    if not word.isdigit() or (value := int(word)) > MAX_NUMBER:
+        raise CommandRefused("not a number")
+    return value
+
+
+def capabilities(tables: "Iterable[Table]", implementation: str) -> list[str]:
+    """The capability list (RFC 2449 section 5): what the commands announce, and what the server is.
+
+    The list of AUTHORIZATION and TRANSACTION is the same: a capability that one state has is announced in both.
+    """
+    announced: dict[str, Any] = {row.capability: row for table in tables for row in table.values() if row.capability}
+    return [
+        *announced,
+        "RESP-CODES",
+        "AUTH-RESP-CODE",
+        "PIPELINING",
+        "EXPIRE NEVER",
+        f"IMPLEMENTATION {implementation}",
+    ]

@@ -1,0 +1,96 @@
+"""Replies as octets: status lines, response codes, multi-line bodies with dot-stuffing (RFC 1939 section 3)."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CRLF = b"\r\n"
+TERMINATOR = b".\r\n"
+
+IN_USE = "IN-USE"  # RFC 2449 section 8.1.2
+SYS_TEMP = "SYS/TEMP"  # RFC 3206 section 4
+SYS_PERM = "SYS/PERM"
+AUTH = "AUTH"  # RFC 3206 section 5
+
+
+def ok(text: str) -> bytes:
+    """A positive status line."""
+    return b"+OK %b\r\n" % text.encode("ascii")
+
+
+def err(text: str, code: str = "") -> bytes:
+    """A negative status line, with a response code (RFC 2449 section 8) where there is one for the case."""
+    return b"-ERR %b\r\n" % (f"[{code}] {text}" if code else text).encode("ascii")
+
+
+def listing(status: str, lines: "Iterable[str]") -> bytes:
+    """A multi-line reply made of short lines that never begin with a dot."""
+    return b"".join((ok(status), "".join(f"{line}\r\n" for line in lines).encode("ascii"), TERMINATOR))
+
+
+def body(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
+    """The octets of a stored message as they go over the wire, without the terminating dot.
+
+    Each LF not already behind a CR becomes CRLF, a line that begins with a dot gets one more, and the last line ends
+    with CRLF. `blocks` may be cut anywhere; what comes out has the size that wire_octets() counts, plus the stuffing.
+    """
+    at_line_start = True
+    held = b""  # a CR at the end of a block: whether it is half of a CRLF is not known yet
+    for block in blocks:
+        text = held + block
+        held = b""
+        if b"\r" in text:
+            if text.endswith(b"\r"):
+                text, held = text[:-1], b"\r"
+            text = text.replace(b"\r\n", b"\n")
+        if not text:
+            continue
+        ends_line = text.endswith(b"\n")
+        begins_with_dot = at_line_start and text.startswith(b".")
+        text = text.replace(b"\n", CRLF)
+        if b"\n." in text:
+            text = text.replace(b"\n.", b"\n..")
+        yield b"." + text if begins_with_dot else text
+        at_line_start = ends_line
+    if held:
+        yield held
+        at_line_start = False
+    if not at_line_start:
+        yield CRLF
+
+
+def top(blocks: "Iterable[bytes]", lines: int) -> "Iterator[bytes]":
+    """The header, the blank line and the first `lines` lines of the body of a stored message (RFC 1939, TOP)."""
+    in_header = True
+    tail = b"\n"  # the end of what came before: a blank line can be cut, and a message can begin with one
+    for block in blocks:
+        if in_header:
+            text = tail + block
+            end = header_end(text)
+            if end < 0:
+                tail = text[-3:]
+                yield block
+                continue
+            in_header = False
+            cut = end - len(tail)
+            yield block[:cut]
+            rest = block[cut:]
+        else:
+            rest = block
+        if not lines:
+            return
+        here = rest.count(b"\n")
+        if here >= lines:
+            beyond = rest.split(b"\n", lines)[lines]
+            yield rest[: len(rest) - len(beyond)]
+            return
+        lines -= here
+        yield rest
+
+
+def header_end(text: bytes) -> int:
+    """Where the first blank line behind a LF ends in `text`; -1 when there is none."""
+    bare, with_cr = text.find(b"\n\n"), text.find(b"\n\r\n")
+    if bare >= 0 and (with_cr < 0 or bare < with_cr):
+        return bare + 2
+    return with_cr + 3 if with_cr >= 0 else -1

@@ -1,0 +1,151 @@
+"""The TRANSACTION state (RFC 1939 sections 5 and 7, RFC 1460 for LAST), and the UPDATE that its QUIT asks for."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Protocol
+
+    from popad.protocol.dialogue import Reply
+
+    class Maildrop(Protocol):
+        """The numbered messages of a session. Numbers begin at 1; sizes are octets on the wire without dot-stuffing.
+
+        All but the properties raise MaildropChanged when another program changed the messages, update() also
+        MaildropUnavailable.
+        """
+
+        last: int
+
+        @property
+        def messages(self) -> int: ...
+        @property
+        def remaining(self) -> int: ...
+        @property
+        def remaining_octets(self) -> int: ...
+        def listed(self) -> Iterator[int]: ...
+        def present(self, number: int) -> bool: ...
+        def octets(self, number: int) -> int: ...
+        def unique_id(self, number: int) -> str: ...
+        def content(self, number: int) -> Iterator[bytes]: ...
+        def mark_deleted(self, number: int) -> None: ...
+        def unmark_all(self) -> None: ...
+        def update(self) -> None: ...
+
+
+from popad import __version__
+from popad.errors import CommandRefused, MaildropUnavailable
+from popad.protocol import replies
+from popad.protocol.dialogue import NUMBER, OPTIONAL_NUMBER, TWO_NUMBERS, Command, capabilities
+from popad.protocol.replies import err, listing, ok
+
+
+class Transaction:
+    """A user's session: the maildrop, and what the journal wants to know in the end."""
+
+    def __init__(self, maildrop: "Maildrop") -> None:
+        self.over = False
+        self.maildrop = maildrop
+        self.retrieved = 0
+        self.topped = 0
+        self.updated = False
+        self.update_failure: MaildropUnavailable | None = None
+
+
+def chosen(state: Transaction, number: int) -> int:
+    """`number`, if it is a message that is there and not marked as deleted."""
+    if not 1 <= number <= state.maildrop.messages:
+        raise CommandRefused("no such message")
+    if not state.maildrop.present(number):
+        raise CommandRefused("message is deleted")
+    return number
+
+
+def stat(state: Transaction) -> "Reply":
+    return ok(f"{state.maildrop.remaining} {state.maildrop.remaining_octets}")
+
+
+def list_(state: Transaction, number: int | None = None) -> "Reply":
+    drop = state.maildrop
+    if number is not None:
+        return ok(f"{chosen(state, number)} {drop.octets(number)}")
+    status = f"{drop.remaining} messages ({drop.remaining_octets} octets)"
+    return listing(status, (f"{each} {drop.octets(each)}" for each in drop.listed()))
+
+
+def uidl(state: Transaction, number: int | None = None) -> "Reply":
+    drop = state.maildrop
+    if number is not None:
+        return ok(f"{chosen(state, number)} {drop.unique_id(number)}")
+    return listing("unique-id listing", (f"{each} {drop.unique_id(each)}" for each in drop.listed()))
+
+
+def retr(state: Transaction, number: int) -> "Reply":
+    state.maildrop.last = max(state.maildrop.last, chosen(state, number))
+    state.retrieved += 1
+    return message(ok(f"{state.maildrop.octets(number)} octets"), state.maildrop.content(number))
+
+
+def top(state: Transaction, number: int, lines: int) -> "Reply":
+    chosen(state, number)
+    state.topped += 1
+    return message(ok("top of message"), replies.top(state.maildrop.content(number), lines))
+
+
+def message(status: bytes, content: "Iterator[bytes]") -> "Iterator[bytes]":
+    """A multi-line reply with (a part of) a stored message in it."""
+    yield status
+    yield from replies.body(content)
+    yield replies.TERMINATOR
+
+
+def dele(state: Transaction, number: int) -> "Reply":
+    state.maildrop.last = max(state.maildrop.last, chosen(state, number))
+    state.maildrop.mark_deleted(number)
+    return ok(f"message {number} deleted")
+
+
+def last(state: Transaction) -> "Reply":
+    return ok(f"{state.maildrop.last}")
+
+
+def rset(state: Transaction) -> "Reply":
+    state.maildrop.unmark_all()
+    state.maildrop.last = 0
+    return ok(f"{state.maildrop.remaining} messages ({state.maildrop.remaining_octets} octets)")
+
+
+def noop(state: Transaction) -> "Reply":
+    return ok("nothing done")
+
+
+def capa(state: Transaction) -> "Reply":
+    from popad.protocol import authorization
+
+    return listing("capability list", capabilities((authorization.TABLE, TABLE), f"popad-{__version__}"))
+
+
+def quit_(state: Transaction) -> "Reply":
+    """The only way into UPDATE: a complete QUIT (RFC 1939 section 6)."""
+    state.over = True
+    try:
+        state.maildrop.update()
+    except MaildropUnavailable as failure:
+        state.update_failure = failure
+        return err("some deleted messages not removed", failure.code)
+    state.updated = True
+    return ok("bye")
+
+
+TABLE = {
+    b"STAT": Command(stat),
+    b"LIST": Command(list_, OPTIONAL_NUMBER),
+    b"UIDL": Command(uidl, OPTIONAL_NUMBER, capability="UIDL"),
+    b"RETR": Command(retr, NUMBER),
+    b"TOP": Command(top, TWO_NUMBERS, capability="TOP"),
+    b"DELE": Command(dele, NUMBER),
+    b"LAST": Command(last),
+    b"RSET": Command(rset),
+    b"NOOP": Command(noop),
+    b"CAPA": Command(capa),
+    b"QUIT": Command(quit_),
+}

@@ -1,0 +1,330 @@
+"""One session's life: the roles in order, and what each process may know. The only file that logs a session.
+
+What runs as root, from the first line to privsep.become(): the greeting (a constant), the fork of the authorization
+child, one message from it (its shape is checked, its content passed on and never parsed), one question to the helper,
+one verdict (checked again here), and to a login that fails a constant reply. Nothing else.
+"""
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from popad.auth.helper import Verdict
+    from popad.inherited import Connection
+    from popad.journal import Event, Value
+    from popad.maildrop.maildrop import Maildrop
+    from popad.notify import Notifier
+    from popad.privsep import Channel
+    from popad.protocol.transaction import Transaction
+    from popad.settings import Settings
+
+from popad.errors import ContractBroken, PeerGone, PeerSilent, SettingWrong
+
+GREETING = b"+OK popad ready\r\n"
+# All that the session itself ever says to somebody it does not know. Response codes: RFC 2449 section 8, RFC 3206.
+WRONG = b"-ERR [AUTH] authentication failed\r\n"
+LATER = b"-ERR [SYS/TEMP] authentication is not possible now\r\n"
+NOT_SERVED = b"-ERR [SYS/PERM] the server is not set up to serve this\r\n"
+
+LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
+MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
+HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
+WHY_NOT = {QUIT: "QUIT", GONE: "the client left", SILENT: "timed out"}
+GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
+LINGER = 1.0  # seconds for the last reply to arrive
+THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
+SUCCESS, SOFTWARE = 0, 70  # exit statuses (sysexits.h)
+
+
+class Session:
+    """What every part of a session needs: the connection, the settings, systemd's ear, and what each entry says."""
+
+    def __init__(self, connection: "Connection", settings: "Settings") -> None:
+        self.connection = connection
+        self.settings = settings
+        self.started = time.monotonic()
+        self.rhost = connection.rhost or "unknown"
+        self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
+
+    def log(self, event: "Event", **fields: "Value") -> None:
+        """Write an entry about this session."""
+        from popad import journal
+
+        journal.send(event, **(self.known | fields))
+
+
+def serve(connection: "Connection", settings: "Settings") -> int:
+    """One session from the greeting to the end. Returns the exit status of the process. Raises SettingWrong.
+
+    Nothing is imported before the greeting that the greeting does not need: the client waits for it.
+    """
+    os.umask(0o077)
+    stranger = identity_of_strangers(settings)
+    session = Session(connection, settings)
+    try:
+        connection.write(GREETING, settings.login_timeout)
+        converse_with(session, stranger)
+    except (PeerGone, PeerSilent):
+        connection.hang_up()
+    except ContractBroken as broken:
+        from popad import journal
+
+        connection.hang_up()
+        session.log(journal.CONTRACT_BROKEN, reason=str(broken))
+        return SOFTWARE
+    return SUCCESS
+
+
+def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
+    """Who the authorization child becomes (uid, gid); None where popad is not root and all roles share one uid."""
+    if os.geteuid() != 0:
+        return None
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(settings.user)
+    except KeyError:
+        raise SettingWrong("POPAD_USER", f"there is no user {settings.user!a}") from None
+    if entry.pw_uid == 0:
+        raise SettingWrong("POPAD_USER", "must not be root")
+    return entry.pw_uid, entry.pw_gid
+
+
+def converse_with(session: Session, stranger: tuple[int, int] | None) -> None:
+    """As root: let the client say to a child that can do nothing who it is, and become that user."""
+    from popad import journal, notify, privsep
+
+    connection, settings = session.connection, session.settings
+    deadline = session.started + settings.login_timeout
+    child = privsep.fork(lambda channel: authorization_role(connection, settings, stranger, deadline, channel))
+    try:
+        session.log(journal.SESSION_OPENED)
+        if stranger is None:
+            session.log(journal.ONE_IDENTITY)
+        notifier = notify.Notifier()
+        notifier.ready(f"authorization, {session.rhost}")
+        load_what_a_user_needs()
+        which, name, password, ahead = child.channel.receive(HAND_OVER_LIMITS, deadline + GRACE - time.monotonic())
+    except TimeoutError:
+        raise ContractBroken("the authorization child did not keep its time limit") from None
+    finally:
+        status = child.end()
+    if status != 0:
+        raise ContractBroken(f"the authorization child ended with status {status}")
+    if which != LOGIN:
+        if (why := WHY_NOT.get(bytes(which))) is None:
+            raise ContractBroken("the authorization child handed over nothing that it may")
+        session.log(journal.LOGIN_NOT_ATTEMPTED, reason=why)
+        connection.hang_up()
+        return
+    try:
+        verdict = ask_for_verdict(settings, name, password, session.rhost)
+    finally:
+        privsep.wipe(password)
+    if not passed(session, verdict, bytes(name)):
+        connection.write(WRONG if verdict.known else LATER, settings.timeout)
+        if stranger is not None:
+            privsep.become(*stranger)  # closing reads what the client goes on to say
+        connection.close(LINGER)
+        return
+    try:
+        privsep.become(verdict.uid, verdict.gid)
+    except PermissionError as error:
+        session.log(journal.LOGIN_REFUSED, user=verdict.name, reason=str(error))
+        connection.write(NOT_SERVED, settings.timeout)
+        connection.close(LINGER)
+        return
+    transaction_role(session, notifier, verdict, bytes(ahead))
+
+
+def authorization_role(
+    connection: "Connection",
+    settings: "Settings",
+    stranger: tuple[int, int] | None,
+    deadline: float,
+    channel: "Channel",
+) -> None:
+    """The AUTHORIZATION state, as somebody who can open and start nothing. Ends with one message on `channel`."""
+    from popad import privsep
+    from popad.protocol.authorization import TABLE, Authorization
+    from popad.protocol.dialogue import converse
+    from popad.protocol.lines import Lines
+
+    if stranger is not None:
+        privsep.become(*stranger)
+    privsep.close_all_doors()
+
+    class Stranger:
+        """The client, who has until the deadline in all."""
+
+        def read(self) -> bytes:
+            return connection.read(deadline - time.monotonic())
+
+        def write(self, data: bytes | bytearray) -> None:
+            connection.write(data, max(deadline - time.monotonic(), 0))
+
+    state = Authorization()
+    lines = Lines()
+    try:
+        converse(Stranger(), lines, TABLE, state, settings.max_argument)
+    except PeerGone:
+        channel.send((GONE, b"", b"", b""))
+    except PeerSilent:
+        channel.send((SILENT, b"", b"", b""))
+    else:
+        if state.password is None:
+            channel.send((QUIT, b"", b"", b""))
+            connection.close()
+        else:
+            channel.send((LOGIN, state.name, state.password, lines.rest()))
+
+
+def load_what_a_user_needs() -> None:
+    """Import, while the client types, what comes after the login."""
+    import signal  # noqa: F401
+
+    from popad import helpers  # noqa: F401
+    from popad.auth import helper  # noqa: F401
+    from popad.maildrop import maildrop, mbox  # noqa: F401
+    from popad.protocol import transaction  # noqa: F401
+
+
+def ask_for_verdict(settings: "Settings", name: bytearray, password: bytearray, rhost: str) -> "Verdict":
+    """The helper's verdict; whatever goes wrong on the way to it is a verdict as well, that nothing is known."""
+    from popad import helpers
+    from popad.auth import helper
+
+    def on_demand(channel: "Channel") -> None:
+        helper.Helper(settings).serve(channel)
+
+    request = (name, password, rhost.encode("ascii", "replace"))
+    try:
+        answer = helpers.ask(
+            settings.auth_socket, on_demand, request, helper.VERDICT_LIMITS, settings.auth_timeout + GRACE
+        )
+        return helper.unpack_verdict(answer)
+    except TimeoutError:
+        return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
+    except (OSError, ContractBroken, ValueError) as error:
+        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+
+
+def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
+    """Log the verdict; whether it lets the client in. What it names is checked again here."""
+    from popad import journal, settings
+    from popad.auth import helper
+
+    reason = verdict.reason
+    if verdict.which == helper.PASSED:
+        try:
+            settings.maildrop(verdict.maildrop)
+        except ValueError as wrong:
+            raise ContractBroken(f"the helper named a maildrop that {wrong}") from None
+        if verdict.uid == 0 or not verdict.name:
+            raise ContractBroken("the helper named root or nobody")
+        session.known |= {"user": verdict.name, "maildrop": verdict.maildrop}
+        session.log(journal.LOGIN_PASSED)
+        return True
+    if verdict.which == helper.UNAVAILABLE:
+        session.log(journal.LOGIN_UNAVAILABLE, user=name, reason=reason)
+    elif verdict.which == helper.REFUSED:
+        session.log(journal.LOGIN_REFUSED, user=name, reason=reason)
+    else:
+        hidden = verdict.which == helper.UNKNOWN and not session.settings.log_unknown
+        session.log(journal.LOGIN_FAILED, user=None if hidden else name, reason=reason)
+    return False
+
+
+def transaction_role(session: Session, notifier: "Notifier", verdict: "Verdict", ahead: bytes) -> None:
+    """TRANSACTION and UPDATE, as the user."""
+    from popad import journal
+    from popad.errors import MaildropChanged, MaildropUnavailable
+    from popad.protocol import replies, transaction
+    from popad.protocol.dialogue import converse
+    from popad.protocol.lines import Lines
+
+    connection, settings = session.connection, session.settings
+    connection.sent_octets = 0  # of the user's session, as the journal counts
+    notifier.put_off(settings.timeout)
+    try:
+        drop = open_maildrop(session, verdict)
+    except MaildropUnavailable as failure:
+        session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
+        connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
+        connection.close(LINGER)
+        return
+
+    def tell_how_it_stands() -> None:
+        deleted = f", {drop.deleted} deleted" if drop.deleted else ""
+        notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
+
+    class User:
+        """The client, who may think as long as the autologout timer allows; systemd hears when it does."""
+
+        def read(self) -> bytes:
+            notifier.put_off(settings.timeout)
+            if not connection.waits(THINKING):
+                tell_how_it_stands()
+            return connection.read(settings.timeout)
+
+        def write(self, data: bytes | bytearray) -> None:
+            connection.write(data, settings.timeout)
+            notifier.put_off(settings.timeout)
+
+    state = transaction.Transaction(drop)
+    user = User()
+    try:
+        user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
+        converse(user, Lines(ahead), transaction.TABLE, state, settings.max_argument)
+        connection.close()
+    except PeerGone:
+        session.log(journal.PEER_GONE)
+        connection.hang_up()
+    except PeerSilent:
+        session.log(journal.PEER_SILENT)
+        connection.hang_up()
+    except MaildropChanged as change:
+        connection.hang_up()
+        session.log(journal.MAILDROP_CHANGED, reason=str(change))
+    log_the_end(session, state)
+
+
+def open_maildrop(session: Session, verdict: "Verdict") -> "Maildrop":
+    """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
+    from popad import journal
+    from popad.maildrop.maildrop import Maildrop
+    from popad.maildrop.mbox import Mbox
+
+    settings = session.settings
+    path = verdict.maildrop.partition(":")[2]
+    store = Mbox(path, settings.state, settings.lock_timeout, settings.max_messages, settings.max_octets)
+    if store.recovery and store.recovery.finished:
+        session.log(journal.UPDATE_RECOVERED)
+    elif store.recovery and store.recovery.kept:
+        session.log(journal.UPDATE_ORPHANED, kept=store.recovery.kept, reason=store.recovery.reason)
+    drop = Maildrop(store)
+    session.log(journal.MAILDROP_LOADED, messages=drop.messages, octets=drop.octets_in_all)
+    return drop
+
+
+def log_the_end(session: Session, state: "Transaction") -> None:
+    """What the session did, and what became of the messages marked as deleted."""
+    from popad import journal
+
+    drop = state.maildrop
+    deleted = drop.messages - drop.remaining if state.updated else 0
+    left = drop.remaining if state.updated else drop.messages
+    if state.update_failure:
+        session.log(journal.UPDATE_FAILED, reason=state.update_failure.reason)
+    elif deleted:
+        session.log(journal.MAILDROP_UPDATED, deleted=deleted, left=left, left_octets=drop.remaining_octets)
+    session.log(
+        journal.SESSION_CLOSED,
+        retrieved=state.retrieved,
+        topped=state.topped,
+        deleted=deleted,
+        left=left,
+        sent_octets=session.connection.sent_octets,
+        duration_usec=int((time.monotonic() - session.started) * 1_000_000),
+    )

@@ -1,0 +1,213 @@
+"""Every option and limit: POPAD_* name, how it is read, default, and the reason for it.
+
+Settings come from the environment, which systemd has parsed already (unit, drop-in, EnvironmentFile). An unknown
+POPAD_* name is an error like a bad value: a misspelt limit must not silently be no limit.
+"""
+
+TYPE_CHECKING = False  # typing costs 10 ms to import; type checkers treat this name as true
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+from popad.errors import SettingWrong
+
+PREFIX = "POPAD_"
+STORES = ("mbox",)
+SWITCH = {"yes": True, "no": False}
+
+
+def text(value: str) -> str:
+    """Any text, or none."""
+    return value
+
+
+def word(value: str) -> str:
+    """A name that is not empty and has no white space or slash."""
+    if not value or "/" in value or value.split() != [value]:
+        raise ValueError("must be one word without a slash")
+    return value
+
+
+def path(value: str) -> str:
+    """An absolute path."""
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("must be an absolute path without ..")
+    return value
+
+
+def optional_path(value: str) -> str:
+    """An absolute path, or nothing."""
+    return path(value) if value else value
+
+
+def maildrop(value: str) -> str:
+    """STORE:PATH; {user} and {home} in the path stand for the user's name and home directory."""
+    store, colon, place = value.partition(":")
+    if not colon or store not in STORES:
+        raise ValueError(f"must start with one of {', '.join(name + ':' for name in STORES)}")
+    if not place.startswith(("/", "{home}/")) or ".." in place.split("/"):
+        raise ValueError("must name an absolute path without .. after the store")
+    rest = place.replace("{user}", "").replace("{home}", "")
+    if "{" in rest or "}" in rest:
+        raise ValueError("knows {user} and {home} only")
+    return value
+
+
+def authentication(value: str) -> str:
+    """Where passwords are checked."""
+    if value not in ("pam", "file"):
+        raise ValueError("must be pam or file")
+    return value
+
+
+def switch(value: str) -> bool:
+    """Yes or no."""
+    if value not in SWITCH:
+        raise ValueError("must be yes or no")
+    return SWITCH[value]
+
+
+def count(value: str) -> int:
+    """A whole number, 0 or more."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def seconds(value: str) -> int:
+    """A whole number of seconds, at least 1 and at most a day."""
+    if not 1 <= count(value) <= 86400:
+        raise ValueError("must be between 1 and 86400 seconds")
+    return int(value)
+
+
+def argument_octets(value: str) -> int:
+    """Octets of one argument: at least what RFC 1939 asks for, at most what fits a command line."""
+    if not 40 <= count(value) <= 248:
+        raise ValueError("must be between 40 and 248 octets")
+    return int(value)
+
+
+class Setting:
+    """A row of the table: how the text is read, its default, its unit ("" for none) and the reason for the default."""
+
+    __slots__ = ("default", "read", "unit", "why")
+
+    def __init__(self, read: "Callable[[str], object]", default: str, unit: str, why: str) -> None:
+        self.read = read
+        self.default = default
+        self.unit = unit
+        self.why = why
+
+
+TABLE: "dict[str, Setting]" = {
+    "POPAD_MAILDROP": Setting(
+        maildrop,
+        "mbox:/var/mail/{user}",
+        "",
+        "Where a user's mail is. popa3d, procmail and Debian's MTAs use this path; {home} is the home directory.",
+    ),
+    "POPAD_AUTH": Setting(
+        authentication, "pam", "", "pam: system users. file: the credentials file, for virtual users and containers."
+    ),
+    "POPAD_CREDENTIALS": Setting(
+        path,
+        "/etc/popad/credentials",
+        "",
+        "SCRAM-SHA-256 verifiers, a line a user, read by the authentication helper alone.",
+    ),
+    "POPAD_PAM_SERVICE": Setting(word, "popad", "", "The file in /etc/pam.d that says how users are checked."),
+    "POPAD_AUTH_SOCKET": Setting(
+        optional_path,
+        "",
+        "",
+        "The warm authentication helper's socket. Empty: the session forks the helper itself, as under inetd.",
+    ),
+    "POPAD_AUTH_TIMEOUT": Setting(
+        seconds,
+        "60",
+        "seconds",
+        "How long a verdict may take. PAM modules that ask the network can hang; a login must not hang with them.",
+    ),
+    "POPAD_AUTH_IDLE": Setting(
+        seconds,
+        "300",
+        "seconds",
+        "The warm helper leaves after this time without a login and is started again on demand.",
+    ),
+    "POPAD_VIRTUAL_USER": Setting(
+        text,
+        "",
+        "",
+        "The system user who owns the mail of names that only the credentials file has. Empty: they are refused.",
+    ),
+    "POPAD_USER": Setting(
+        word, "popad", "", "Who reads what strangers send before they have logged in. Owns nothing, may open nothing."
+    ),
+    "POPAD_TIMEOUT": Setting(
+        seconds,
+        "600",
+        "seconds",
+        "The autologout timer: RFC 1939 section 3 asks for at least ten minutes. Also for a client that does not read.",
+    ),
+    "POPAD_LOGIN_TIMEOUT": Setting(
+        seconds, "120", "seconds", "A stranger gets less time than a user: from the greeting to the end of the login."
+    ),
+    "POPAD_LOCK_TIMEOUT": Setting(
+        seconds, "10", "seconds", "How long a locked mailbox is waited for. Clients give up after 30 to 60 seconds."
+    ),
+    "POPAD_MAX_MESSAGES": Setting(
+        count, "2097152", "messages", "popa3d's limit: bounds the memory of a session. A larger mailbox is refused."
+    ),
+    "POPAD_MAX_OCTETS": Setting(
+        count, "0", "octets", "The largest mailbox that is served. 0: no limit, as its size costs time but no memory."
+    ),
+    "POPAD_MAX_ARGUMENT": Setting(
+        argument_octets,
+        "40",
+        "octets",
+        "RFC 1939 section 3: an argument has up to 40 characters. More for user names that are long mail addresses.",
+    ),
+    "POPAD_STATE": Setting(
+        path, "/var/lib/popad", "", "Where the messages that an update moves are kept until it is done. Mode 1733."
+    ),
+    "POPAD_LOG_UNKNOWN": Setting(
+        switch, "no", "", "Whether names that do not exist are logged: such a name may be a password typed too early."
+    ),
+}
+
+
+class Settings:
+    """The effective settings, one attribute a row of the table: POPAD_LOCK_TIMEOUT is lock_timeout.
+
+    Times are whole seconds, sizes octets.
+    """
+
+    maildrop: str
+    auth: str
+    credentials: str
+    pam_service: str
+    auth_socket: str
+    auth_timeout: int
+    auth_idle: int
+    virtual_user: str
+    user: str
+    timeout: int
+    login_timeout: int
+    lock_timeout: int
+    max_messages: int
+    max_octets: int
+    max_argument: int
+    state: str
+    log_unknown: bool
+
+    def __init__(self, environ: "Mapping[str, str]") -> None:
+        """Read every setting from `environ`. Raises SettingWrong that names the first wrong one."""
+        for name in environ:
+            if name.startswith(PREFIX) and name not in TABLE:
+                raise SettingWrong(name, "no such setting")
+        for name, row in TABLE.items():
+            try:
+                value = row.read(environ.get(name, row.default))
+            except ValueError as wrong:
+                raise SettingWrong(name, str(wrong)) from None
+            setattr(self, name[len(PREFIX) :].lower(), value)
