@@ -182,8 +182,6 @@ def authorization_role(
 
 def load_what_a_user_needs() -> None:
     """Import, while the client types, what comes after the login."""
-    import signal  # noqa: F401
-
     from popad import helpers  # noqa: F401
     from popad.auth import helper  # noqa: F401
     from popad.maildrop import maildrop, mbox  # noqa: F401
