@@ -14,7 +14,8 @@ USAGE_STATUS, CONFIG_STATUS = 2, 78  # popa3d's; EX_CONFIG of sysexits.h
 USAGE = """\
 usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
        popad check           show the settings and check what they name
-       popad passwd NAME     read a password, print a line for the credentials file
+       popad passwd NAME [ITERATIONS]
+                             read a password, print a line for the credentials file
        popad auth-helper     answer sessions on the socket that systemd has passed
        popad -V | --version  print the version
        popad -h | --help     print this
@@ -27,7 +28,7 @@ def main() -> "NoReturn":
     """Run popad as `sys.argv` asks and leave the process."""
     arguments = sys.argv[1:]
     status = command(arguments) if arguments else session()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed when popad was started
         try:
             stream.flush()
         except OSError:
@@ -81,10 +82,10 @@ def command(arguments: list[str]) -> int:
             from popad.check import check
 
             return check(os.environ)
-        if arguments[0] == "passwd" and len(arguments) == 2:
+        if arguments[0] == "passwd" and len(arguments) in (2, 3):
             from popad.passwd import passwd
 
-            return passwd(arguments[1])
+            return passwd(*arguments[1:])
     except SettingWrong as wrong:
         report(wrong)
         return CONFIG_STATUS
@@ -110,7 +111,8 @@ def auth_helper() -> int:
         return USAGE_STATUS
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
-    helpers.keep_warm(fd, helper.serve, settings.auth_idle)
+    # When it leaves, no answer is under way: each ends within its time limit.
+    helpers.keep_warm(fd, helper.serve, settings.auth_idle + settings.auth_timeout)
     return 0
 
 

@@ -60,10 +60,15 @@ def keep_warm(listening_fd: int, role: "Callable[[privsep.Channel], None]", idle
         except (BlockingIOError, ConnectionAbortedError):
             continue
         with connection:
-            uid = int.from_bytes(
-                connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS)[4:8], sys.byteorder
-            )
-            if uid in (0, os.geteuid()) and os.fork() == 0:
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS)
+            uid = int.from_bytes(peer[4:8], sys.byteorder)
+            try:
+                child = uid in (0, os.geteuid()) and os.fork() == 0
+            except OSError as error:
+                # No process to be had: this login has to be tried again, those under way go on.
+                print(f"popad auth-helper: {error}", file=sys.stderr, flush=True)
+                child = False
+            if child:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
                 listener.close()
                 privsep.run(role, privsep.Channel(_socket.socket(fileno=connection.detach())))

@@ -5,6 +5,7 @@ Works on `_socket`, the C part of the socket module: the Python part costs 6 ms 
 
 import _socket
 import errno
+import fcntl
 import os
 import select
 import time
@@ -122,7 +123,7 @@ def passed_by_systemd(environ: "os._Environ[str]") -> int | None:
 def stdin_to_itself() -> int:
     """Move inetd's socket off the standard descriptors: a traceback on stderr must never reach the client."""
     try:
-        fd = os.dup(0)
+        fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, FIRST_PASSED_FD)  # never a standard descriptor that was closed
     except OSError as error:
         raise NotInvokedRight("standard input is closed") from error
     if not is_stream_socket(fd):

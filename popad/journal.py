@@ -86,7 +86,7 @@ UPDATE_ORPHANED = Event(
     "update-orphaned",
     "1d892d0af18f4462879315074d1411be",
     ERROR,
-    "{rhost}: the journal of an update does not fit {maildrop} of {user} and was kept aside: {reason}",
+    "{rhost}: an interrupted update of {maildrop} of {user} was not finished, see {kept}: {reason}",
 )
 SESSION_CLOSED = Event(
     "session-closed",
@@ -124,11 +124,10 @@ def printable(value: Value) -> str:
 
 
 def quoted(value: Value) -> str:
-    """A number or an address as it is; anything else in double quotes, unable to end them."""
-    plain = printable(value)
-    if isinstance(value, int) or (plain and all(mark in "0123456789abcdefABCDEF.:" for mark in plain)):
-        return plain
-    return '"' + plain.replace('"', "\\x22") + '"'
+    """A number as it is; anything else in double quotes, unable to end them."""
+    if isinstance(value, int):
+        return str(value)
+    return '"' + printable(value).replace('"', "\\x22") + '"'
 
 
 def send(event: Event, **fields: Value) -> None:
@@ -149,7 +148,10 @@ def send(event: Event, **fields: Value) -> None:
         # (uuid, traceback, logging) in each session.
         from systemd._journal import sendv
 
-        sendv(*(f"{name}={value}" for name, value in entry.items()))
+        try:
+            sendv(*(f"{name}={value}" for name, value in entry.items()))
+        except OSError as error:
+            print(f"popad: {message} (not in the journal: {error})", file=sys.stderr, flush=True)
     else:
         line = f"event={event.name} priority={event.priority} message={logfmt(message)}"
         line += "".join(f" {name}={logfmt(printable(value))}" for name, value in known.items())
@@ -164,10 +166,12 @@ def logfmt(plain: str) -> str:
 
 
 class Quoting(dict[str, Value]):
-    """The fields of an entry as its message shows them; a field that the entry does not have shows as "unknown"."""
+    """The fields of an entry as its message shows them; a field that the entry does not have shows as "unknown".
+
+    The client's address comes from the kernel and is not quoted: log readers look for it at the start of the message.
+    """
 
     def __getitem__(self, name: str) -> str:
-        return quoted(self.get(name)) if name in self else "unknown"
-
-    def __missing__(self, name: str) -> str:
-        return "unknown"
+        if name not in self:
+            return "unknown"
+        return printable(self.get(name)) if name == "rhost" else quoted(self.get(name))

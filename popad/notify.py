@@ -31,10 +31,10 @@ class Notifier:
             # sdnotify encodes in Latin-1; made of UTF-8 octets, the text arrives as the UTF-8 that systemd expects.
             self.systemd.notify("\n".join(assignments).encode("utf-8", "replace").decode("latin-1"))
 
-    def ready(self, status: str) -> None:
-        """The service is up."""
+    def ready(self, status: str, lives: float = 0) -> None:
+        """The service is up; where `lives` is given, it has so many seconds until it must say more (put_off)."""
         self.last_status = status
-        self.tell("READY=1", f"STATUS={status}")
+        self.tell("READY=1", f"STATUS={status}", *([until(lives)] if lives else []))
 
     def status(self, status: str) -> None:
         """Say what the session does, if that is news."""
@@ -47,4 +47,9 @@ class Notifier:
         now = time.monotonic()
         if now >= self.put_off_at + PAUSE:
             self.put_off_at = now
-            self.tell(f"EXTEND_TIMEOUT_USEC={int((seconds + 2 * PAUSE) * 1_000_000)}")
+            self.tell(until(seconds))
+
+
+def until(seconds: float) -> str:
+    """The assignment that lets the service live so long from now on, and some time to end by itself."""
+    return f"EXTEND_TIMEOUT_USEC={int((seconds + 2 * PAUSE) * 1_000_000)}"

@@ -5,14 +5,19 @@ import sys
 from popad.auth import credentials
 from popad.auth.helper import MAX_PASSWORD
 from popad.auth.identity import Unknown, checked_name
+from popad.settings import TABLE
+
+LONGEST_BY_DEFAULT = int(TABLE["POPAD_MAX_ARGUMENT"].default)
 
 
-def passwd(name: str) -> int:
+def passwd(name: str, iterations: str = str(credentials.ITERATIONS)) -> int:
     """Read the password (twice from a terminal, else the first line of standard input), print the line.
 
     Returns the exit status.
     """
     try:
+        if not iterations.isdigit() or not credentials.ITERATIONS <= int(iterations) <= credentials.MAX_ITERATIONS:
+            raise ValueError(f"iterations: {credentials.ITERATIONS} to {credentials.MAX_ITERATIONS}")
         if checked_name(name.encode("utf-8", "surrogateescape")).split() != [name] or name.startswith("#"):
             raise Unknown("a name in the credentials file has no white space and does not begin with #")
         password = from_terminal() if sys.stdin.isatty() else sys.stdin.buffer.readline().rstrip(b"\r\n")
@@ -21,7 +26,9 @@ def passwd(name: str) -> int:
     except (Unknown, ValueError) as wrong:
         sys.stderr.write(f"popad passwd: {wrong}\n")
         return 1
-    print(credentials.line(name, password))
+    if len(name.encode()) > LONGEST_BY_DEFAULT:
+        sys.stderr.write(f"popad passwd: {name} needs POPAD_MAX_ARGUMENT above {LONGEST_BY_DEFAULT} to log in\n")
+    print(credentials.line(name, password, int(iterations)))
     return 0
 
 

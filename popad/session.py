@@ -1,8 +1,9 @@
 """One session's life: the roles in order, and what each process may know. The only file that logs a session.
 
-What runs as root, from the first line to privsep.become(): the greeting (a constant), the fork of the authorization
-child, one message from it (its shape is checked, its content passed on and never parsed), one question to the helper,
-one verdict (checked again here), and to a login that fails a constant reply. Nothing else.
+What runs as root, from the first line to privsep.become(): reading the settings, looking up POPAD_USER, the greeting (a
+constant), the fork of the authorization child, log entries and notifications, one message from the child (its shape is
+checked, its content passed on and never parsed), one question to the helper, one verdict (checked again here), opening
+POPAD_STATE, and to a login that fails a constant reply. Where no warm helper is configured, a child of it asks PAM.
 """
 
 import os
@@ -10,16 +11,22 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from popad.auth.helper import Verdict
     from popad.inherited import Connection
     from popad.journal import Event, Value
     from popad.maildrop.maildrop import Maildrop
+    from popad.maildrop.state import State
     from popad.notify import Notifier
     from popad.privsep import Channel
     from popad.protocol.transaction import Transaction
     from popad.settings import Settings
 
-from popad.errors import ContractBroken, PeerGone, PeerSilent, SettingWrong
+else:
+    import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
+
+from popad.errors import ContractBroken, MaildropChanged, MaildropUnavailable, PeerGone, PeerSilent, SettingWrong
 
 GREETING = b"+OK popad ready\r\n"
 # All that the session itself ever says to somebody it does not know. Response codes: RFC 2449 section 8, RFC 3206.
@@ -40,9 +47,10 @@ SUCCESS, SOFTWARE = 0, 70  # exit statuses (sysexits.h)
 class Session:
     """What every part of a session needs: the connection, the settings, systemd's ear, and what each entry says."""
 
-    def __init__(self, connection: "Connection", settings: "Settings") -> None:
+    def __init__(self, connection: "Connection", settings: "Settings", stranger: tuple[int, int] | None) -> None:
         self.connection = connection
         self.settings = settings
+        self.stranger = stranger  # who the authorization child becomes (uid, gid); None: one uid for all
         self.started = time.monotonic()
         self.rhost = connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
@@ -60,11 +68,11 @@ def serve(connection: "Connection", settings: "Settings") -> int:
     Nothing is imported before the greeting that the greeting does not need: the client waits for it.
     """
     os.umask(0o077)
-    stranger = identity_of_strangers(settings)
-    session = Session(connection, settings)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
+    session = Session(connection, settings, identity_of_strangers(settings))
     try:
         connection.write(GREETING, settings.login_timeout)
-        converse_with(session, stranger)
+        authorize(session)
     except (PeerGone, PeerSilent):
         connection.hang_up()
     except ContractBroken as broken:
@@ -91,22 +99,23 @@ def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def converse_with(session: Session, stranger: tuple[int, int] | None) -> None:
+def authorize(session: Session) -> None:
     """As root: let the client say to a child that can do nothing who it is, and become that user."""
     from popad import journal, notify, privsep
 
-    connection, settings = session.connection, session.settings
+    connection, settings, stranger = session.connection, session.settings, session.stranger
     deadline = session.started + settings.login_timeout
-    child = privsep.fork(lambda channel: authorization_role(connection, settings, stranger, deadline, channel))
+    child = privsep.fork(lambda channel: authorization_role(session, deadline, channel))
     try:
         session.log(journal.SESSION_OPENED)
         if stranger is None:
             session.log(journal.ONE_IDENTITY)
         notifier = notify.Notifier()
-        notifier.ready(f"authorization, {session.rhost}")
+        notifier.ready(f"authorization, {session.rhost}", settings.login_timeout + settings.auth_timeout)
         load_what_a_user_needs()
         which, name, password, ahead = child.channel.receive(HAND_OVER_LIMITS, deadline + GRACE - time.monotonic())
     except TimeoutError:
+        connection.hang_up()  # the child may be busy with it
         raise ContractBroken("the authorization child did not keep its time limit") from None
     finally:
         status = child.end()
@@ -119,7 +128,7 @@ def converse_with(session: Session, stranger: tuple[int, int] | None) -> None:
         connection.hang_up()
         return
     try:
-        verdict = ask_for_verdict(settings, name, password, session.rhost)
+        verdict = ask_for_verdict(session, name, password)
     finally:
         privsep.wipe(password)
     if not passed(session, verdict, bytes(name)):
@@ -128,38 +137,37 @@ def converse_with(session: Session, stranger: tuple[int, int] | None) -> None:
             privsep.become(*stranger)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
+    state = open_state(settings.state)
     try:
         privsep.become(verdict.uid, verdict.gid)
     except PermissionError as error:
         session.log(journal.LOGIN_REFUSED, user=verdict.name, reason=str(error))
         connection.write(NOT_SERVED, settings.timeout)
-        connection.close(LINGER)
+        connection.hang_up()
         return
-    transaction_role(session, notifier, verdict, bytes(ahead))
+    transaction_role(session, notifier, verdict, state, bytes(ahead))
 
 
-def authorization_role(
-    connection: "Connection",
-    settings: "Settings",
-    stranger: tuple[int, int] | None,
-    deadline: float,
-    channel: "Channel",
-) -> None:
+def authorization_role(session: Session, deadline: float, channel: "Channel") -> None:
     """The AUTHORIZATION state, as somebody who can open and start nothing. Ends with one message on `channel`."""
     from popad import privsep
     from popad.protocol.authorization import TABLE, Authorization
     from popad.protocol.dialogue import converse
     from popad.protocol.lines import Lines
 
-    if stranger is not None:
-        privsep.become(*stranger)
+    connection = session.connection
+    if session.stranger is not None:
+        privsep.become(*session.stranger)
     privsep.close_all_doors()
 
     class Stranger:
         """The client, who has until the deadline in all."""
 
         def read(self) -> bytes:
-            return connection.read(deadline - time.monotonic())
+            # Asked before each read: a client that never stops sending would never be waited for.
+            if (left := deadline - time.monotonic()) <= 0:
+                raise PeerSilent
+            return connection.read(left)
 
         def write(self, data: bytes | bytearray) -> None:
             connection.write(data, max(deadline - time.monotonic(), 0))
@@ -167,7 +175,7 @@ def authorization_role(
     state = Authorization()
     lines = Lines()
     try:
-        converse(Stranger(), lines, TABLE, state, settings.max_argument)
+        converse(Stranger(), lines, TABLE, state, session.settings.max_argument)
     except PeerGone:
         channel.send((GONE, b"", b"", b""))
     except PeerSilent:
@@ -188,19 +196,20 @@ def load_what_a_user_needs() -> None:
     from popad.protocol import transaction  # noqa: F401
 
 
-def ask_for_verdict(settings: "Settings", name: bytearray, password: bytearray, rhost: str) -> "Verdict":
+def ask_for_verdict(session: Session, name: bytearray, password: bytearray) -> "Verdict":
     """The helper's verdict; whatever goes wrong on the way to it is a verdict as well, that nothing is known."""
     from popad import helpers
     from popad.auth import helper
 
+    connection, settings = session.connection, session.settings
+
     def on_demand(channel: "Channel") -> None:
+        connection.socket.close()  # the helper knows passwords and no client
         helper.Helper(settings).serve(channel)
 
-    request = (name, password, rhost.encode("ascii", "replace"))
+    request = (name, password, session.rhost.encode("ascii", "replace"))
     try:
-        answer = helpers.ask(
-            settings.auth_socket, on_demand, request, helper.VERDICT_LIMITS, settings.auth_timeout + GRACE
-        )
+        answer = helpers.ask(settings.auth_socket, on_demand, request, helper.VERDICT_LIMITS, settings.auth_timeout)
         return helper.unpack_verdict(answer)
     except TimeoutError:
         return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
@@ -213,31 +222,39 @@ def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
     from popad import journal, settings
     from popad.auth import helper
 
-    reason = verdict.reason
     if verdict.which == helper.PASSED:
         try:
-            settings.maildrop(verdict.maildrop)
+            settings.maildrop_of_user(verdict.maildrop)
         except ValueError as wrong:
             raise ContractBroken(f"the helper named a maildrop that {wrong}") from None
-        if verdict.uid == 0 or not verdict.name:
-            raise ContractBroken("the helper named root or nobody")
+        if verdict.uid == 0 or (session.stranger and verdict.uid == session.stranger[0]) or not verdict.name:
+            raise ContractBroken(f"the helper named uid {verdict.uid}")
         session.known |= {"user": verdict.name, "maildrop": verdict.maildrop}
         session.log(journal.LOGIN_PASSED)
         return True
-    if verdict.which == helper.UNAVAILABLE:
-        session.log(journal.LOGIN_UNAVAILABLE, user=name, reason=reason)
-    elif verdict.which == helper.REFUSED:
-        session.log(journal.LOGIN_REFUSED, user=name, reason=reason)
-    else:
-        hidden = verdict.which == helper.UNKNOWN and not session.settings.log_unknown
-        session.log(journal.LOGIN_FAILED, user=None if hidden else name, reason=reason)
+    # A name is not repeated unless it is known to be one: it may be a password typed too early.
+    hidden = verdict.which in (helper.UNKNOWN, helper.UNAVAILABLE) and not session.settings.log_unknown
+    special = {helper.UNAVAILABLE: journal.LOGIN_UNAVAILABLE, helper.REFUSED: journal.LOGIN_REFUSED}
+    event = special.get(verdict.which, journal.LOGIN_FAILED)
+    session.log(event, user=None if hidden else name, reason=verdict.reason)
     return False
 
 
-def transaction_role(session: Session, notifier: "Notifier", verdict: "Verdict", ahead: bytes) -> None:
+def open_state(path: str) -> "State | MaildropUnavailable":
+    """The directory for updates, or why it cannot be had: for the user to hear, not root to act on."""
+    from popad.maildrop.state import State
+
+    try:
+        return State(path)
+    except OSError as error:
+        return MaildropUnavailable("SYS/TEMP", f"POPAD_STATE: {error}")
+
+
+def transaction_role(
+    session: Session, notifier: "Notifier", verdict: "Verdict", state: "State | MaildropUnavailable", ahead: bytes
+) -> None:
     """TRANSACTION and UPDATE, as the user."""
-    from popad import journal
-    from popad.errors import MaildropChanged, MaildropUnavailable
+    from popad import journal, privsep
     from popad.protocol import replies, transaction
     from popad.protocol.dialogue import converse
     from popad.protocol.lines import Lines
@@ -246,7 +263,8 @@ def transaction_role(session: Session, notifier: "Notifier", verdict: "Verdict",
     connection.sent_octets = 0  # of the user's session, as the journal counts
     notifier.put_off(settings.timeout)
     try:
-        drop = open_maildrop(session, verdict)
+        privsep.never_gain_privileges()
+        drop = open_maildrop(session, verdict, state)
     except MaildropUnavailable as failure:
         session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
         connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
@@ -270,11 +288,11 @@ def transaction_role(session: Session, notifier: "Notifier", verdict: "Verdict",
             connection.write(data, settings.timeout)
             notifier.put_off(settings.timeout)
 
-    state = transaction.Transaction(drop)
+    done = transaction.Transaction(drop)
     user = User()
     try:
         user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
-        converse(user, Lines(ahead), transaction.TABLE, state, settings.max_argument)
+        converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
         connection.close()
     except PeerGone:
         session.log(journal.PEER_GONE)
@@ -285,18 +303,24 @@ def transaction_role(session: Session, notifier: "Notifier", verdict: "Verdict",
     except MaildropChanged as change:
         connection.hang_up()
         session.log(journal.MAILDROP_CHANGED, reason=str(change))
-    log_the_end(session, state)
+    except OSError as error:
+        connection.hang_up()
+        session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
+    log_the_end(session, done)
 
 
-def open_maildrop(session: Session, verdict: "Verdict") -> "Maildrop":
+def open_maildrop(session: Session, verdict: "Verdict", state: "State | MaildropUnavailable") -> "Maildrop":
     """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
     from popad import journal
     from popad.maildrop.maildrop import Maildrop
     from popad.maildrop.mbox import Mbox
 
     settings = session.settings
+    if isinstance(state, MaildropUnavailable):
+        raise state
     path = verdict.maildrop.partition(":")[2]
-    store = Mbox(path, settings.state, settings.lock_timeout, settings.max_messages, settings.max_octets)
+    updates = state.journal_of(path)
+    store = Mbox(path, updates, settings.lock_timeout, settings.max_messages, settings.max_octets)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
     elif store.recovery and store.recovery.kept:

@@ -52,6 +52,14 @@ def maildrop(value: str) -> str:
     return value
 
 
+def maildrop_of_user(value: str) -> str:
+    """A maildrop with the user's name in it, which may have braces: STORE:PATH."""
+    store, colon, place = value.partition(":")
+    if not colon or store not in STORES or not place.startswith("/") or ".." in place.split("/"):
+        raise ValueError("is not a store and an absolute path without ..")
+    return value
+
+
 def authentication(value: str) -> str:
     """Where passwords are checked."""
     if value not in ("pam", "file"):
@@ -70,6 +78,13 @@ def count(value: str) -> int:
     """A whole number, 0 or more."""
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
         raise ValueError("must be a whole number")
+    return int(value)
+
+
+def at_least_one(value: str) -> int:
+    """A whole number, 1 or more."""
+    if count(value) < 1:
+        raise ValueError("must be at least 1")
     return int(value)
 
 
@@ -156,7 +171,10 @@ TABLE: "dict[str, Setting]" = {
         seconds, "10", "seconds", "How long a locked mailbox is waited for. Clients give up after 30 to 60 seconds."
     ),
     "POPAD_MAX_MESSAGES": Setting(
-        count, "2097152", "messages", "popa3d's limit: bounds the memory of a session. A larger mailbox is refused."
+        at_least_one,
+        "2097152",
+        "messages",
+        "popa3d's limit: bounds a session's memory. A larger mailbox is refused.",
     ),
     "POPAD_MAX_OCTETS": Setting(
         count, "0", "octets", "The largest mailbox that is served. 0: no limit, as its size costs time but no memory."

@@ -20,6 +20,7 @@ SCHEME = "SCRAM-SHA-256"
 ITERATIONS = 4096  # RFC 7677 section 4: at least this. More where attackers may get the file: each login pays for it.
 MAX_ITERATIONS = 10_000_000
 SALT_OCTETS = 16
+LEAST_SALT = 8  # octets
 
 
 class FileWrong(Exception):
@@ -41,6 +42,10 @@ class Credential:
         return hmac.compare_digest(stored_key, self.stored_key)
 
 
+# No password matches it: checked for names that the file does not have.
+NOBODYS = Credential(1, bytes(SALT_OCTETS), bytes(hashlib.sha256().digest_size))
+
+
 class File:
     """The credentials file at `path` as a source of passwords. Read anew for each login: an edit needs no restart."""
 
@@ -50,38 +55,44 @@ class File:
     def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
         """Raises Unknown, LoginFailed and Unavailable. An unknown name takes as long as a known one."""
         try:
-            credential, known = find(self.path, name)
+            credential, most = find(self.path, name)
         except (FileWrong, OSError) as error:
             raise Unavailable(str(error)) from error
-        matches = credential.matches(password)
-        if not known:
+        matches = (credential or NOBODYS).matches(password)
+        # Every answer costs as much as the most expensive line: the time it takes does not tell which names exist.
+        if more := most - (credential or NOBODYS).iterations:
+            hashlib.pbkdf2_hmac("sha256", password, NOBODYS.salt, more)
+        if not credential:
             raise Unknown("the name is not in the credentials file")
         if not matches:
             raise LoginFailed("wrong password")
         return Account(name, credential.maildrop)
 
 
-def find(path: str, name: str) -> tuple[Credential, bool]:
-    """The credential of `name` and whether there is one: for an unknown name, one that no password matches.
+def find(path: str, name: str) -> tuple[Credential | None, int]:
+    """The credential of `name`, None where there is none, and the most iterations that a line of the file asks for.
 
-    It costs as much to check as the most expensive of the file, so that the time a refusal takes does not tell which
-    names exist. Raises FileWrong and OSError.
+    A line of somebody else that cannot be understood is passed over (`popad check` tells of it). Raises FileWrong and
+    OSError.
     """
     found: Credential | None = None
-    iterations = 0
+    most = 1
     for number, text in enumerate(read(path).split("\n"), 1):
         fields = text.split()
         if not fields or fields[0].startswith("#"):
             continue
-        who, credential = parse(fields, f"{path}:{number}")
-        iterations = max(iterations, credential.iterations)
-        if who == name:
+        try:
+            credential = parse(fields, f"{path}:{number}")
+        except FileWrong:
+            if fields[0] == name:
+                raise
+            continue
+        most = max(most, credential.iterations)
+        if fields[0] == name:
             if found:
-                raise FileWrong(f"{path}:{number}: {who!a} stands here twice")
+                raise FileWrong(f"{path}:{number}: {name!a} stands here twice")
             found = credential
-    if found:
-        return found, True
-    return Credential(iterations or ITERATIONS, bytes(SALT_OCTETS), bytes(hashlib.sha256().digest_size)), False
+    return found, most
 
 
 def read(path: str) -> str:
@@ -103,18 +114,20 @@ def read(path: str) -> str:
             raise FileWrong(f"{path}: not UTF-8 at octet {wrong.start}") from None
 
 
-def parse(fields: list[str], where: str) -> tuple[str, Credential]:
-    """The name and the credential of a line's fields. Raises FileWrong that begins with `where`."""
+def parse(fields: list[str], where: str) -> Credential:
+    """The credential in a line's fields. Raises FileWrong that begins with `where`."""
     try:
-        name, verifier, *rest = fields
+        _, verifier, *rest = fields
         scheme, parameters, both_keys = verifier.split("$")
         iterations, salt = parameters.split(":")
         stored_key, server_key = (base64.b64decode(key, validate=True) for key in both_keys.split(":"))
-        rounds = int(iterations)
-        size = hashlib.sha256().digest_size
-        if scheme != SCHEME or not 1 <= rounds <= MAX_ITERATIONS or not len(stored_key) == len(server_key) == size:
+        if scheme != SCHEME or not (iterations.isascii() and iterations.isdigit()):
             raise ValueError
-        credential = Credential(rounds, base64.b64decode(salt, validate=True), stored_key)
+        credential = Credential(int(iterations), base64.b64decode(salt, validate=True), stored_key)
+        if not 1 <= credential.iterations <= MAX_ITERATIONS or len(credential.salt) < LEAST_SALT:
+            raise ValueError
+        if not len(stored_key) == len(server_key) == hashlib.sha256().digest_size:
+            raise ValueError
     except (ValueError, binascii.Error):
         raise FileWrong(f"{where}: expected NAME {SCHEME}$ITERATIONS:SALT$STOREDKEY:SERVERKEY [MAILDROP]") from None
     if rest:
@@ -123,15 +136,15 @@ def parse(fields: list[str], where: str) -> tuple[str, Credential]:
             credential.maildrop = checked_maildrop(maildrop)
         except ValueError as wrong:
             raise FileWrong(f"{where}: the maildrop {wrong}") from None
-    return name, credential
+    return credential
 
 
-def line(name: str, password: bytes) -> str:
+def line(name: str, password: bytes, iterations: int) -> str:
     """A line of the file for a new password, with a salt of its own."""
     salt = os.urandom(SALT_OCTETS)
-    stored_key, server_key = keys(password, salt, ITERATIONS)
+    stored_key, server_key = keys(password, salt, iterations)
     octets = [base64.b64encode(value).decode("ascii") for value in (salt, stored_key, server_key)]
-    return f"{name} {SCHEME}${ITERATIONS}:{octets[0]}${octets[1]}:{octets[2]}"
+    return f"{name} {SCHEME}${iterations}:{octets[0]}${octets[1]}:{octets[2]}"
 
 
 def keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:

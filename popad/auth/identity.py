@@ -60,7 +60,7 @@ def checked_name(name: bytes) -> str:
 def identify(account: Account, settings: "Settings") -> Identity:
     """Who an account is. Raises Unknown, Refused and Unavailable."""
     entry = lookup(account.name)
-    home = entry.pw_dir if entry else ""
+    name, home = (entry.pw_name, entry.pw_dir) if entry else (account.name, "")
     if entry is None:
         if settings.auth != "file":
             raise Unknown("the name is not known to NSS")
@@ -71,15 +71,15 @@ def identify(account: Account, settings: "Settings") -> Identity:
             raise Unavailable(f"POPAD_VIRTUAL_USER: NSS does not know {settings.virtual_user!a}")
     if (reason := why_refused(entry, settings)) is not None:
         raise Refused(reason)
-    maildrop = place(account.maildrop or settings.maildrop, account.name, home)
-    return Identity(account.name, entry.pw_uid, entry.pw_gid, maildrop)
+    return Identity(name, entry.pw_uid, entry.pw_gid, place(account.maildrop or settings.maildrop, name, home))
 
 
 def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
     """Why popad does not serve this user; None if it does."""
     if entry.pw_uid == 0:
         return "uid 0"
-    if entry.pw_name == settings.user:
+    stranger = lookup(settings.user)
+    if stranger and entry.pw_uid == stranger.pw_uid:
         return "who reads what strangers send has no mail"
     return None
 

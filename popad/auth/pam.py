@@ -44,8 +44,8 @@ class Pam:
 
     def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
         """Raises Unknown, LoginFailed and Unavailable. Can take as long as a module likes."""
-        passed, code, final_name = self.ask(name.encode("utf-8"), password, rhost)
-        reason = f"PAM: {self.pam.reason}"
+        passed, code, final_name, step = self.ask(name.encode("utf-8"), password, rhost)
+        reason = f"PAM, {step}: {self.pam.reason}"
         if passed:
             return Account(identity.checked_name(final_name))
         if code in UNAVAILABLE:
@@ -53,19 +53,24 @@ class Pam:
         # What PAM calls an unknown user depends on its modules, so the journal asks NSS; after PAM, for every failure.
         raise (LoginFailed if identity.lookup(name) else Unknown)(reason)
 
-    def ask(self, name: bytes, password: bytes, rhost: str) -> tuple[bool, int, bytes]:
-        """Whether the login passes, PAM's code, and the name as the modules leave it."""
+    def ask(self, name: bytes, password: bytes, rhost: str) -> tuple[bool, int, bytes, str]:
+        """Whether the login passes, PAM's code, the name as the modules leave it, and the last step taken."""
         syslog.openlog("popad", 0, syslog.LOG_AUTHPRIV)  # else modules log under the interpreter's name
         library = self.pam
         authenticate, account, end = library.pam_authenticate, library.pam_acct_mgmt, library.pam_end
         names = [name]
+        steps = ["start"]
 
         def with_rhost(handle: object, flags: int) -> int:
+            steps.append("authentication")
             if rhost:
-                library.pam_set_item(handle, PAM_RHOST, ctypes.c_char_p(rhost.encode("ascii", "replace")))
+                item = ctypes.c_char_p(rhost.encode("ascii", "replace"))
+                if code := library.pam_set_item(handle, PAM_RHOST, item):
+                    return int(code)
             return int(authenticate(handle, flags | PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK))
 
         def without_nulls(handle: object, flags: int) -> int:
+            steps.append("account")
             return int(account(handle, flags | PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK))
 
         def after_a_look_at_the_name(handle: object, status: int) -> int:
@@ -86,4 +91,4 @@ class Pam:
             passed = library.authenticate(name, password, self.service.encode(), encoding="latin-1", resetcreds=False)
         finally:
             library.pam_authenticate, library.pam_acct_mgmt, library.pam_end = authenticate, account, end
-        return passed, library.code, names[-1]
+        return passed, library.code, names[-1], steps[-1]

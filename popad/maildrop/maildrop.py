@@ -17,8 +17,8 @@ if TYPE_CHECKING:
             """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
             ...
 
-        def unique_ids(self) -> list[str]:
-            """One unique-id a message (RFC 1939 section 7, UIDL), all different."""
+        def unique_ids(self) -> Sequence[int]:
+            """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
 
         def remove(self, marks: bytearray) -> None:
@@ -38,7 +38,7 @@ class Maildrop:
         self.deleted = 0
         self.deleted_octets = 0
         self.last = 0  # highest number given to RETR or DELE, as popa3d counts; RSET takes it back to 0
-        self.known_ids: list[str] | None = None
+        self.known_ids: Sequence[int] | None = None
 
     @property
     def remaining(self) -> int:
@@ -63,7 +63,7 @@ class Maildrop:
     def unique_id(self, number: int) -> str:
         if self.known_ids is None:
             self.known_ids = self.store.unique_ids()
-        return self.known_ids[number - 1]
+        return f"{self.known_ids[number - 1]:016x}"
 
     def content(self, number: int) -> "Iterator[bytes]":
         return self.store.content(number - 1)

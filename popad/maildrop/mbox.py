@@ -13,7 +13,12 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator, Sequence
+
+    from popad.maildrop.state import Journal
+else:
+    import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop import rewrite, uidl
@@ -27,20 +32,21 @@ HEADER_BLOCK = 1 << 13  # most headers are shorter
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
 
 IN_USE, TEMPORARY, PERMANENT = "IN-USE", "SYS/TEMP", "SYS/PERM"
+FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)
 Signature = tuple[int, int, int, int, int]
 
 
 class Mbox:
     """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
 
-    `state` is the directory where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds. Raises
+    `journal` is where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds. Raises
     MaildropUnavailable for what cannot or must not be served. A missing file is an empty maildrop, for the whole
     session.
     """
 
-    def __init__(self, path: str, state: str, lock_timeout: float, max_messages: int, max_octets: int) -> None:
+    def __init__(self, path: str, journal: "Journal", lock_timeout: float, max_messages: int, max_octets: int) -> None:
         self.path = path
-        self.journal = rewrite.journal_path(state, path)
+        self.journal = journal
         self.lock_timeout = lock_timeout
         self.messages = Messages()
         self.recovery: rewrite.Recovery | None = None
@@ -55,16 +61,23 @@ class Mbox:
 
     def load(self, max_messages: int, max_octets: int) -> None:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
-        if os.path.lexists(self.journal):
-            with Lock(self.fd, self.lock_timeout, IN_USE, exclusive=True):
-                self.recovery = rewrite.recover(self.fd, self.journal)
         with Lock(self.fd, self.lock_timeout, IN_USE):
-            self.signature = signature(self.fd)
-            size = self.signature[2]
-            if max_octets and size > max_octets:
-                raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
-            self.messages = Scan(self.read, size, max_messages).run()
-            settle(self.signature)
+            # Under the lock: before it, whoever holds it may still begin an update, and die.
+            if not self.journal.exists():
+                self.scan(max_messages, max_octets)
+                return
+        with Lock(self.fd, self.lock_timeout, IN_USE, exclusive=True):
+            self.recovery = rewrite.recover(self.fd, self.journal)
+            self.scan(max_messages, max_octets)
+
+    def scan(self, max_messages: int, max_octets: int) -> None:
+        """Under a lock: find the messages."""
+        self.signature = signature(self.fd)
+        size = self.signature[2]
+        if max_octets and size > max_octets:
+            raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
+        self.messages = Scan(self.read, size, max_messages).run()
+        settle(self.signature)
 
     def read(self, count: int, offset: int) -> bytes:
         return os.pread(self.fd, count, offset)
@@ -72,18 +85,24 @@ class Mbox:
     def check(self) -> None:
         """Raise MaildropChanged unless the messages of this session are where they were, octet for octet."""
         try:
-            there = os.stat(self.path, follow_symlinks=False)
-        except OSError as error:
-            raise MaildropChanged(f"it is gone: {error.strerror}") from error
-        now = signature(self.fd)
-        if (there.st_dev, there.st_ino) != now[:2]:
-            raise MaildropChanged("another file has taken its place")
-        if now != self.signature:
-            try:
+            if self.looks_different():
                 with Lock(self.fd, self.lock_timeout, TEMPORARY):
                     self.verify()
-            except MaildropUnavailable as locked:
-                raise MaildropChanged(f"perhaps: {locked.reason}") from locked
+        except MaildropUnavailable as locked:
+            raise MaildropChanged(f"perhaps: {locked.reason}") from locked
+        except OSError as error:
+            raise MaildropChanged(f"it cannot be read: {error}") from error
+
+    def looks_different(self) -> bool:
+        """Whether the file needs to be read again. Raises MaildropChanged where it is not the same file, OSError."""
+        now = signature(self.fd)
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            raise MaildropChanged("it is gone") from None
+        if (there.st_dev, there.st_ino) != now[:2]:
+            raise MaildropChanged("another file has taken its place")
+        return now != self.signature
 
     def verify(self) -> None:
         """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
@@ -98,11 +117,8 @@ class Mbox:
 
     def content(self, index: int) -> "Iterator[bytes]":
         self.check()
-        start, end = self.messages.starts[index], self.messages.ends[index]
-        for block in self.blocks(start, end):
-            start += len(block)
-            if start == end:
-                self.check()
+        for block in self.blocks(self.messages.starts[index], self.messages.ends[index]):
+            self.check()  # behind each block, as the reader may not want the last (TOP)
             yield block
 
     def blocks(self, place: int, end: int) -> "Iterator[bytes]":
@@ -117,17 +133,15 @@ class Mbox:
             yield block
             place += len(block)
 
-    def unique_ids(self) -> list[str]:
+    def unique_ids(self) -> "Sequence[int]":
         if self.fd < 0:
-            return []
+            return ()
         self.check()
-        messages = self.messages
-        digests = [
-            uidl.header_digest(uidl.header_pieces(self.small_blocks(start, end)))
-            for start, end in zip(messages.starts, messages.ends, strict=True)
-        ]
+        starts, ends = self.messages.starts, self.messages.ends
+        headers = (uidl.header_pieces(self.small_blocks(*place)) for place in zip(starts, ends, strict=True))
         ids = uidl.unique_ids(
-            digests, lambda index: uidl.digest_of_content(self.blocks(messages.starts[index], messages.ends[index]))
+            map(uidl.header_digest, headers),
+            lambda index: uidl.digest_of_content(self.blocks(starts[index], ends[index])),
         )
         self.check()
         return ids
@@ -140,17 +154,15 @@ class Mbox:
 
     def remove(self, marks: bytearray) -> None:
         """Take the marked messages out, under the exclusive lock, keeping what others have appended meanwhile."""
-        import signal  # 3.6 ms that a session without deletions does not pay
-
-        messages = self.messages
-        ends = [*messages.froms[1:], messages.end]
-        spans = [(begin, end) for begin, end, mark in zip(messages.froms, ends, marks, strict=True) if mark]
-        self.check()
+        froms = self.messages.froms
+        ends = froms[1:]
+        ends.append(self.messages.end)
+        spans = [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
         # An update that is interrupted is finished by the next session; one that is about to end had better end.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
         try:
             with Lock(self.fd, self.lock_timeout, TEMPORARY, exclusive=True):
-                if signature(self.fd) != self.signature:
+                if self.looks_different():
                     self.verify()
                 rewrite.remove(self.fd, spans, self.journal)
         except OSError as error:
@@ -186,7 +198,10 @@ def open_mailbox(path: str) -> int:
             if error.errno != errno.EROFS:
                 raise
             fd = os.open(path, os.O_RDONLY | flags)  # to be read, if not updated
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not os.path.isdir(os.path.dirname(path)):
+            # No spool is not an empty mailbox: clients would forget what they have seen, and fetch it all again.
+            raise MaildropUnavailable(TEMPORARY, f"there is no directory {os.path.dirname(path)}") from error
         return -1
     except OSError as error:
         raise unavailable(error) from error
@@ -198,7 +213,4 @@ def open_mailbox(path: str) -> int:
 
 def unavailable(error: OSError) -> MaildropUnavailable:
     """An error of the operating system as the client may know it: to be tried again later, or not."""
-    code = (
-        TEMPORARY if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK) else PERMANENT
-    )
-    return MaildropUnavailable(code, str(error))
+    return MaildropUnavailable(PERMANENT if error.errno in FOR_GOOD else TEMPORARY, str(error))

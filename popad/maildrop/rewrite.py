@@ -9,8 +9,8 @@ inode, P, S, T, a random mark, and CRCs of what moves, of the mailbox before P a
 slots for records; the valid one with the higher number counts, so that a new record never overwrites the one in force.
 
 Steps, all under the exclusive lock, each durable (fsync) before the next begins:
- 1. journal: what moves, record "moving".           Until it is durable there is no valid record: nothing has happened.
- 2. mailbox: what moves at P, the mark at N.         The mark is what is at N until the truncate, and never after it.
+ 1. journal: what moves, then its name, then the record "moving". Without a valid record nothing has happened.
+ 2. mailbox: what moves at P, the mark at N. The mark is what is at N until the truncate, and never after it.
  3. journal: record "moved".
  4. mailbox: truncate to N.
  5. journal: emptied, removed.
@@ -32,27 +32,25 @@ Removing the end of a mailbox moves nothing: a truncate is atomic and needs no j
 
 import errno
 import os
-import stat
-import time
 import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from popad.maildrop.state import Journal
+
     Span = tuple[int, int]
+
+from popad.maildrop.state import JournalForeign
 
 BLOCK = 1 << 20  # octets copied at a time
 SLOT = 4096  # octets a record's slot takes: never in one disk sector with the other
 DATA = 2 * SLOT  # where what moves begins in the journal
 MARK = 16  # octets of the mark at most; less where less than that is removed
-LONGEST_NAME = 200  # octets of a file name that are used for the mailbox's path; file systems have 255
+LONGEST_PATH = 1024  # octets of the mailbox's path that a record shows to an administrator
 MAGIC = b"popad update journal 1"
 MOVING, MOVED = b"moving", b"moved"
-
-
-class JournalForeign(Exception):
-    """The journal cannot be one of this mailbox and this user: it must not be applied."""
 
 
 class Recovery:
@@ -69,9 +67,10 @@ class Record:
 
     NUMBERS = ("sequence", "inode", "first", "size", "moves", "crc_moves", "crc_before", "crc_behind")
 
-    def __init__(self, phase: bytes, mark: bytes, **numbers: int) -> None:
+    def __init__(self, phase: bytes, mark: bytes, mailbox: str, **numbers: int) -> None:
         self.phase = phase
         self.mark = mark
+        self.mailbox = mailbox  # not used: for whoever looks at a journal that was kept
         self.sequence = numbers["sequence"]
         self.inode = numbers["inode"]
         self.first = numbers["first"]  # P
@@ -89,6 +88,7 @@ class Record:
     def pack(self) -> bytes:
         """A slot: readable lines, the last of them the CRC of those before."""
         lines = [MAGIC, b"phase %b" % self.phase, b"mark %b" % self.mark.hex().encode()]
+        lines.append(b"mailbox %b" % self.mailbox.encode("unicode_escape")[:LONGEST_PATH])
         lines += [b"%b %d" % (name.encode(), getattr(self, name)) for name in self.NUMBERS]
         text = b"\n".join(lines) + b"\n"
         return (text + b"crc %d\n" % zlib.crc32(text)).ljust(SLOT, b"\0")
@@ -101,26 +101,22 @@ class Record:
             return None
         words = dict(line.split(b" ", 1) for line in text.splitlines()[1:])
         return cls(
-            words[b"phase"], bytes.fromhex(words[b"mark"].decode()), **{n: int(words[n.encode()]) for n in cls.NUMBERS}
+            words[b"phase"],
+            bytes.fromhex(words[b"mark"].decode()),
+            words[b"mailbox"].decode("unicode_escape"),
+            **{name: int(words[name.encode()]) for name in cls.NUMBERS},
         )
 
 
-def journal_path(directory: str, mailbox_path: str) -> str:
-    """Where this user's updates of a mailbox keep their journal: a name an administrator can read."""
-    name = mailbox_path.replace("%", "%25").replace("/", "%2F")
-    if len(os.fsencode(name)) > LONGEST_NAME:
-        import hashlib
-
-        name = hashlib.sha256(os.fsencode(mailbox_path)).hexdigest()
-    return f"{directory}/{os.geteuid()}.{name}"
-
-
-def remove(mailbox: int, spans: "Sequence[Span]", journal: str) -> None:
+def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
     """Take `spans` ((begin, end) offsets, in order) out of the mailbox, whose exclusive lock the caller holds.
 
     Raises OSError. Unless it is raised after the journal was durable, the mailbox is untouched then; if it was, the
     next recover() finishes the work.
     """
+    if journal.exists():
+        # Somebody died with this mailbox half moved. Even a truncate would take away what recovery needs to see.
+        raise OSError(errno.EAGAIN, "an earlier update has not been finished", journal.name)
     size = os.fstat(mailbox).st_size
     first = spans[0][0]
     stays = gaps(spans, size)
@@ -129,7 +125,7 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: str) -> None:
         os.fsync(mailbox)
         return
     moves = sum(end - begin for begin, end in stays)
-    fd = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = journal.create()
     try:
         try:
             crc = copy(mailbox, stays, fd, DATA)
@@ -138,6 +134,7 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: str) -> None:
             record = Record(
                 MOVING,
                 mark,
+                journal.mailbox,
                 sequence=1,
                 inode=os.fstat(mailbox).st_ino,
                 first=first,
@@ -147,10 +144,12 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: str) -> None:
                 crc_before=crc_of(read, 0, first),
                 crc_behind=crc_of(read, first + moves + len(mark), size),
             )
-            write(fd, Record.pack(record) + bytes(SLOT), 0)
+            write(fd, bytes(DATA), 0)
             os.fsync(fd)
+            journal.state.sync()
+            store(fd, record)
         except BaseException:
-            os.unlink(journal)  # nothing has been touched
+            journal.remove()  # nothing has been touched
             raise
         apply(mailbox, fd, record)
         discard(fd, journal)
@@ -158,52 +157,24 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: str) -> None:
         os.close(fd)
 
 
-def recover(mailbox: int, journal: str) -> Recovery:
+def recover(mailbox: int, journal: "Journal") -> Recovery:
     """Finish an update that was interrupted, under the exclusive lock of the mailbox. Raises OSError."""
     try:
-        fd = open_journal(journal)
+        fd = journal.open()
     except FileNotFoundError:
         return Recovery(finished=False)
     except JournalForeign as foreign:
-        return keep_aside(journal, str(foreign))
+        return Recovery(finished=False, kept=journal.keep(), reason=str(foreign))
     try:
         record = current_record(fd)
         if record:
             finish(mailbox, fd, record)
         discard(fd, journal)
     except JournalForeign as foreign:
-        return keep_aside(journal, str(foreign))
+        return Recovery(finished=False, kept=journal.keep(), reason=str(foreign))
     finally:
         os.close(fd)
     return Recovery(finished=record is not None)
-
-
-def open_journal(journal: str) -> int:
-    """The directory is open to all users: only a plain file of our own, that nobody else could write, is believed."""
-    try:
-        fd = os.open(journal, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise JournalForeign("it is not a file of this user") from error
-        raise
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
-        os.close(fd)
-        raise JournalForeign("it is not a regular file of this user")
-    if status.st_mode & 0o077:
-        os.close(fd)
-        raise JournalForeign("others may read or write it")
-    return fd
-
-
-def keep_aside(journal: str, reason: str) -> Recovery:
-    """Rename a journal that must not be applied. One of another user cannot be renamed: it stays, and is reported."""
-    kept = f"{journal}.{time.time_ns()}.kept"
-    try:
-        os.rename(journal, kept)
-    except PermissionError:
-        kept = journal
-    return Recovery(finished=False, kept=kept, reason=reason)
 
 
 def finish(mailbox: int, journal: int, record: Record) -> None:
@@ -238,6 +209,7 @@ def also_moves(mailbox: int, journal: int, record: Record, size: int) -> Record:
     wider = Record(
         MOVING,
         mark,
+        record.mailbox,
         sequence=record.sequence + 1,
         inode=record.inode,
         first=record.first,
@@ -276,11 +248,11 @@ def current_record(journal: int) -> Record | None:
     return max((record for record in records if record), key=lambda record: record.sequence, default=None)
 
 
-def discard(fd: int, journal: str) -> None:
+def discard(fd: int, journal: "Journal") -> None:
     """The update is done. Emptied first: if the removal is lost with the power, what comes back says nothing."""
     os.ftruncate(fd, 0)
     os.fsync(fd)
-    os.unlink(journal)
+    journal.remove()
 
 
 def gaps(spans: "Sequence[Span]", size: int) -> "list[Span]":

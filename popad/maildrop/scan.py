@@ -122,7 +122,7 @@ class Scan:
             if blank >= 0:
                 self.header_end = self.offset + blank + 2
             if self.has_cr:
-                blank = text.find(b"\n\r\n", done - 2, upto if blank < 0 else blank)
+                blank = text.find(b"\n\r\n", done - 2, upto if blank < 0 else blank + 2)
                 if blank >= 0:
                     self.header_end = self.offset + blank + 3
         self.done = upto

@@ -4,6 +4,9 @@ MD5 over raw header lines with their continuations and line ends, in the order o
 X-Delivery-ID (this X upper case), the first Received, and Date and Message-ID while no Received has been seen.
 """
 
+from array import array
+from itertools import pairwise
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +18,7 @@ else:
         from hashlib import md5
 
 PIECE = 65536  # octets of a header line that are looked at together; longer lines are hashed piece by piece
-NAMES = (b"delivered-to:", b"x-delivery-id:", b"received:", b"date:", b"message-id:")
-LONGEST_NAME = max(map(len, NAMES))
-ORDER = (3, 2, 1, 0, 7, 6, 5, 4)  # popa3d prints two 32-bit words of the digest, each as a little-endian number
+LONGEST_NAME = len(b"x-delivery-id:")
 
 
 def header_digest(pieces: "Iterable[bytes]") -> bytes:
@@ -71,31 +72,45 @@ def split_lines(text: bytes) -> list[bytes]:
     return [line + b"\n" for line in lines] + [last]
 
 
-def text_of(digest: bytes) -> str:
-    """A digest as a unique-id: 16 hexadecimal digits."""
-    return bytes(digest[octet] for octet in ORDER).hex()
+def number_of(digest: bytes) -> int:
+    """The half of a digest that popa3d shows, as the number whose 16 hexadecimal digits are the unique-id."""
+    return int.from_bytes(digest[3::-1] + digest[7:3:-1], "big")  # two 32-bit words, each little-endian
 
 
-def unique_ids(digests: "list[bytes]", content_digest: "Callable[[int], bytes]") -> list[str]:
-    """A unique-id for each message, all different (RFC 1939 section 7).
+def text_of(unique_id: int) -> str:
+    """A unique-id as the protocol shows it."""
+    return f"{unique_id:016x}"
 
-    The first message with a header digest keeps popa3d's id. A later twin gets an id made of that digest, its whole
-    content (`content_digest` of its index), and how many such twins stood before it: it keeps its id when other twins
-    go, unless those are the same in every octet, and then it does not matter which of them is which.
+
+def unique_ids(digests: "Iterable[bytes]", content_digest: "Callable[[int], bytes]") -> "array[int]":
+    """A unique-id for each message, all different (RFC 1939 section 7). 8 octets a message, as there may be millions.
+
+    The first message with a header digest keeps popa3d's id. A later twin gets an id made of that id, its whole
+    content (`content_digest` of its index), and how many equal to it in every octet stood before it. So it keeps its
+    id when other twins go, except the first of all: then the next one becomes the first, as in popa3d.
     """
-    ids: list[str] = []
-    taken: set[str] = set()
+    ids = array("Q", map(number_of, digests))
+    in_order = sorted(ids)
+    twins = {one for one, next_one in pairwise(in_order) if one == next_one}
+    if not twins:
+        return ids
+    taken = set(in_order)
+    seen: set[int] = set()
     copies: dict[bytes, int] = {}
-    for index, digest in enumerate(digests):
-        unique_id = text_of(digest)
-        if unique_id in taken:
-            both = digest + content_digest(index)
-            while unique_id in taken:
+    for index, first_id in enumerate(ids):
+        if first_id in twins and first_id in seen:
+            both = b"%016x" % first_id + content_digest(index)
+            while (unique_id := number_of(twin_digest(both, copies))) in taken:
                 copies[both] = copies.get(both, 0) + 1
-                unique_id = text_of(md5(both + b"%d" % copies[both], usedforsecurity=False).digest())
-        taken.add(unique_id)
-        ids.append(unique_id)
+            taken.add(unique_id)
+            ids[index] = unique_id
+        seen.add(first_id)
     return ids
+
+
+def twin_digest(both: bytes, copies: dict[bytes, int]) -> bytes:
+    """What the next message of this header and content gets its id from."""
+    return md5(both + b"%d" % copies.get(both, 0), usedforsecurity=False).digest()
 
 
 def digest_of_content(blocks: "Iterable[bytes]") -> bytes:

@@ -1,16 +1,14 @@
 """Replies as octets: status lines, response codes, multi-line bodies with dot-stuffing (RFC 1939 section 3)."""
 
+from itertools import islice
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 CRLF = b"\r\n"
 TERMINATOR = b".\r\n"
-
-IN_USE = "IN-USE"  # RFC 2449 section 8.1.2
-SYS_TEMP = "SYS/TEMP"  # RFC 3206 section 4
-SYS_PERM = "SYS/PERM"
-AUTH = "AUTH"  # RFC 3206 section 5
+LINES_AT_ONCE = 1024  # a listing of millions of messages is sent in pieces, not made in memory
 
 
 def ok(text: str) -> bytes:
@@ -23,16 +21,21 @@ def err(text: str, code: str = "") -> bytes:
     return b"-ERR %b\r\n" % (f"[{code}] {text}" if code else text).encode("ascii")
 
 
-def listing(status: str, lines: "Iterable[str]") -> bytes:
-    """A multi-line reply made of short lines that never begin with a dot."""
-    return b"".join((ok(status), "".join(f"{line}\r\n" for line in lines).encode("ascii"), TERMINATOR))
+def listing(status: str, lines: "Iterable[str]") -> "Iterator[bytes]":
+    """A multi-line reply made of short lines that never begin with a dot, in blocks of LINES_AT_ONCE."""
+    yield ok(status)
+    lines = iter(lines)
+    while some := "".join(f"{line}\r\n" for line in islice(lines, LINES_AT_ONCE)):
+        yield some.encode("ascii")
+    yield TERMINATOR
 
 
 def body(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
     """The octets of a stored message as they go over the wire, without the terminating dot.
 
     Each LF not already behind a CR becomes CRLF, a line that begins with a dot gets one more, and the last line ends
-    with CRLF. `blocks` may be cut anywhere; what comes out has the size that wire_octets() counts, plus the stuffing.
+    with CRLF. `blocks` may be cut anywhere; what comes out has the size that a scan of the maildrop counts, plus the
+    stuffing.
     """
     at_line_start = True
     held = b""  # a CR at the end of a block: whether it is half of a CRLF is not known yet
