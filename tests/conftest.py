@@ -1,0 +1,44 @@
+"""What all test runs share: the hypothesis profiles, and where tests put mail. tests/run takes "ci", which tries the
+same examples every time.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: on a machine with two busy cores a slow example says nothing about the code.
+settings.register_profile("default", deadline=None)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("default")
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A directory that other users reach, unlike tmp_path: sessions give up being root."""
+    path = Path(tempfile.mkdtemp(prefix="popad-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def quick_path() -> Iterator[Path]:
+    """A directory for thousands of small mailboxes: in memory where there is one, as each update waits for the disk."""
+    memory = "/dev/shm"
+    path = Path(tempfile.mkdtemp(prefix="popad-test-", dir=memory if os.access(memory, os.W_OK) else None))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def only_documented_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs the tests may have settings of their own; a name that popad does not know is an error to it."""
+    for name in [name for name in os.environ if name.startswith("POPAD_")]:
+        monkeypatch.delenv(name)
