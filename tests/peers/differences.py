@@ -1,0 +1,112 @@
+"""Every difference between popad and popa3d that a client or the mailbox file can show, and what popad does instead.
+
+"Instead" is put as a rewriting: popad answers a mailbox and a script as popa3d answers the rewritten ones. So the table
+is checked against popa3d itself, and a difference applies to a session exactly if its rewriting changes something.
+
+Two have no rewriting: CAPA, which popa3d does not know, and identical unique-ids (Comparison.learn_ids). Texts behind
++OK and -ERR are popad's own and not compared. What another program does to the mailbox is in test_popa3d.py (CHANGES).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .driver import Mailbox
+from .mailboxes import LINE, PARSE_BLOCK
+
+COMMAND_OCTETS = 255
+NO_COMMAND = b"?\r"
+
+
+def same(octets: bytes) -> bytes:
+    return octets
+
+
+def with_final_lf(mailbox: bytes) -> bytes:
+    return mailbox + b"\n" if mailbox and not mailbox.endswith(b"\n") else mailbox
+
+
+def crlf_as_lf(mailbox: bytes) -> bytes:
+    return mailbox.replace(b"\r\n", b"\n")
+
+
+def blank_crlf_as_lf(mailbox: bytes) -> bytes:
+    return re.sub(rb"^\r\n", b"\n", mailbox, flags=re.MULTILINE)
+
+
+def refuse_split_adjacent(mailbox: bytes) -> bytes:
+    for pair in re.finditer(rb"(?:\A|(?<=\n\n))(From [^\n]*\n)From ", mailbox):
+        first, behind = pair.span(1)
+        if behind - first > LINE and first // PARSE_BLOCK != (behind - 1) // PARSE_BLOCK:
+            return b"From a\n"
+    return mailbox
+
+
+def complete_lines(script: bytes) -> bytes:
+    return script[: script.rfind(b"\n") + 1]
+
+
+def no_overlong_lines(script: bytes) -> bytes:
+    return b"\n".join(NO_COMMAND if len(line) >= COMMAND_OCTETS else line for line in script.split(b"\n"))
+
+
+def digits_only(script: bytes) -> bytes:
+    return re.sub(rb"(?im)^(LIST|UIDL|RETR|DELE|TOP)( \d+)? [\t\v\f\r]*[-+\t\v\f\r]\d.*$", NO_COMMAND, script)
+
+
+@dataclass(frozen=True)
+class Difference:
+    name: str
+    popad: str
+    mailbox: Callable[[bytes], bytes] = same
+    script: Callable[[bytes], bytes] = same
+    # Where the octets that make the unique-ids are rewritten differently.
+    ids: Callable[[bytes], bytes] | None = None
+
+    def rewrite(self, mailbox: Mailbox, script: bytes, for_ids: bool = False) -> tuple[Mailbox, bytes]:
+        how = self.ids if for_ids and self.ids else self.mailbox
+        return how(mailbox) if isinstance(mailbox, bytes) else mailbox, self.script(script)
+
+    def applies(self, mailbox: Mailbox, script: bytes) -> bool:
+        return self.rewrite(mailbox, script) != (mailbox, script)
+
+
+# In this order: a CR at the end of a file without a final LF stays a bare CR.
+REWRITTEN = (
+    Difference(
+        "CRLF mailbox",
+        "separators and the end of the header are seen at CRLF too, and CRLF is sent and counted as one line end; the "
+        "unique-id is made of the lines as they are stored",
+        mailbox=crlf_as_lf,
+        ids=blank_crlf_as_lf,
+    ),
+    Difference(
+        "no final LF",
+        "the size counts the line end that is sent; the unique-id is made of what is stored",
+        mailbox=with_final_lf,
+        ids=same,
+    ),
+    Difference(
+        "adjacent From lines across a block",
+        "not a mailbox, wherever in the file they stand; popa3d misses them at the edge of its buffer",
+        mailbox=refuse_split_adjacent,
+    ),
+    Difference(
+        "unterminated command",
+        "not executed: a removal needs a complete QUIT (RFC 1939 section 6)",
+        script=complete_lines,
+    ),
+    Difference(
+        "overlong command",
+        "over 255 octets (RFC 2449): one error, nothing of it is executed; popa3d cuts it to 127 and executes that",
+        script=no_overlong_lines,
+    ),
+    Difference(
+        "number that is not digits",
+        "an error; popa3d's strtol takes a sign and white space before the digits",
+        script=digits_only,
+    ),
+)
+CAPA = "CAPA"
+TWINS = "identical unique-ids"
+NAMES = (*(difference.name for difference in REWRITTEN), CAPA, TWINS)
