@@ -22,7 +22,11 @@ def check(environ: "Mapping[str, str]") -> int:
 
     Raises SettingWrong for a value that cannot be used.
     """
-    configured = configuration(CONFIGURATION)
+    try:
+        configured = configuration(CONFIGURATION)
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"wrong: {CONFIGURATION}: {error}")
+        return 1
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     settings = Settings(configured | given)
     for name, row in TABLE.items():
@@ -60,6 +64,8 @@ def wrong(settings: Settings) -> "Iterator[str]":
         yield from wrong_user("POPAD_USER", settings.user)
     if settings.virtual_user:
         yield from wrong_user("POPAD_VIRTUAL_USER", settings.virtual_user)
+        if settings.virtual_user == settings.user:
+            yield "POPAD_VIRTUAL_USER: who reads what strangers send (POPAD_USER) must not own mail"
     if settings.auth == "file":
         yield from wrong_credentials(settings.credentials)
     elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):

@@ -130,12 +130,10 @@ def stdin_to_itself() -> int:
         os.close(fd)
         raise NotInvokedRight("standard input is not a socket")
     connected = os.fstat(0).st_ino
-    null = os.open(os.devnull, os.O_RDWR)
+    while (null := os.open(os.devnull, os.O_RDWR)) < FIRST_PASSED_FD:
+        pass  # a standard descriptor that was closed: now it is open, and nothing else can take its number
     for standard in (0, 1, 2):
-        try:
-            if os.fstat(standard).st_ino == connected:
-                os.dup2(null, standard)
-        except OSError:
+        if os.fstat(standard).st_ino == connected:
             os.dup2(null, standard)
     os.close(null)
     return fd

@@ -103,7 +103,7 @@ class Record:
         return cls(
             words[b"phase"],
             bytes.fromhex(words[b"mark"].decode()),
-            words[b"mailbox"].decode("unicode_escape"),
+            words[b"mailbox"].decode("unicode_escape", "ignore"),  # its end may be cut off
             **{name: int(words[name.encode()]) for name in cls.NUMBERS},
         )
 
