@@ -11,7 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from peers import driver, namespace
+from tests.peers import driver, namespace
 
 SECONDS = 20
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from peers.driver import Unavailable, require
+
+from tests.peers.driver import Unavailable, require
 
 from .programs import PROGRAMS, Program
 from .server import Server

@@ -1,0 +1,189 @@
+"""Real sessions for tests: popad started as inetd or systemd starts it, on a TCP connection over the loopback."""
+
+import os
+import pwd
+import re
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from popad.auth import credentials
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PYTHON = "/usr/bin/python3"  # with Debian's python3-systemd, -pampy and -sdnotify
+POPAD = (PYTHON, "-m", "popad")
+# The same, with events on standard error on machines that have a journal, too.
+POPAD_WITHOUT_JOURNAL = (
+    PYTHON,
+    "-c",
+    "from popad import journal; journal.JOURNAL_SOCKET = '/nonexistent'; from popad.__main__ import main; main()",
+)
+PATIENCE = 20  # seconds, nobody waits for them on purpose: after so long a test fails instead of hanging
+STRANGER = "daemon"  # a user of every Debian, in place of popad's own
+OWNER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+NAME, PASSWORD = "alice", "secret"
+
+Entry = dict[str, str]
+
+
+def read_logfmt(line: str) -> Entry:
+    """The fields of a line: name=value, with the value in double quotes where a reader could mistake its end."""
+    fields = {}
+    while line:
+        found = re.match(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=\\]*))(?: |$)', line)
+        if not found:
+            return {}
+        name, quoted, plain = found.groups()
+        fields[name] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        line = line[found.end() :]
+    return fields
+
+
+class Client:
+    """The client's end of a session: lines are bytes with their line ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE)
+        self.socket = connection
+        self.incoming = connection.makefile("rb")
+
+    def send(self, octets: bytes) -> None:
+        self.socket.sendall(octets)
+
+    def line(self) -> bytes:
+        """The next line; empty at the end of the stream."""
+        return self.incoming.readline()
+
+    def ask(self, command: str) -> bytes:
+        """Send a command; the first line of its answer, without the line end."""
+        self.send(command.encode() + b"\r\n")
+        line = self.line()
+        assert line.endswith(b"\r\n"), line
+        return line[:-2]
+
+    def body(self) -> bytes:
+        """The rest of a multi-line answer, as it came, up to the line with the dot."""
+        lines = []
+        while (line := self.line()) != b".\r\n":
+            assert line, "the session ended in an answer"
+            lines.append(line)
+        return b"".join(lines)
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the stream."""
+        try:
+            return self.incoming.read()
+        except ConnectionResetError:
+            return b""
+
+    def log_in(self) -> bytes:
+        """From the greeting to the answer to PASS, which is returned."""
+        assert self.line().startswith(b"+OK")
+        assert self.ask(f"USER {NAME}").startswith(b"+OK")
+        return self.ask(f"PASS {PASSWORD}")
+
+    def close(self) -> None:
+        self.incoming.close()
+        self.socket.close()
+
+
+class Server:
+    """A place with one virtual user's mailbox, and sessions that serve it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mailbox = path / "mail" / NAME
+        self.state = path / "state"
+        self.stderr = path / "stderr"
+        self.credentials = path / "credentials"
+        self.mailbox.parent.mkdir()
+        self.state.mkdir()
+        self.state.chmod(0o1733)
+        self.credentials.touch(0o600)
+        self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), credentials.ITERATIONS) + "\n")
+        owner = pwd.getpwnam(OWNER)
+        os.chown(self.mailbox.parent, owner.pw_uid, owner.pw_gid)
+        self.settings = {
+            "POPAD_AUTH": "file",
+            "POPAD_CREDENTIALS": str(self.credentials),
+            "POPAD_MAILDROP": f"mbox:{path}/mail/{{user}}",
+            "POPAD_STATE": str(self.state),
+            "POPAD_USER": STRANGER,
+            "POPAD_VIRTUAL_USER": OWNER,
+        }
+
+    def deliver(self, content: bytes) -> None:
+        """Make the mailbox, owned by who it is served as."""
+        self.mailbox.write_bytes(content)
+        self.mailbox.chmod(0o600)
+        owner = pwd.getpwnam(OWNER)
+        os.chown(self.mailbox, owner.pw_uid, owner.pw_gid)
+
+    @contextmanager
+    def session(
+        self,
+        settings: Mapping[str, str] = {},
+        program: Sequence[str] = POPAD_WITHOUT_JOURNAL,
+        environment: Mapping[str, str] = {},
+    ) -> "Iterator[tuple[Client, subprocess.Popen[bytes]]]":
+        """A session and its process; at the end the connection is closed and the process has ended."""
+        ours, theirs = connection()
+        with open(self.stderr, "ab") as stderr, theirs:
+            process = subprocess.Popen(
+                program,
+                cwd=CHECKOUT,
+                env={"PATH": os.defpath, **self.settings, **settings, **environment},
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=stderr,
+            )
+        client = Client(ours)
+        try:
+            yield client, process
+        finally:
+            client.close()
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+                process.wait()
+
+    @property
+    def log(self) -> list[Entry]:
+        """The events so far, as logfmt has them; what is no event (a traceback) fails."""
+        entries = []
+        for line in self.stderr.read_text().splitlines():
+            fields = read_logfmt(line)
+            assert "event" in fields, line
+            entries.append(fields)
+        return entries
+
+    @property
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.log]
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection over the loopback: the client's and the server's."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    return ours, theirs
+
+
+def handed_over(inherited: socket.socket, *program: str) -> list[str]:
+    """The command that runs `program` with the socket as systemd hands it over: descriptor 3, LISTEN_FDS=1."""
+    shell = f'export LISTEN_FDS=1 LISTEN_PID=$$; exec 3<&{inherited.fileno()}; exec "$@"'
+    return ["bash", "-c", shell, "bash", *program]
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: " ".join(value.split()) for name, _, value in (line.partition(":") for line in lines)}
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

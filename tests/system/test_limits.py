@@ -1,0 +1,133 @@
+"""Floods: what the socket unit lets through, what it says about the rest, and that it is there afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from tests.system.conftest import PASSWORD, Server
+from tests.system.machine import wait_until
+from tests.system.pop3 import Pop3
+
+PER_SOURCE = 50  # MaxConnectionsPerSource= of popad.socket
+FLOOD, FLOOD_SECONDS = 1000, 2.0
+
+
+@pytest.fixture(autouse=True)
+def nobody_connected(server: Server) -> None:
+    """Slots are freed when systemd has seen the instances end, after the clients have."""
+    wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0")
+
+
+def test_per_source(server: Server) -> None:
+    """The 51st connection of an address is closed without a word; another address is served."""
+    since = server.machine.cursor()
+    with contextlib.ExitStack() as clients:
+        for _ in range(PER_SOURCE):
+            clients.enter_context(server.connect()).greeted()
+        with server.connect() as one_more:
+            assert one_more.closed()
+        warning = server.machine.wait_entry({"MESSAGE": "from source 127.0.0.1, dropping connection"}, after=since)
+        assert warning["_PID"] == "1"
+        assert warning["UNIT"] == "popad.socket"
+        assert warning["PRIORITY"] == "4"
+        with server.connect(source="127.0.0.2") as neighbour:
+            neighbour.greeted()
+        with server.connect("::1") as other:
+            other.greeted()
+
+
+def test_a_slot_is_free_again(server: Server) -> None:
+    with contextlib.ExitStack() as clients:
+        for _ in range(PER_SOURCE):
+            clients.enter_context(server.connect()).greeted()
+    wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0")
+    with server.connect() as client:
+        client.greeted()
+
+
+def test_flood(server: Server) -> None:
+    """1,000 connections of one address in 2 s: the socket lives and the next client is served."""
+
+    def flood() -> tuple[list[socket.socket], float]:
+        begun = time.monotonic()
+        return [socket.create_connection(("127.0.0.1", 110), 20) for _ in range(FLOOD)], time.monotonic() - begun
+
+    connections, took = server.machine.inside(flood)
+    try:
+        assert took < FLOOD_SECONDS
+        with server.connect(source="127.0.0.2") as neighbour:
+            neighbour.greeted()
+    finally:
+        for connection in connections:
+            connection.close()
+    assert server.machine.show("popad.socket", "ActiveState", "Result") == {
+        "ActiveState": "active",
+        "Result": "success",
+    }
+    wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0", timeout=60)
+    with server.connect() as client:
+        client.greeted()
+    assert server.machine.run(["systemctl", "--failed", "--no-legend"]).stdout == ""
+
+
+def test_an_address_that_only_connects_and_leaves(server: Server) -> None:
+    """A port scanner: instances whose client has left before the greeting end without a trace of failure."""
+
+    def scan() -> None:
+        for _ in range(30):
+            socket.create_connection(("127.0.0.1", 110), 20).close()
+
+    since = server.machine.cursor()
+    server.machine.inside(scan)
+    wait_until(lambda: server.machine.show("popad.socket", "NConnections", "NAccepted")["NConnections"] == "0")
+    with Pop3(server.machine.connect()) as client:
+        client.greeted()
+    assert server.machine.run(["systemctl", "--failed", "--no-legend"]).stdout == ""
+    errors = [entry["MESSAGE"] for entry in server.machine.journal("PRIORITY=3", after=since)]
+    assert errors == []
+
+
+def test_a_failed_instance_frees_its_slot(server: Server) -> None:
+    with server.connect().greeted() as client:
+        unit = server.instance(client)
+        server.machine.run(["systemctl", "kill", "--signal=KILL", unit])
+        assert client.closed()
+        wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0")
+    assert unit not in server.machine.run(["systemctl", "list-units", "--all", "--plain", "popad@*"]).stdout
+
+
+def test_a_slow_login_is_ended_by_popad(server: Server) -> None:
+    """It has the time that the settings give it, whatever RuntimeMaxSec= says; and the journal knows why it ended."""
+    since = server.machine.cursor()
+    with (
+        server.drop_in("popad@.service", "[Service]\nRuntimeMaxSec=1\n"),
+        server.settings("POPAD_LOGIN_TIMEOUT=3\n"),
+        server.connect().greeted() as stranger,
+    ):
+        unit = server.instance(stranger)
+        assert stranger.closed()
+        server.machine.wait_entry({"POPAD_EVENT": "login-not-attempted", "_SYSTEMD_UNIT": unit}, after=since)
+    assert server.machine.journal(f"UNIT={unit}", "UNIT_RESULT=timeout", after=since) == []
+
+
+@pytest.mark.parametrize("server", ["bookworm"], indirect=True)  # half a minute: on one release
+def test_systemd_ends_a_session_that_hangs(server: Server) -> None:
+    """One that has stopped asking for time; its neighbour goes on."""
+    name = server.add_user()
+    since = server.machine.cursor()
+    with (
+        server.drop_in("popad@.service", "[Service]\nRuntimeMaxSec=1\n"),
+        server.connect().logged_in(name, PASSWORD) as client,
+        server.settings("POPAD_LOGIN_TIMEOUT=5\nPOPAD_AUTH_TIMEOUT=5\n"),
+        server.connect().greeted() as stranger,
+    ):
+        unit = server.instance(stranger)
+        server.machine.run(["systemctl", "kill", "--signal=STOP", unit])
+        entry = server.machine.wait_entry({"UNIT": unit, "UNIT_RESULT": "timeout"}, after=since, timeout=60)
+        assert entry["_PID"] == "1"
+        assert stranger.closed()
+        client.ok("NOOP")

@@ -1,0 +1,76 @@
+"""The unit files: accepted by systemd without a word, as closed as promised, and at the promised price."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import instances
+from tests.bench.instances import HELLO, Variant
+from tests.system.conftest import CHECKOUT, Server
+from tests.system.machine import wait_until
+
+UNITS = sorted(path.name for path in (CHECKOUT / "units").iterdir())
+EXPOSURE = {"popad@.service": 2.0, "popad-auth.service": 1.5, "popad-sandbox.service": 1.5}
+TIMES_BARE = 4.5
+ROUNDS = 25
+
+
+def test_verify(server: Server) -> None:
+    """All units at once; the instance of a template has to be named."""
+    units = [name.replace("@.", "@1.") for name in UNITS]
+    said = server.machine.run(["systemd-analyze", "verify", "--man=no", *units])
+    assert said.stdout + said.stderr == ""
+
+
+def test_every_service_has_a_limit() -> None:
+    assert {name for name in UNITS if name.endswith(".service")} == EXPOSURE.keys()
+
+
+@pytest.mark.parametrize("unit", EXPOSURE)
+def test_exposure(server: Server, unit: str) -> None:
+    path = server.machine.run(["systemctl", "show", "-P", "FragmentPath", unit.replace("@.", "@1.")]).stdout.strip()
+    assert instances.exposure(server.machine, path) <= EXPOSURE[unit]
+
+
+def test_price_of_the_sandbox(server: Server) -> None:
+    """A C hello world in popad@.service and in a bare unit."""
+    unit, service = instances.popad_unit()
+    bare = Variant("bare", [f"ExecStart={HELLO}"])
+    whole = Variant("popad@.service", [f"ExecStart={HELLO}", *service], unit)
+    instances.build_hello(server.machine)
+    instances.lay_out(server.machine, [bare, whole])
+    instances.measure(server.machine, [bare, whole], ROUNDS)
+    assert whole.end <= TIMES_BARE * bare.end, (whole.end, bare.end)
+
+
+def test_one_unit_pulls_in_and_takes_along_the_others(server: Server) -> None:
+    others = ("popad-auth.socket", "popad-sandbox.service")
+
+    def states() -> set[str]:
+        return {server.machine.show(unit, "ActiveState")["ActiveState"] for unit in others}
+
+    server.machine.run(["systemctl", "stop", "popad-auth.service"])  # while it runs its socket is needed
+    server.machine.run(["systemctl", "stop", "popad.socket"])
+    wait_until(lambda: states() == {"inactive"})
+    server.machine.run(["systemctl", "start", "popad.socket"])
+    assert states() == {"active"}
+    with server.connect().greeted():
+        pass
+
+
+def test_host_that_has_ipv6_switched_off(server: Server) -> None:
+    def switch(off: str) -> None:
+        # By a process of the machine: what /proc/sys/net shows depends on who opens it.
+        server.machine.run(["sh", "-c", f"echo {off} >/proc/sys/net/ipv6/conf/all/disable_ipv6"])
+        server.machine.run(["systemctl", "restart", "popad.socket"])
+
+    switch("1")
+    try:
+        with pytest.raises(OSError, match="assign requested address"):
+            server.connect("::1")
+        with server.connect().greeted():
+            pass
+    finally:
+        switch("0")
+    with server.connect("::1").greeted():
+        pass

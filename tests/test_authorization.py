@@ -1,0 +1,101 @@
+"""protocol/authorization.py: what a client may say before it is known. RFC 1939 section 4, RFC 2449."""
+
+import pytest
+
+import popad
+from popad.errors import PeerGone
+from popad.protocol import transaction
+from popad.protocol.authorization import TABLE, Authorization
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
+
+
+class Peer:
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+        self.written = b""
+
+    def read(self) -> bytes:
+        if not self.pieces:
+            raise PeerGone
+        return self.pieces.pop(0)
+
+    def write(self, data: bytes | bytearray, /) -> None:
+        self.written += data
+
+
+def said(text: bytes) -> tuple[Authorization, bytes, bytes]:
+    """The state after `text`, the answers, and what is left for the next state."""
+    state, lines, peer = Authorization(), Lines(), Peer(text)
+    converse(peer, lines, TABLE, state, 40)
+    return state, peer.written, lines.rest()
+
+
+def test_login_is_handed_over_not_answered() -> None:
+    state, answers, rest = said(b"USER alice\r\nPASS secret\r\nSTAT\r\nQU")
+    assert (state.name, state.password, state.over) == (b"alice", b"secret", True)
+    assert answers == b"+OK now PASS\r\n"
+    assert rest == b"STAT\r\nQU"
+
+
+@pytest.mark.parametrize(
+    ("line", "password"),
+    [
+        (b"PASS a b  c ", b"a b  c "),
+        (b"PASS  ", b" "),
+        (b"pass  a", b" a"),
+        (b"PASS \xff\xfe", b"\xff\xfe"),
+        (b"PASS %s%n{0}", b"%s%n{0}"),
+        (b"PASS " + b"x" * 248, b"x" * 248),
+    ],
+)
+def test_password_is_the_rest_of_the_line(line: bytes, password: bytes) -> None:
+    state, _, _ = said(b"USER alice\r\n" + line + b"\r\n")
+    assert state.password == password
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 249, b"USER bob", b"USER", b"STAT", b"AUTH", b"APOP a b"],
+)
+def test_refusals_are_no_attempt(line: bytes) -> None:
+    state, answers, _ = said(b"USER alice\r\n" + line + b"\r\nQUIT\r\n")
+    assert (state.name, state.password) == (b"alice", None)
+    first, second, third = answers.splitlines()
+    assert (first[:3], second[:4], third[:3]) == (b"+OK", b"-ERR", b"+OK")
+
+
+@pytest.mark.parametrize("line", [b"USER", b"USER ", b"USER a b", b"USER  a", b"USER " + b"x" * 41, b"PASS secret"])
+def test_another_user_may_follow_a_refusal(line: bytes) -> None:
+    state, answers, _ = said(line + b"\r\nUSER alice\r\nPASS secret\r\n")
+    assert (state.name, state.password) == (b"alice", b"secret")
+    assert [answer[:4] for answer in answers.splitlines()] == [b"-ERR", b"+OK "]
+
+
+def test_quit_is_no_attempt() -> None:
+    state, answers, rest = said(b"USER alice\r\nQUIT\r\nPASS secret\r\n")
+    assert (state.over, state.password) == (True, None)
+    assert answers.splitlines()[-1] == b"+OK bye"
+    assert rest == b"PASS secret\r\n"
+
+
+def test_capa_is_equal_to_the_tables() -> None:
+    """RFC 2449 section 5: what is announced is there, and the other way round."""
+    _, answers, _ = said(b"CAPA\r\nQUIT\r\n")
+    _, *listed, dot, _ = answers.decode().split("\r\n")[:-1]
+    assert dot == "."
+    both = [*TABLE.values(), *transaction.TABLE.values()]
+    announced = [row.capability for row in both if row.capability]
+    fixed = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", f"IMPLEMENTATION popad-{popad.__version__}"]
+    assert sorted(listed) == sorted(announced + fixed)
+
+
+def test_commands_of_rfc_2449_are_announced() -> None:
+    """TOP, UIDL and USER are capabilities because RFC 1939 makes them optional; no other command of the tables is."""
+    both = TABLE | transaction.TABLE
+    assert {verb.decode() for verb, row in both.items() if row.capability} == {"TOP", "UIDL", "USER"}
+    assert all(row.capability in ("", verb.decode()) for verb, row in both.items())
+
+
+def test_table_has_the_commands_of_the_state() -> None:
+    assert set(TABLE) == {b"USER", b"PASS", b"CAPA", b"QUIT"}

@@ -1,0 +1,259 @@
+"""auth/credentials.py: vectors of RFC 7677 and RFC 4013, and a file that is not believed if others could write it."""
+
+import base64
+import hashlib
+import hmac
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad.auth import credentials
+from popad.auth.credentials import File, FileWrong, keys, parse, prepared
+from popad.auth.identity import LoginFailed, Unavailable, Unknown
+
+# RFC 7677 section 3: user "user", password "pencil"; the proofs of its exchange are checked below.
+SALT, ITERATIONS = "W22ZaJ0SNY7soEsUEjb6gQ==", 4096
+CLIENT_FIRST_BARE = b"n=user,r=rOprNGfwEbeRWgbNEkqO"
+SERVER_FIRST = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+CLIENT_FINAL_BARE = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+CLIENT_PROOF = "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+SERVER_SIGNATURE = "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+STORED_KEY, SERVER_KEY = keys(b"pencil", base64.b64decode(SALT), ITERATIONS)
+VERIFIER = (
+    f"SCRAM-SHA-256${ITERATIONS}:{SALT}${base64.b64encode(STORED_KEY).decode()}:{base64.b64encode(SERVER_KEY).decode()}"
+)
+
+
+def test_vector_of_rfc_7677() -> None:
+    """The keys explain the exchange of the RFC: its proof leads to StoredKey, ServerKey to its signature."""
+    messages = b",".join((CLIENT_FIRST_BARE, SERVER_FIRST, CLIENT_FINAL_BARE))
+    client_signature = hmac.digest(STORED_KEY, messages, "sha256")
+    client_key = bytes(a ^ b for a, b in zip(base64.b64decode(CLIENT_PROOF), client_signature, strict=True))
+    assert hashlib.sha256(client_key).digest() == STORED_KEY
+    assert hmac.digest(SERVER_KEY, messages, "sha256") == base64.b64decode(SERVER_SIGNATURE)
+
+
+# RFC 4013 section 3. What it prohibits stays as it was typed.
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("I\u00adX", "IX"),
+        ("user", "user"),
+        ("USER", "USER"),
+        ("\u00aa", "a"),
+        ("\u2168", "IX"),
+        ("\u0007", "\u0007"),
+        ("\u0627\u0031", "\u0627\u0031"),
+        ("a\u00a0b", "a b"),  # section 2.1: non-ASCII spaces
+        ("a\u3000b", "a b"),
+        ("e\u0301", "\u00e9"),
+        ("\u0627\u0628", "\u0627\u0628"),
+        ("\u0627a\u0628", "\u0627a\u0628"),
+        ("pa\u2028ss", "pa\u2028ss"),
+        ("\U0001f511", "\U0001f511"),  # unassigned in Unicode 3.2
+        ("\u00ad", "\u00ad"),  # nothing would be left
+        (" two  spaces ", " two  spaces "),
+    ],
+)
+def test_saslprep(typed: str, meant: str) -> None:
+    assert prepared(typed.encode()) == meant.encode()
+
+
+@given(st.text())
+def test_saslprep_twice_is_once(text: str) -> None:
+    once = prepared(text.encode("utf-8", "replace"))
+    assert prepared(once) == once
+
+
+@given(st.binary(max_size=30))
+def test_any_octets_can_be_a_password(octets: bytes) -> None:
+    assert prepared(octets) or not octets
+
+
+def test_a_line_is_a_verifier_of_its_password() -> None:
+    line = credentials.line("alice", "pässword".encode(), 5000)
+    assert line.startswith("alice SCRAM-SHA-256$5000:")
+    credential = parse(line.split(), "here")
+    assert credential.matches("pässword".encode())
+    assert credential.matches("pa\u0308ssword".encode())
+    assert not credential.matches(b"password")
+    assert not credential.matches(b"")
+    assert (credential.iterations, len(credential.salt), credential.maildrop) == (5000, 16, "")
+    assert credentials.line("alice", b"x", 4096) != credentials.line("alice", b"x", 4096)
+
+
+def test_a_verifier_made_elsewhere() -> None:
+    credential = parse(["user", VERIFIER, "mbox:/srv/{user}"], "here")
+    assert credential.maildrop == "mbox:/srv/{user}"
+    assert credential.matches(b"pencil")
+    assert not credential.matches(b"Pencil")
+
+
+B32 = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alice",
+        "alice secret",
+        "alice $6$salt$hash",
+        f"alice SCRAM-SHA-1$4096:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$0:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$-1:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$x:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$+4096:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4_096:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$٤٠٩٦:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:c2FsdA==${B32}:{B32}",
+        f"alice SCRAM-SHA-256$10000001:{SALT}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT[:-1]}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:ä${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32[:-4]}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32} Maildir:/srv",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32} mbox:srv",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32} mbox:/srv/../etc",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32} mbox:/srv mbox:/srv",
+    ],
+)
+def test_a_line_that_is_not_understood(line: str) -> None:
+    with pytest.raises(FileWrong, match=r"^here:"):
+        parse(line.split(), "here")
+
+
+# -- the file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "credentials"
+    path.touch(0o600)
+    path.write_text(f"# comment\n\n  \n user\t{VERIFIER}  mbox:/srv/user \n#user {VERIFIER}\nother {VERIFIER}")
+    return path
+
+
+def test_login(path: Path) -> None:
+    account = File(str(path)).authenticate("user", b"pencil", "192.0.2.7")
+    assert (account.name, account.maildrop) == ("user", "mbox:/srv/user")
+    assert File(str(path)).authenticate("other", b"pencil", "").maildrop == ""
+
+
+@pytest.mark.parametrize("password", [b"Pencil", b"", b"pencil ", b"\xff"])
+def test_wrong_password(path: Path, password: bytes) -> None:
+    with pytest.raises(LoginFailed) as failed:
+        File(str(path)).authenticate("user", password, "")
+    assert not isinstance(failed.value, Unknown)
+
+
+@pytest.mark.parametrize("name", ["User", "nobody", "#user", "#", "", "user "])
+def test_unknown_name(path: Path, name: str) -> None:
+    with pytest.raises(Unknown):
+        File(str(path)).authenticate(name, b"pencil", "")
+
+
+def test_an_edit_needs_no_restart(path: Path) -> None:
+    file = File(str(path))
+    file.authenticate("user", b"pencil", "")
+    path.write_text("")
+    with pytest.raises(Unknown):
+        file.authenticate("user", b"pencil", "")
+
+
+def test_every_answer_costs_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in iterations: the clock of a busy machine says less."""
+    path.write_text(
+        "\n".join(f"user{rounds} SCRAM-SHA-256${rounds}:{SALT}${B32}:{B32}" for rounds in (5000, 4096, 4500))
+    )
+    real = hashlib.pbkdf2_hmac
+    spent: list[int] = []
+
+    def pbkdf2_hmac(name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+        spent.append(iterations)
+        return real(name, password, salt, iterations)
+
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", pbkdf2_hmac)
+    for name in ("user5000", "nobody", "user4096", "user4500"):
+        spent.clear()
+        with pytest.raises(LoginFailed):
+            File(str(path)).authenticate(name, b"x", "")
+        assert sum(spent) == 5000, name
+    path.write_text("")
+    with pytest.raises(Unknown):
+        File(str(path)).authenticate("nobody", b"x", "")
+
+
+@pytest.mark.parametrize("password", [b"", b"x", bytes(32)])
+def test_nothing_matches_the_stand_in_of_an_unknown_name(password: bytes) -> None:
+    assert not credentials.NOBODYS.matches(password)
+
+
+def test_a_name_that_stands_twice(path: Path) -> None:
+    path.write_text(f"user {VERIFIER}\nuser {VERIFIER}\n")
+    with pytest.raises(Unavailable, match=":2: 'user' stands here twice"):
+        File(str(path)).authenticate("user", b"pencil", "")
+
+
+def test_a_wrong_line_is_named_and_of_one_user_only(path: Path) -> None:
+    path.write_text(f"# comment\nuser {VERIFIER}\nother\n")
+    File(str(path)).authenticate("user", b"pencil", "")
+    with pytest.raises(Unavailable, match=f"{path}:3: expected"):
+        File(str(path)).authenticate("other", b"pencil", "")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o660])
+def test_others_may_not_even_read_it(path: Path, mode: int) -> None:
+    path.chmod(mode)
+    with pytest.raises(Unavailable, match=f"mode {mode:04o}"):
+        File(str(path)).authenticate("user", b"pencil", "")
+
+
+def test_somebody_elses_file(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: gives a file away")
+    os.chown(path, 1, 1)
+    with pytest.raises(Unavailable, match="owned by uid 1"):
+        File(str(path)).authenticate("user", b"pencil", "")
+
+
+def make_missing(path: Path) -> None:
+    path.unlink()
+
+
+def make_symlink(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def make_socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
+
+def make_binary(path: Path) -> None:
+    path.write_bytes(b"user \xff\n")
+
+
+@pytest.mark.parametrize("make", [make_missing, make_symlink, make_directory, make_fifo, make_socket, make_binary])
+def test_what_is_no_file_of_credentials(path: Path, make: "object") -> None:
+    assert callable(make)
+    make(path)
+    with pytest.raises(Unavailable, match=str(path)):
+        File(str(path)).authenticate("user", b"pencil", "")

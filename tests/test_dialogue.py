@@ -1,0 +1,310 @@
+"""protocol/dialogue.py: dispatch by the table, answers collected, the ends. The tables here are made for the tests."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad.errors import CommandRefused, MaildropChanged, PeerGone
+from popad.protocol import dialogue
+from popad.protocol.dialogue import (
+    NOTHING,
+    NUMBER,
+    OPTIONAL_NUMBER,
+    REST,
+    TWO_NUMBERS,
+    WORD,
+    Command,
+    capabilities,
+    converse,
+    dispatch,
+)
+from popad.protocol.lines import Lines
+
+
+class State:
+    """Keeps what the handlers were called with."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.calls: list[tuple[object, ...]] = []
+
+
+def note(state: State, *arguments: object) -> bytes:
+    state.calls.append(arguments)
+    return b"+OK\r\n"
+
+
+def leave(state: State) -> bytes:
+    state.over = True
+    return b"+OK bye\r\n"
+
+
+TABLE = {
+    b"NONE": Command(note),
+    b"ONE": Command(note, NUMBER),
+    b"MAYBE": Command(note, OPTIONAL_NUMBER),
+    b"TWO": Command(note, TWO_NUMBERS),
+    b"WORD": Command(note, WORD),
+    b"REST": Command(note, REST),
+    b"QUIT": Command(leave),
+}
+
+
+class Peer:
+    """Hands out pieces, then is gone; `written` has an item a write."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+        self.written: list[bytes] = []
+
+    def read(self) -> bytes:
+        if not self.pieces:
+            raise PeerGone
+        return self.pieces.pop(0)
+
+    def write(self, data: bytes | bytearray, /) -> None:
+        if data:
+            self.written.append(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        (b"NONE", ()),
+        (b"none", ()),
+        (b"nOnE", ()),
+        (b"NONE ", ()),  # one space at the end is forgiven
+        (b"ONE 1", (1,)),
+        (b"ONE 1 ", (1,)),
+        (b"ONE 0", (0,)),
+        (b"ONE 01", (1,)),
+        (b"ONE " + b"0" * 39 + b"1", (1,)),  # 40 characters
+        (b"ONE 2147483647", (2147483647,)),
+        (b"MAYBE", ()),
+        (b"MAYBE ", ()),
+        (b"MAYBE 7", (7,)),
+        (b"TWO 1 0", (1, 0)),
+        (b"TWO 1 0 ", (1, 0)),
+        (b"WORD a", (b"a",)),
+        (b"WORD \xff\t%s", (b"\xff\t%s",)),
+        (b"WORD " + b"a" * 40, (b"a" * 40,)),
+        (b"REST a", (b"a",)),
+        (b"REST  a b  ", (b" a b  ",)),
+        (b"REST  ", (b" ",)),
+        (b"REST " + b"a" * 248, (b"a" * 248,)),
+    ],
+)
+def test_arguments_that_are_taken(line: bytes, arguments: tuple[object, ...]) -> None:
+    state = State()
+    assert dispatch(TABLE, state, line, 40) == b"+OK\r\n"
+    assert state.calls == [arguments]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b" ",
+        b" NONE",
+        b"NONE\t",
+        b"NONE\r",
+        b"NONEX",
+        b"NON",
+        b"N\xd6NE",
+        b"NONE x",
+        b"NONE  ",
+        b"ONE",
+        b"ONE ",
+        b"ONE  1",
+        b"ONE 1  ",
+        b"ONE 1 2",
+        b"ONE x",
+        b"ONE 1x",
+        b"ONE -1",
+        b"ONE +1",
+        b"ONE \t1",
+        b"ONE 1\t",
+        b"ONE 0x1",
+        b"ONE 1_0",
+        b"ONE 1.0",
+        b"ONE \xb2",  # superscript two in Latin-1
+        b"ONE \xd9\xa1",  # Arabic one in UTF-8
+        b"ONE 2147483648",
+        b"ONE 4294967297",
+        b"ONE 18446744073709551617",
+        b"ONE " + b"0" * 40 + b"1",  # 41 characters
+        b"MAYBE x",
+        b"MAYBE 1 2",
+        b"MAYBE  ",
+        b"TWO",
+        b"TWO ",
+        b"TWO 1",
+        b"TWO 1 ",
+        b"TWO 1 2 3",
+        b"TWO 1 x",
+        b"TWO 1 -0",
+        b"WORD",
+        b"WORD ",
+        b"WORD  a",
+        b"WORD a b",
+        b"WORD " + b"a" * 41,
+        b"REST",
+        b"REST ",
+    ],
+)
+def test_arguments_that_are_refused(line: bytes) -> None:
+    state = State()
+    with pytest.raises(CommandRefused) as refused:
+        dispatch(TABLE, state, line, 40)
+    assert state.calls == []
+    assert refused.value.text.isascii()
+
+
+def test_argument_limit_is_the_callers() -> None:
+    state = State()
+    dispatch(TABLE, state, b"WORD " + b"a" * 248, 248)
+    with pytest.raises(CommandRefused):
+        dispatch(TABLE, state, b"WORD aaaa", 3)
+    assert state.calls == [(b"a" * 248,)]
+
+
+@given(st.binary(max_size=60))
+def test_any_line_is_answered_or_refused(line: bytes) -> None:
+    state = State()
+    try:
+        assert dispatch(TABLE, state, line, 40) in (b"+OK\r\n", b"+OK bye\r\n")
+    except CommandRefused as refused:
+        assert refused.text
+        assert state.calls == []
+
+
+def test_answers_to_what_one_read_brings_go_out_in_one_write() -> None:
+    peer = Peer(b"NONE\r\nBAD\r\nONE 1\r\nQUIT\r\n")
+    converse(peer, Lines(), TABLE, State(), 40)
+    assert peer.written == [b"+OK\r\n-ERR unknown command\r\n+OK\r\n+OK bye\r\n"]
+
+
+def test_answers_go_out_before_the_next_read() -> None:
+    """A client that waits for an answer before it goes on gets it, though a part of the next command is there."""
+
+    class Waiting(Peer):
+        def read(self) -> bytes:
+            answers_at_read.append(b"".join(self.written))
+            return super().read()
+
+    answers_at_read: list[bytes] = []
+    peer = Waiting(b"NONE\r\nNO", b"NE\r\nQU", b"IT\r\n")
+    converse(peer, Lines(), TABLE, State(), 40)
+    assert answers_at_read == [b"", b"+OK\r\n", b"+OK\r\n+OK\r\n"]
+
+
+def test_lines_read_ahead_come_first() -> None:
+    peer = Peer(b"IT\r\n")
+    converse(peer, Lines(b"NONE\r\nQU"), TABLE, State(), 40)
+    assert b"".join(peer.written) == b"+OK\r\n+OK bye\r\n"
+
+
+def test_nothing_is_executed_after_the_end() -> None:
+    state = State()
+    lines = Lines()
+    peer = Peer(b"QUIT\r\nNONE\r\n")
+    converse(peer, lines, TABLE, state, 40)
+    assert state.calls == []
+    assert lines.rest() == b"NONE\r\n"
+
+
+def test_a_line_too_long_has_one_answer() -> None:
+    peer = Peer(b"NONE " + b"x" * 1000, b"x" * 70000, b"\r\nNONE\r\nQUIT\r\n")
+    state = State()
+    converse(peer, Lines(), TABLE, state, 40)
+    assert b"".join(peer.written) == b"-ERR line too long\r\n+OK\r\n+OK bye\r\n"
+    assert state.calls == [()]
+
+
+def test_an_unterminated_last_line_is_never_executed() -> None:
+    """RFC 1939 section 6: removal needs a complete QUIT; popa3d took the end of the stream for a line end."""
+    state = State()
+    with pytest.raises(PeerGone):
+        converse(Peer(b"NONE\r\nQUIT"), Lines(), TABLE, state, 40)
+    assert not state.over
+    assert state.calls == [()]
+
+
+def blocks(*parts: bytes, end: Exception | None = None) -> Iterator[bytes]:
+    yield from parts
+    if end:
+        raise end
+
+
+def test_a_long_answer_is_written_as_it_comes() -> None:
+    big = [bytes([65 + number]) * 40000 for number in range(5)]
+    table = TABLE | {b"BIG": Command(lambda state: blocks(b"+OK\r\n", *big))}
+    peer = Peer(b"NONE\r\nBIG\r\nQUIT\r\n")
+    converse(peer, Lines(), table, State(), 40)
+    assert b"".join(peer.written) == b"+OK\r\n+OK\r\n" + b"".join(big) + b"+OK bye\r\n"
+    assert max(map(len, peer.written)) <= dialogue.ENOUGH
+    assert len(peer.written) > 2
+
+
+@pytest.mark.parametrize("parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000)])
+def test_a_changed_maildrop_ends_without_an_answer(parts: tuple[bytes, ...]) -> None:
+    """The answers before are complete; of the one under way nothing has been said."""
+    table = TABLE | {b"CHANGED": Command(lambda state: blocks(*parts, end=MaildropChanged("so")))}
+    peer = Peer(b"NONE\r\nCHANGED\r\nNONE\r\n")
+    state = State()
+    with pytest.raises(MaildropChanged):
+        converse(peer, Lines(), table, state, 40)
+    assert b"".join(peer.written) == b"+OK\r\n"
+    assert state.calls == [()]
+
+
+def test_a_maildrop_that_changes_in_a_long_answer_leaves_it_without_an_end() -> None:
+    table = TABLE | {b"BIG": Command(lambda state: blocks(b"+OK\r\n", *[b"x" * 60000] * 3, end=MaildropChanged("so")))}
+    peer = Peer(b"NONE\r\nBIG\r\n")
+    with pytest.raises(MaildropChanged):
+        converse(peer, Lines(), table, State(), 40)
+    wire = b"".join(peer.written)
+    assert wire.startswith(b"+OK\r\n+OK\r\nxxx")
+    assert not wire.endswith(b"\n")
+
+
+def test_a_handler_may_refuse() -> None:
+    def refuse(state: State) -> bytes:
+        raise CommandRefused("not now")
+
+    peer = Peer(b"REFUSE\r\nQUIT\r\n")
+    converse(peer, Lines(), TABLE | {b"REFUSE": Command(refuse)}, State(), 40)
+    assert peer.written == [b"-ERR not now\r\n+OK bye\r\n"]
+
+
+commands = st.lists(
+    st.sampled_from([b"NONE\r\n", b"ONE 1\n", b"BAD\r\n", b"\r\n", b"TWO 1 2\r\n", b"WORD a\0\r\n", b"REST a b\r\n"]),
+    max_size=8,
+).map(lambda lines: b"".join([*lines, b"QUIT\r\n"]))
+
+
+@given(commands, st.lists(st.integers(1, 30), max_size=10))
+def test_pieces_do_not_matter(text: bytes, sizes: list[int]) -> None:
+    """The octets of all answers are the same however the commands arrive (RFC 2449 section 6.6)."""
+    whole = Peer(text)
+    converse(whole, Lines(), TABLE, State(), 40)
+    pieces = []
+    rest = text
+    for size in sizes:
+        if rest[:size]:
+            pieces.append(rest[:size])
+        rest = rest[size:]
+    cut = Peer(*pieces, *([rest] if rest else []))
+    converse(cut, Lines(), TABLE, State(), 40)
+    single = Peer(*(text[place : place + 1] for place in range(len(text))))
+    converse(single, Lines(), TABLE, State(), 40)
+    assert b"".join(cut.written) == b"".join(whole.written) == b"".join(single.written)
+
+
+def test_capabilities_come_from_the_tables() -> None:
+    first = {b"A": Command(note, capability="A"), b"B": Command(note)}
+    second = {b"C": Command(note, NOTHING, "C"), b"A": Command(note, capability="A")}
+    fixed = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION popad-1"]
+    assert capabilities((first, second), "popad-1") == ["A", "C", *fixed]

@@ -1,0 +1,213 @@
+"""auth/helper.py: a request in, a verdict out, over a real channel; the verdict's way there and back."""
+
+import os
+import pwd
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad import privsep
+from popad.auth import credentials, helper, identity
+from popad.auth.helper import FAILED, PASSED, REFUSED, UNAVAILABLE, UNKNOWN, Helper, Verdict, unpack_verdict
+from popad.auth.identity import Account
+from popad.errors import ContractBroken
+from popad.settings import Settings
+from tests.serving import OWNER, PATIENCE
+
+NAMES = ("alice", "root", "daemon", "a{b", OWNER)
+
+
+@pytest.fixture(scope="module")
+def lines() -> str:
+    return "".join(credentials.line(name, b"secret", credentials.ITERATIONS) + "\n" for name in NAMES)
+
+
+@pytest.fixture
+def path(tmp_path: Path, lines: str) -> Path:
+    path = tmp_path / "credentials"
+    path.touch(0o600)
+    path.write_text(lines)
+    return path
+
+
+def settings(path: Path, **values: str) -> Settings:
+    given = {"auth": "file", "credentials": str(path), "user": "daemon", "virtual_user": OWNER} | values
+    return Settings({f"POPAD_{name.upper()}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "which"),
+    [
+        (b"alice", b"secret", PASSED),
+        (b"alice", b"wrong", FAILED),
+        (b"alice", b"", UNKNOWN),
+        (b"bob", b"secret", UNKNOWN),
+        (b"../alice", b"secret", UNKNOWN),
+        (b"a/b", b"secret", UNKNOWN),
+        (b"a\nb", b"secret", UNKNOWN),
+        (b"a\rb", b"secret", UNKNOWN),
+        (b"\xff", b"secret", UNKNOWN),
+        (b"", b"secret", UNKNOWN),
+        (b"root", b"secret", REFUSED),
+        (b"root", b"wrong", REFUSED),
+        (b"daemon", b"secret", REFUSED),
+    ],
+)
+def test_verdicts(path: Path, name: bytes, password: bytes, which: bytes) -> None:
+    verdict = Helper(settings(path)).judge(name, password, "192.0.2.7")
+    assert verdict.which == which, verdict.reason
+    assert bool(verdict.reason) == (which != PASSED)
+    assert b"secret".decode() not in verdict.reason
+
+
+def test_who_has_passed(path: Path) -> None:
+    verdict = Helper(settings(path, maildrop="mbox:/srv/{user}")).judge(b"alice", b"secret", "")
+    owner = pwd.getpwnam(OWNER)
+    assert (verdict.name, verdict.uid, verdict.gid, verdict.maildrop) == (
+        "alice",
+        owner.pw_uid,
+        owner.pw_gid,
+        "mbox:/srv/alice",
+    )
+
+
+def test_a_file_that_is_not_believed_is_no_verdict_on_the_password(path: Path) -> None:
+    path.chmod(0o644)
+    verdict = Helper(settings(path)).judge(b"alice", b"secret", "")
+    assert (verdict.which, verdict.known) == (UNAVAILABLE, False)
+    assert "mode 0644" in verdict.reason
+
+
+@pytest.mark.parametrize("name", [b"root", b"daemon"])
+def test_a_refused_user_costs_what_an_unknown_one_costs(path: Path, name: bytes) -> None:
+    """The password of root is not even tried: another name is asked for, so that the time does not tell."""
+
+    class Source:
+        def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
+            asked.append(name)
+            return Account(name)
+
+    asked: list[str] = []
+    made = Helper(settings(path, virtual_user=""))
+    made.source = Source()
+    assert made.judge(name, b"secret", "").which == REFUSED
+    assert asked == [helper.NOBODY]
+
+
+def test_nobody_has_the_name_that_stands_in() -> None:
+    """Not in NSS, and no line of the credentials file can have it: it has white space."""
+    assert identity.lookup(helper.NOBODY) is None
+    assert len(helper.NOBODY.split()) > 1
+
+
+# -- over a channel
+
+
+def served(made: Helper, *fields: bytes) -> list[bytearray]:
+    child = privsep.fork(made.serve)
+    try:
+        child.channel.send(fields)
+        return child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+    finally:
+        child.end()
+
+
+def test_a_request_over_a_channel(path: Path) -> None:
+    verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b"192.0.2.7"))
+    assert (verdict.which, verdict.name) == (PASSED, "alice")
+
+
+@pytest.mark.parametrize(
+    "fields", [(), (b"alice",), (b"alice", b"secret", b"", b""), (b"x" * 249, b"x", b""), (b"x", b"x" * 249, b"")]
+)
+def test_a_request_of_another_shape_has_no_answer(
+    path: Path, fields: tuple[bytes, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ContractBroken):
+        served(Helper(settings(path)), *fields)
+
+
+def test_a_source_that_hangs_is_ended_by_the_time_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session has given up and told why by then."""
+
+    class Hanging:
+        def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
+            signal.pause()
+            return Account(name)
+
+    monkeypatch.setattr(helper, "GRACE", 0)
+    made = Helper(settings(path, auth_timeout="1"))
+    made.source = Hanging()
+    child = privsep.fork(made.serve)
+    child.channel.send([b"alice", b"secret", b""])
+    with pytest.raises(ContractBroken):
+        child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+    assert child.end() == -signal.SIGALRM
+
+
+def test_a_source_that_crashes_takes_one_request_with_it(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Crashing:
+        def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return Account(name)
+
+    made = Helper(settings(path))
+    made.source = Crashing()
+    with pytest.raises(ContractBroken):
+        served(made, b"alice", b"secret", b"")
+
+
+names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
+verdicts = st.builds(
+    Verdict,
+    st.sampled_from(helper.VERDICTS),
+    names,
+    st.integers(0, 2**32 - 2),
+    st.integers(0, 2**32 - 2),
+    names,
+    st.text(max_size=2000),
+)
+
+
+@given(verdicts)
+def test_verdict_there_and_back(verdict: Verdict) -> None:
+    fields = [bytearray(field) for field in verdict.pack()]
+    assert all(len(field) <= limit for field, limit in zip(fields, helper.VERDICT_LIMITS, strict=True))
+    read = unpack_verdict(fields)
+    assert (read.which, read.name, read.uid, read.gid, read.maildrop) == (
+        verdict.which,
+        verdict.name,
+        verdict.uid,
+        verdict.gid,
+        verdict.maildrop,
+    )
+    assert read.reason[:100].encode("utf-8", "replace") == fields[5][:400].decode("utf-8", "replace")[:100].encode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"passed!", b"a", b"1", b"1", b"", b""],
+        [b"", b"a", b"1", b"1", b"", b""],
+        [b"passed", b"a", b"-1", b"1", b"", b""],
+        [b"passed", b"a", b"1", b"", b"", b""],
+        [b"passed", b"a", b"1x", b"1", b"", b""],
+        [b"passed", b"\xff", b"1", b"1", b"", b""],
+        [b"passed", b"a", b"1", b"1", b"\xff", b""],
+        [b"passed", b"a", b"1"],
+    ],
+)
+def test_what_is_no_verdict(fields: list[bytes]) -> None:
+    with pytest.raises(ValueError):
+        unpack_verdict([bytearray(field) for field in fields])
+
+
+def test_pam_is_the_default_source(path: Path) -> None:
+    from popad.auth.pam import Pam
+
+    made = Helper(Settings({}))
+    assert isinstance(made.source, Pam)
+    assert made.source.service == "popad"

@@ -1,0 +1,202 @@
+"""helpers.py: a helper reached both ways, warm and on demand; keeping one warm, and letting it go."""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popad import helpers, privsep
+from popad.errors import ContractBroken
+from popad.privsep import Channel
+from tests.serving import PATIENCE, children_of
+
+ROOT = os.geteuid() == 0
+
+
+def shout(channel: Channel) -> None:
+    """The helper of these tests: one request, one answer, and the process that answers. Dies when asked to."""
+    (word,) = channel.receive([20], PATIENCE)
+    if word == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"raise":
+        os.close(2)  # the traceback is expected
+        raise KeyError
+    if word == b"chatter":
+        channel.send([b"a", b"b", b"c"])
+    if word == b"wait":
+        channel.receive([20], None)
+    channel.send([bytes(word).upper(), b"%d" % os.getpid()])
+
+
+class Warm:
+    """A warm helper in a process of its own, with a socket as systemd passes it."""
+
+    def __init__(self, path: Path, idle: float) -> None:
+        self.path = str(path)
+        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        os.chmod(self.path, 0o777)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                helpers.keep_warm(self.listening.detach(), shout, idle)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self.fd = os.pidfd_open(self.pid)
+
+    def left(self) -> int:
+        """Wait until it has gone; its exit status."""
+        assert select.select([self.fd], [], [], PATIENCE)[0], "the helper does not leave"
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        return status
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        self.listening.close()
+
+
+@pytest.fixture
+def warm(public_path: Path) -> Iterator[Warm]:
+    warm = Warm(public_path / "socket", PATIENCE)
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(params=["warm", "on demand"])
+def path(request: pytest.FixtureRequest) -> str:
+    """What reaches a helper: its socket, or nothing."""
+    return str(request.getfixturevalue("warm").path) if request.param == "warm" else ""
+
+
+def ask(path: str, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
+    return helpers.ask(path, shout, [word], [20, 20], timeout)
+
+
+def test_both_ways_give_the_same_answer(path: str) -> None:
+    assert ask(path, b"hello")[0] == b"HELLO"
+
+
+def test_each_request_has_a_process_of_its_own(path: str) -> None:
+    pids = {bytes(ask(path, b"hello")[1]) for _ in range(5)}
+    assert len(pids) == 5
+    assert b"%d" % os.getpid() not in pids
+
+
+@pytest.mark.parametrize("word", [b"die", b"raise", b"chatter"])
+def test_a_request_that_goes_wrong_takes_itself_with_it(path: str, word: bytes) -> None:
+    with pytest.raises(ContractBroken):
+        ask(path, word)
+    assert ask(path, b"again")[0] == b"AGAIN"
+
+
+def test_an_answer_is_not_waited_for_for_ever(path: str) -> None:
+    with pytest.raises(TimeoutError):
+        ask(path, b"wait", timeout=0.05)
+    assert ask(path, b"again")[0] == b"AGAIN"
+
+
+def test_no_child_is_left_on_demand() -> None:
+    before = children_of(os.getpid())
+    ask("", b"hello")
+    with pytest.raises(ContractBroken):
+        ask("", b"die")
+    assert children_of(os.getpid()) == before
+
+
+@pytest.mark.parametrize("make", ["missing", "deserted", "file"])
+def test_a_helper_that_cannot_be_reached(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "socket"
+    if make == "deserted":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(str(path))
+    elif make == "file":
+        path.touch()
+    with pytest.raises(OSError):
+        ask(str(path), b"hello")
+
+
+def test_requests_at_the_same_time(warm: Warm) -> None:
+    """One that hangs keeps nobody else waiting."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hanging:
+        hanging.connect(warm.path)
+        Channel(hanging).send([b"wait"])
+        assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_a_client_that_says_nothing(warm: Warm) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        silent.connect(warm.path)
+        assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
+    """Though the socket is open to all here: the mode of its path is the first door, this is the second."""
+    if not ROOT:
+        pytest.skip("needs root: becomes another user")
+
+    def role(channel: Channel) -> None:
+        os.setresuid(65534, 65534, 65534)
+        try:
+            ask(warm.path, b"hello")
+        except (ContractBroken, OSError) as refused:
+            channel.send([type(refused).__name__.encode()])
+        else:
+            channel.send([b"answered"])
+
+    child = privsep.fork(role)
+    answer = child.channel.receive([30], PATIENCE)
+    child.end()
+    assert bytes(answer[0]) in (b"ContractBroken", b"BrokenPipeError", b"ConnectionResetError")
+    assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_it_leaves_when_nobody_has_asked(public_path: Path) -> None:
+    warm = Warm(public_path / "socket", 0.05)
+    try:
+        assert warm.left() == 0
+    finally:
+        warm.close()
+
+
+def test_a_request_to_one_that_has_left_waits_for_the_next(public_path: Path) -> None:
+    """systemd keeps the socket listening: nothing is refused between two lives of the helper."""
+    warm = Warm(public_path / "socket", 0.01)
+    try:
+        assert warm.left() == 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+            waiting.connect(warm.path)
+            Channel(waiting).send([b"hello"])
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    helpers.keep_warm(warm.listening.fileno(), shout, 0.01)
+                finally:
+                    os._exit(0)
+            assert Channel(waiting).receive([20, 20], PATIENCE)[0] == b"HELLO"
+            os.waitpid(pid, 0)
+    finally:
+        warm.close()
+
+
+def test_requests_leave_no_zombies(warm: Warm) -> None:
+    """Nobody waits for the children: the kernel must reap them."""
+    for _ in range(5):
+        pid = int(ask(warm.path, b"hello")[1])
+        try:
+            gone = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        assert select.select([gone], [], [], PATIENCE)[0]
+        os.close(gone)
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children_of(warm.pid)]
+    assert "Z" not in states

@@ -1,0 +1,353 @@
+"""privsep.py: channels that take nothing they did not ask for, children that end, identities that are gone for good."""
+
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from io import RawIOBase
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad import privsep
+from popad.errors import ContractBroken
+from popad.privsep import Channel
+from tests.serving import PATIENCE, status_of
+
+ROOT = os.geteuid() == 0
+NOBODY = 65534
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    one, other = (Channel(end) for end in privsep.message_pair())
+    yield one, other
+    one.close()
+    other.close()
+
+
+# -- messages
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_fields_arrive_as_they_were(fields: list[bytes]) -> None:
+    one, other = (Channel(end) for end in privsep.message_pair())
+    try:
+        one.send(fields)
+        if fields:
+            assert other.receive([300] * len(fields), PATIENCE) == fields
+        else:
+            with pytest.raises(ContractBroken):
+                other.receive([], PATIENCE)
+    finally:
+        one.close()
+        other.close()
+
+
+def packed(*fields: bytes | bytearray) -> bytearray:
+    return bytearray(b"".join(len(field).to_bytes(4, "big") + field for field in fields))
+
+
+@pytest.mark.parametrize(
+    ("message", "limits"),
+    [
+        (packed(b"a"), [1, 1]),
+        (packed(b"a", b"b"), [1]),
+        (packed(b"ab"), [1]),
+        (packed(b"a") + b"x", [1]),
+        (packed(b"a")[:-1], [9]),
+        (packed(b"a")[:3], [9]),
+        (bytearray(b"\xff\xff\xff\xff"), [9]),
+        (bytearray(b"\xff\xff\xff\xffabc"), [0xFFFFFFFF]),
+        (bytearray(b"\0"), [9]),
+        (bytearray(), [9]),
+        (packed(b"a", b"b"), [1, 0]),
+    ],
+)
+def test_a_message_of_another_shape_breaks_the_contract(message: bytearray, limits: list[int]) -> None:
+    with pytest.raises(ContractBroken):
+        privsep.unpack(message, limits)
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 20), max_size=4))
+def test_any_octets_are_a_message_or_break_the_contract(octets: bytes, limits: list[int]) -> None:
+    try:
+        fields = privsep.unpack(bytearray(octets), limits)
+    except ContractBroken:
+        return
+    assert packed(*fields) == octets
+    assert len(fields) == len(limits)
+    assert all(len(field) <= limit for field, limit in zip(fields, limits, strict=True))
+
+
+def test_an_empty_message_and_an_end_are_the_same(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    one.close()
+    with pytest.raises(ContractBroken, match="gone"):
+        other.receive([9], PATIENCE)
+    with pytest.raises(OSError, match="Broken pipe"):  # and no SIGPIPE
+        other.send([b"x"])
+
+
+def test_receive_does_not_wait_for_ever(ends: tuple[Channel, Channel]) -> None:
+    with pytest.raises(TimeoutError):
+        ends[0].receive([9], 0.01)
+
+
+def test_a_message_too_long(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    with pytest.raises(ContractBroken):
+        one.send([b"x" * privsep.MAX_MESSAGE])
+    one.send([b"x" * (privsep.MAX_MESSAGE - 4)])
+    assert len(other.receive([privsep.MAX_MESSAGE], PATIENCE)[0]) == privsep.MAX_MESSAGE - 4
+
+
+def test_what_others_send_too_long_is_no_message() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.sendall(packed(b"x" * 70_000))
+        with pytest.raises(ContractBroken):
+            Channel(ours).receive([100_000], PATIENCE)
+
+
+def test_a_received_password_is_wiped(ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer and the message do not keep what the field has."""
+    wiped: list[bytearray] = []
+    real = privsep.wipe
+
+    def wipe(secret: bytearray) -> None:
+        real(secret)
+        wiped.append(secret)
+
+    monkeypatch.setattr(privsep, "wipe", wipe)
+    ends[0].send([b"alice", b"secret"])
+    fields = ends[1].receive([9, 9], PATIENCE)
+    assert fields == [b"alice", b"secret"]
+    assert [len(buffer) for buffer in wiped] == [19, privsep.MAX_MESSAGE + 1]
+    assert not any(map(any, wiped))
+
+
+def test_wipe() -> None:
+    secret = bytearray(b"secret")
+    privsep.wipe(secret)
+    assert secret == bytes(6)
+
+
+# -- children
+
+
+def test_a_role_answers_and_ends() -> None:
+    def role(channel: Channel) -> None:
+        (question,) = channel.receive([9], PATIENCE)
+        channel.send([question + b"!", b"%d" % os.getpid()])
+
+    child = privsep.fork(role)
+    child.channel.send([b"well"])
+    answer, pid = map(bytes, child.channel.receive([9, 9], PATIENCE))
+    assert (answer, int(pid)) == (b"well!", child.pid)
+    assert child.end() == 0
+
+
+def test_a_role_that_fails_leaves_nothing_running_in_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
+    def role(channel: Channel) -> None:
+        raise KeyError("what")
+
+    child = privsep.fork(role)
+    with pytest.raises(ContractBroken):
+        child.channel.receive([9], PATIENCE)
+    assert child.end() == privsep.CRASHED
+    assert "KeyError: 'what'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("leave", [lambda: sys.exit(0), lambda: os._exit(9)], ids=["sys.exit", "_exit"])
+def test_a_role_that_leaves_early(leave: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> None:
+    def role(channel: Channel) -> None:
+        leave()
+
+    child = privsep.fork(role)
+    assert child.end() != 0
+
+
+def test_a_role_killed_by_a_signal() -> None:
+    child = privsep.fork(lambda channel: os.kill(os.getpid(), signal.SIGKILL))
+    assert child.end() == -signal.SIGKILL
+
+
+def test_a_role_that_waits_ends_with_its_channel() -> None:
+    def role(channel: Channel) -> None:
+        channel.receive([9], None)
+
+    child = privsep.fork(role)
+    assert child.end() == privsep.CRASHED
+
+
+def test_channels_are_not_inherited_by_programs(ends: tuple[Channel, Channel]) -> None:
+    assert not os.get_inheritable(ends[0].fileno())
+    assert not os.get_inheritable(ends[1].fileno())
+
+
+# -- identities. In children: there is no way back.
+
+
+def in_a_child(role: Callable[[], str]) -> str:
+    """What `role` returns in a process of its own, or the name and text of what it raises."""
+
+    def answer(channel: Channel) -> None:
+        try:
+            text = role()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+        channel.send([text.encode()])
+
+    child = privsep.fork(answer)
+    try:
+        return bytes(child.channel.receive([4096], PATIENCE)[0]).decode()
+    finally:
+        child.end()
+
+
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes another user")
+
+
+@needs_root
+def test_become_is_for_good() -> None:
+    def role() -> str:
+        os.setgroups([0, 8, 42])
+        privsep.become(NOBODY, 8)
+        status = status_of(os.getpid())
+        for call in (os.setuid, os.seteuid, os.setgid, os.setegid):
+            try:
+                call(0)
+                return f"{call.__name__} went back to root"
+            except PermissionError:
+                pass
+        return f"{status['Uid']}; {status['Gid']}; {status['Groups']}; {status['CapEff']}; {status['CapPrm']}"
+
+    uids, gids = f"{NOBODY} " * 3 + f"{NOBODY}", "8 8 8 8"
+    assert in_a_child(role) == f"{uids}; {gids}; 8; {'0' * 16}; {'0' * 16}"
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 8), (-1, 8), (NOBODY, -1)])
+def test_become_never_root(uid: int, gid: int) -> None:
+    def role() -> str:
+        privsep.become(uid, gid)
+        return "became"
+
+    assert in_a_child(role).startswith("ContractBroken: ")
+
+
+@needs_root
+def test_become_who_one_is_already() -> None:
+    def role() -> str:
+        os.setresgid(8, 8, 8)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        privsep.become(NOBODY, 8)
+        return "still the same"
+
+    assert in_a_child(role) == "still the same"
+
+
+@needs_root
+@pytest.mark.parametrize("uids", [(NOBODY,) * 3, (NOBODY, NOBODY, 1), (1, NOBODY, NOBODY)])
+def test_become_without_root(uids: tuple[int, int, int]) -> None:
+    """Nobody else, and not with a way back to somebody else."""
+
+    def role() -> str:
+        os.setresuid(*uids)
+        privsep.become(1 if uids[0] == uids[2] else NOBODY, 8)
+        return "became"
+
+    assert in_a_child(role).startswith("PermissionError: ")
+
+
+@needs_root
+def test_become_notices_that_root_was_kept() -> None:
+    """With CAP_SETUID kept over the change (PR_SET_KEEPCAPS and the like) the identity could be taken back."""
+
+    def role() -> str:
+        real = os.setresuid
+
+        def setresuid(*uids: int) -> None:
+            if uids != (-1, 0, -1):
+                real(*uids)
+
+        os.setresuid = setresuid
+        privsep.become(NOBODY, 8)
+        return "became"
+
+    assert in_a_child(role) == f"ContractBroken: uid {NOBODY} could become root again"
+
+
+@needs_root
+@pytest.mark.parametrize("call", ["setresuid", "setresgid", "setgroups"])
+def test_become_notices_that_nothing_happened(call: str) -> None:
+    def role() -> str:
+        setattr(os, call, lambda *arguments: None)
+        privsep.become(NOBODY, 8)
+        return "became"
+
+    assert in_a_child(role) == f"ContractBroken: did not become uid {NOBODY}"
+
+
+def attempts(thread: threading.Thread, file: RawIOBase) -> dict[str, Callable[[], object]]:
+    """What a process that has closed all doors may try."""
+    return {
+        "open": lambda: os.open("/dev/null", os.O_RDONLY),
+        "dup": lambda: os.dup(0),
+        "socket": socket.socket,
+        "fork": lambda: os.fork() or os._exit(1),
+        "thread": thread.start,
+        "write": lambda: file.write(b"x" * 10),
+    }
+
+
+def test_close_all_doors(tmp_path: Path) -> None:
+    """No file, no process, no privilege; what is open stays open."""
+    path = tmp_path / "file"
+    path.write_text("text")
+    path.chmod(0o644)
+    file = path.open("r+b", buffering=0)
+
+    def role() -> str:
+        if ROOT:
+            privsep.become(NOBODY, NOBODY)  # root is not bound by the number of processes
+        privsep.close_all_doors()
+        closed = []
+        thread = threading.Thread(target=int)
+        for what, attempt in attempts(thread, file).items():
+            try:
+                attempt()
+            except (OSError, RuntimeError):
+                closed.append(what)
+        limits = {resource.getrlimit(limit) for limit in (7, 6, 1, 4)}
+        read = os.pread(file.fileno(), 4, 0).decode()
+        return f"{' '.join(closed)}; {limits}; {status_of_self['NoNewPrivs']}; {read}"
+
+    real = privsep.never_gain_privileges
+    status_of_self: dict[str, str] = {}
+
+    def never_gain_privileges() -> None:
+        real()
+        status_of_self.update(status_of(os.getpid()))  # while a file can be opened
+
+    with pytest.MonkeyPatch.context() as patch, file:
+        patch.setattr(privsep, "never_gain_privileges", never_gain_privileges)
+        assert in_a_child(role) == "open dup socket fork thread write; {(0, 0)}; 1; text"
+
+
+def test_no_new_privs_set_by_the_unit_is_left_alone() -> None:
+    """ctypes, which can set it, costs 3 ms."""
+
+    def role() -> str:
+        privsep.never_gain_privileges()
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
+            del sys.modules[name]
+        privsep.never_gain_privileges()
+        return f"{status_of(os.getpid())['NoNewPrivs']} {'ctypes' in sys.modules}"
+
+    assert in_a_child(role) == "1 False"

@@ -1,0 +1,273 @@
+"""maildrop/scan.py against a model that reads line by line, at every size of block."""
+
+import zlib
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from popad.errors import MaildropUnavailable
+from popad.maildrop import scan
+from popad.protocol import replies
+
+VECTOR_ONE = b"Date: Thu, 1 Jan 1970 00:00:00 +0000\nMessage-ID: <1@a>\nSubject: t\n\nbody\n\n"
+VECTOR_TWO = (
+    b"Return-Path: <a@b>\nDelivered-To: u@h\nReceived: from x by y\n\tid 1; Thu, 1 Jan 1970 00:00:00 +0000\n"
+    b"Received: from z by x\n" + VECTOR_ONE
+)
+
+
+@dataclass
+class Message:
+    """A message as the model sees it: where its From line begins, and its data."""
+
+    place: int
+    start: int
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Octets on the wire: each line with CRLF."""
+        *lines, last = self.data.split(b"\n")
+        return sum(len(line.removesuffix(b"\r")) + 2 for line in lines) + (len(last) + 2 if last else 0)
+
+
+class Refused(Exception):
+    pass
+
+
+def lines_of(text: bytes) -> list[bytes]:
+    *lines, last = text.split(b"\n")
+    return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+def model(text: bytes) -> list[Message]:
+    """popa3d's rules, with CRLF seen as a line end. Raises Refused."""
+    found: list[Message] = []
+    place = 0
+    behind_blank = True  # at the start of the file, too
+    for line in lines_of(text):
+        if behind_blank and line.startswith(b"From "):
+            if found and not found[-1].data:
+                raise Refused
+            found.append(Message(place, place + len(line), b""))
+        elif not found:
+            raise Refused
+        else:
+            found[-1].data += line
+            behind_blank = line in (b"\n", b"\r\n")
+        place += len(line)
+    if found and not found[-1].data:
+        raise Refused
+    for message in found:
+        message.data = without_blank_line(message.data)
+    return found
+
+
+def without_blank_line(data: bytes) -> bytes:
+    """The last line goes if it is blank and belongs to a body."""
+    lines = lines_of(data)
+    in_body = False
+    for line in lines[:-1]:
+        in_body = in_body or line in (b"\n", b"\r\n")
+    return b"".join(lines[:-1]) if in_body and lines[-1] in (b"\n", b"\r\n") else data
+
+
+def scanned(text: bytes, block: int = scan.BLOCK, limit: int = 1000) -> scan.Messages:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "BLOCK", block)
+        return scan.Scan(lambda count, offset: text[offset : offset + count], len(text), limit).run()
+
+
+def outcome(text: bytes, block: int) -> list[tuple[int, int, bytes, int]] | None:
+    """From line, start, data and size of each message; None for what is refused."""
+    try:
+        found = scanned(text, block)
+    except MaildropUnavailable as unavailable:
+        assert unavailable.code == "SYS/PERM"
+        assert unavailable.reason.startswith("not an mbox: ")
+        return None
+    assert found.end == len(text)
+    assert found.crc == zlib.crc32(text)
+    rows = zip(found.froms, found.starts, found.ends, found.sizes, strict=True)
+    return [(place, start, text[start:end], size) for place, start, end, size in rows]
+
+
+def expected(text: bytes) -> list[tuple[int, int, bytes, int]] | None:
+    try:
+        return [(message.place, message.start, message.data, message.size) for message in model(text)]
+    except Refused:
+        return None
+
+
+REFUSED = [
+    b"\nFrom a\nSubject: s\n\nb\n",
+    b"\r\nFrom a\nSubject: s\n\nb\n",
+    b"Subject: s\n\nb\n",
+    b">From a\nx\n",
+    b"from a\nx\n",
+    b"From: a\nx\n",
+    b"From\nx\n",
+    b"From",
+    b"\n",
+    b"\0",
+    b"From a\n",
+    b"From a",
+    b"From ",
+    b"From a\r\n",
+    b"From a\nFrom b\nSubject: x\n\nb\n",
+    b"From a\r\nFrom b\r\nSubject: x\r\n\r\nb\r\n",
+    b"From a\nS: 1\n\nb\n\nFrom b\nFrom c\nS: 2\n\nb\n",
+    b"From a\nS: 1\n\nb\n\nFrom b\n",
+    b"From a\nS: 1\n\nb\n\nFrom b",
+    b"From a\nS: 1\n\nb\n\nFrom ",
+    b"From a\n\nFrom ",
+]
+
+# Mailbox, then the size of each message: what popa3d itself answers (CRLF: what popad makes better).
+SIZES: list[tuple[bytes, list[int]]] = [
+    (b"", []),
+    (b"From a\n" + VECTOR_ONE, [77]),
+    (b"From a\n" + VECTOR_TWO, [201]),
+    (b"From a\n\n", [2]),
+    (b"From a\n\n\n", [2]),
+    (b"From a\n\n\n\n", [4]),
+    (b"From a\n\nbody\n", [8]),
+    (b"From a\n\nFrom b\n\nFrom c\nS: 1\n\nx\n\n", [2, 2, 11]),
+    (b"From a\nSubject: s\nFrom b\nS: x\n\nb\n\n", [31]),
+    (b"From a\nSubject: s\n\nFrom a\nS: 1\n\nx\n", [14, 11]),
+    (b"From a\nS: s\n\nbody\nFrom b\nmore\n", [28]),
+    (b"From a\nS: s\n\nbody\n \nFrom b\nmore\n", [31]),
+    (b"From a\nS: s\n\nbody\n\nFrom", [22]),
+    (b"From a\n folded\nS: s\n\nb\n", [20]),
+    (b"From a\nS: s\n\nbody", [14]),  # popa3d: 13
+    (b"From a\nS: s\n\nbody\r", [15]),
+    (b"From a\nS: s\n\nbody\n\n\n", [16]),
+    (b"From a\nH\n\n", [5]),
+    (b"From a\nH\n\n\n", [5]),
+    (b"From a\nH\n\n\n\n", [7]),
+    (b"From a\nH", [3]),
+    (b"From a\r\nS: s\r\n\r\nbody\r\n\r\nFrom b\r\nS: s\r\n\r\nbody\r\n", [14, 14]),
+    (b"From a\r\n\r\nFrom b\r\n\r\n", [2, 2]),
+    (b"From a\nS: s\n\nb\n\r\nFrom b\nS: s\n\nb\n", [11, 11]),
+]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_not_an_mbox(text: bytes) -> None:
+    assert expected(text) is None
+    for block in range(1, 40):
+        assert outcome(text, block) is None, block
+
+
+@pytest.mark.parametrize(("text", "sizes"), SIZES)
+def test_sizes(text: bytes, sizes: list[int]) -> None:
+    wanted = expected(text)
+    assert wanted is not None
+    assert [size for *_, size in wanted] == sizes  # the model is right
+    for block in (*range(1, 60), 1 << 20):
+        assert outcome(text, block) == wanted, block
+
+
+fragments = st.sampled_from(
+    [
+        b"From a\n",
+        b"From b\r\n",
+        b"From ",
+        b"From",
+        b"\n",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r\n",
+        b"\r",
+        b"x\n",
+        b"Date: 1\n",
+        b"body\r\n",
+        b".\n",
+        b">From c\n",
+        b"\0",
+        b" ",
+    ]
+)
+# Most begin as an mbox does: anything else is refused by its first octets.
+mailboxes = st.tuples(
+    st.sampled_from([b"From a\n", b"From a\nS: s\n", b"From a\r\nS: s\r\n", b"From a\nS: s\n\nb\n\nFrom b\n", b""]),
+    st.lists(fragments, max_size=14),
+).map(lambda parts: parts[0] + b"".join(parts[1]))
+
+
+@given(mailboxes, st.integers(1, 64))
+def test_any_mailbox_at_any_size_of_block(text: bytes, block: int) -> None:
+    assert outcome(text, block) == expected(text)
+
+
+# A blank line ends the header even where one of the other kind follows it.
+@given(mailboxes)
+@example(b"From a\nH\n\r\n\n")
+@example(b"From a\nH\n\n\r\n")
+@example(b"From a\nH\r\n\r\n\n")
+@example(b"From a\nH\n\r\n\nFrom b\nH\n\r\n\n")
+def test_any_mailbox_in_one_block(text: bytes) -> None:
+    assert outcome(text, scan.BLOCK) == expected(text)
+
+
+@given(mailboxes, st.integers(1, 64), st.integers(1, 8))
+def test_size_is_what_retr_sends(text: bytes, block: int, sent: int) -> None:
+    """LIST counts the octets of the body that a client has when it has taken the stuffed dots out."""
+    found = outcome(text, block)
+    for _, _, data, size in found or []:
+        wire = b"".join(replies.body(data[place : place + sent] for place in range(0, len(data), sent)))
+        lines = wire.split(b"\r\n")
+        assert len(b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)) == size
+
+
+@given(mailboxes)
+def test_messages_fill_the_mailbox(text: bytes) -> None:
+    """What QUIT cuts goes from a From line to the next: together the whole file, nothing between, nothing twice."""
+    found = outcome(text, 16)
+    if found:
+        assert found[0][0] == 0
+        for (_, start, data, _), following in zip(found, [place for place, *_ in found[1:]] + [len(text)], strict=True):
+            assert start < start + len(data) <= following
+            assert text[start + len(data) : following] in (b"", b"\n", b"\r\n")
+
+
+def test_too_many_messages() -> None:
+    text = b"From a\n\nx\n\n" * 5
+    assert len(scanned(text, limit=5).sizes) == 5
+    with pytest.raises(MaildropUnavailable) as unavailable:
+        scanned(text, limit=4)
+    assert unavailable.value.code == "SYS/PERM"
+    assert "4 messages" in unavailable.value.reason
+
+
+@pytest.mark.parametrize("left", [0, 3, 5, 20])
+def test_a_mailbox_that_shrinks_meanwhile(left: int) -> None:
+    """Its size was read before its octets are."""
+    text = b"From a\n\nbody of a message\n\n"
+    with pytest.raises(MaildropUnavailable) as unavailable:
+        scan.Scan(lambda count, offset: text[:left][offset : offset + count], len(text), 10).run()
+    if left >= 5:
+        assert unavailable.value.code == "SYS/TEMP"
+
+
+@pytest.mark.parametrize(
+    "text", [b"From " + b"x" * 5_000_000, b"From a\nS: " + b"x" * 5_000_000, b"From a\n" + b"\n" * 5_000_000]
+)
+def test_memory_does_not_grow_with_a_line(text: bytes) -> None:
+    class Watched(scan.Scan):
+        most = 0
+
+        def move_on(self) -> None:
+            super().move_on()
+            Watched.most = max(Watched.most, len(self.text))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "BLOCK", 65536)
+        try:
+            Watched(lambda count, offset: text[offset : offset + count], len(text), 10).run()
+        except MaildropUnavailable as unavailable:
+            assert "`From ` line" in unavailable.reason
+    assert 0 < Watched.most <= 16

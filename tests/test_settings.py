@@ -1,0 +1,144 @@
+"""settings.py: every POPAD_* name, good and bad values of it, and a table that agrees with the class."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad import settings
+from popad.errors import SettingWrong
+from popad.settings import PREFIX, TABLE, Settings
+
+READ_NUMBERS = (settings.count, settings.at_least_one, settings.seconds, settings.argument_octets)
+NUMBERS = [name for name, row in TABLE.items() if row.read in READ_NUMBERS]
+
+
+def attribute(name: str) -> str:
+    return name[len(PREFIX) :].lower()
+
+
+def test_table_and_class_agree() -> None:
+    assert set(Settings.__annotations__) == {attribute(name) for name in TABLE}
+
+
+def test_values_have_the_types_that_the_class_declares() -> None:
+    made = Settings({})
+    assert {name: type(value) for name, value in vars(made).items()} == Settings.__annotations__
+
+
+def test_each_row_has_a_reason_and_numbers_have_a_unit() -> None:
+    for name, row in TABLE.items():
+        assert re.fullmatch("POPAD_[A-Z_]+", name)
+        assert len(row.why) > 20, name
+        assert bool(row.unit) == (name in NUMBERS), name
+
+
+def test_defaults() -> None:
+    made = Settings({})
+    assert (made.maildrop, made.auth, made.user, made.virtual_user) == ("mbox:/var/mail/{user}", "pam", "popad", "")
+    assert (made.timeout, made.max_messages, made.max_octets, made.max_argument) == (600, 2097152, 0, 40)
+    assert (made.log_unknown, made.auth_socket) == (False, "")
+
+
+def test_other_variables_are_not_ours() -> None:
+    Settings({"PATH": "/bin", "popad_timeout": "x", "XPOPAD_TIMEOUT": "x", "POPA": "x"})
+
+
+@pytest.mark.parametrize("name", ["POPAD_", "POPAD_TIMEOUTS", "POPAD_timeout", "POPAD_LOCK_TIME_OUT"])
+def test_an_unknown_name_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(SettingWrong) as wrong:
+        Settings({name: "1"})
+    assert wrong.value.name == name
+    assert name in str(wrong.value)
+
+
+GOOD: dict[str, list[tuple[str, object]]] = {
+    "POPAD_MAILDROP": [("mbox:/srv/mail/{user}/box",) * 2, ("mbox:{home}/mailbox",) * 2, ("mbox:/one",) * 2],
+    "POPAD_AUTH": [("pam", "pam"), ("file", "file")],
+    "POPAD_CREDENTIALS": [("/srv/credentials",) * 2],
+    "POPAD_PAM_SERVICE": [("login",) * 2],
+    "POPAD_AUTH_SOCKET": [("", ""), ("/run/x",) * 2],
+    "POPAD_AUTH_TIMEOUT": [("1", 1), ("86400", 86400)],
+    "POPAD_AUTH_IDLE": [("007", 7)],
+    "POPAD_VIRTUAL_USER": [("", ""), ("vmail",) * 2],
+    "POPAD_USER": [("strangers",) * 2],
+    "POPAD_TIMEOUT": [("600", 600)],
+    "POPAD_LOGIN_TIMEOUT": [("60", 60)],
+    "POPAD_LOCK_TIMEOUT": [("1", 1)],
+    "POPAD_MAX_MESSAGES": [("1", 1)],
+    "POPAD_MAX_OCTETS": [("0", 0), ("999999999999999999", 10**18 - 1)],
+    "POPAD_MAX_ARGUMENT": [("40", 40), ("248", 248)],
+    "POPAD_STATE": [("/srv/state",) * 2],
+    "POPAD_LOG_UNKNOWN": [("yes", True), ("no", False)],
+}
+RELATIVE: list[str] = ["", "x", "./x", "/x/../y", "/.."]
+NO_NUMBER = ["", "-1", "+1", " 1", "1 ", "1s", "0x1", "1_0", "1.5", "²", "\u0661", "9" * 19, "infinity"]
+BAD: dict[str, list[str]] = {
+    "POPAD_MAILDROP": [
+        "",
+        "/var/mail/{user}",
+        "maildir:/x",
+        "mbox:",
+        "mbox:x",
+        "mbox:/x/../y",
+        "mbox:/{name}",
+        "mbox:/{",
+        "mbox:/{{user}}",
+        "mbox:{user}/x",
+    ],
+    "POPAD_AUTH": ["", "PAM", "none"],
+    "POPAD_CREDENTIALS": RELATIVE,
+    "POPAD_PAM_SERVICE": ["", "a b", "../x", "a/b", " a"],
+    "POPAD_AUTH_SOCKET": ["x", "/x/../y"],
+    "POPAD_AUTH_TIMEOUT": [*NO_NUMBER, "0", "86401"],
+    "POPAD_AUTH_IDLE": [*NO_NUMBER, "0", "86401"],
+    "POPAD_VIRTUAL_USER": [],  # any text: a name that there is not is found out when it is looked for
+    "POPAD_USER": ["", "a b", "a/b"],
+    "POPAD_TIMEOUT": [*NO_NUMBER, "0", "86401"],
+    "POPAD_LOGIN_TIMEOUT": [*NO_NUMBER, "0", "86401"],
+    "POPAD_LOCK_TIMEOUT": [*NO_NUMBER, "0", "86401"],
+    "POPAD_MAX_MESSAGES": [*NO_NUMBER, "0"],
+    "POPAD_MAX_OCTETS": NO_NUMBER,
+    "POPAD_MAX_ARGUMENT": [*NO_NUMBER, "39", "249"],
+    "POPAD_STATE": RELATIVE,
+    "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
+}
+
+
+@pytest.mark.parametrize("value", ["mbox:/var/mail/a{b}", "mbox:/x"])
+def test_maildrop_of_a_user_may_have_braces(value: str) -> None:
+    assert settings.maildrop_of_user(value) == value
+
+
+@pytest.mark.parametrize("value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "maildir:/x"])
+def test_what_is_no_maildrop_of_a_user(value: str) -> None:
+    with pytest.raises(ValueError):
+        settings.maildrop_of_user(value)
+
+
+def test_each_setting_has_examples() -> None:
+    assert GOOD.keys() == BAD.keys() == TABLE.keys()
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [(name, *pair) for name, pairs in GOOD.items() for pair in pairs])
+def test_good_values(name: str, text: str, value: object) -> None:
+    assert getattr(Settings({name: text}), attribute(name)) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_a_bad_value_is_an_error_that_names_it(name: str, text: str) -> None:
+    with pytest.raises(SettingWrong) as wrong:
+        Settings({name: text})
+    assert wrong.value.name == name
+    assert wrong.value.reason
+
+
+@given(st.sampled_from(sorted(TABLE)), st.text(max_size=30))
+def test_any_text_is_a_value_or_named_as_wrong(name: str, text: str) -> None:
+    try:
+        value = getattr(Settings({name: text}), attribute(name))
+    except SettingWrong as wrong:
+        assert wrong.name == name
+    else:
+        assert isinstance(value, str | int)

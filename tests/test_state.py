@@ -1,0 +1,276 @@
+"""maildrop/state.py: names that nobody else can take, a key that nobody else can read, and files that are believed."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from popad.maildrop.state import KEY, JournalForeign, State
+
+ROOT = os.geteuid() == 0
+NOBODY, OTHER = 65534, 1
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes other users")
+
+
+@pytest.fixture
+def path(public_path: Path) -> Path:
+    path = public_path / "state"
+    path.mkdir()
+    path.chmod(0o1733)
+    return path
+
+
+@contextmanager
+def state_at(path: Path) -> Iterator[State]:
+    state = State(str(path))
+    try:
+        yield state
+    finally:
+        os.close(state.fd)
+
+
+@contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """The effective uid decides what files may be opened."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+# -- the key
+
+
+def test_key_is_made_once_and_for_one_user(path: Path) -> None:
+    with state_at(path) as first, state_at(path) as second:
+        assert first.key == second.key
+        assert len(first.key) == 32
+        assert any(first.key)
+    assert [entry.name for entry in path.iterdir()] == [KEY]
+    assert stat.S_IMODE((path / KEY).stat().st_mode) == 0o600
+
+
+def test_keys_differ(path: Path, tmp_path: Path) -> None:
+    with state_at(path) as one, state_at(tmp_path) as other:
+        assert one.key != other.key
+
+
+def test_a_key_made_meanwhile_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sessions find no key: both end with the one that got its name first."""
+    real = os.link
+    theirs = bytes(range(32))
+
+    def link(*arguments: str, **options: int) -> None:
+        if not (path / KEY).exists():
+            (path / KEY).touch(0o600)
+            (path / KEY).write_bytes(theirs)
+        real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", link)
+    with state_at(path) as state:
+        assert state.key == theirs
+    assert [entry.name for entry in path.iterdir()] == [KEY]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31])
+def test_a_key_that_is_cut_short_is_not_believed(path: Path, content: bytes) -> None:
+    (path / KEY).touch(0o600)
+    (path / KEY).write_bytes(content)
+    with pytest.raises(OSError, match="too short"):
+        State(str(path))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_know_is_not_believed(path: Path, mode: int) -> None:
+    (path / KEY).write_bytes(bytes(32))
+    (path / KEY).chmod(mode)
+    with pytest.raises(OSError, match="not a file of this user alone"):
+        State(str(path))
+
+
+@needs_root
+def test_a_key_that_somebody_else_made_is_not_believed(path: Path) -> None:
+    """The directory is open to every user, and the key may be missing."""
+    (path / KEY).touch(0o600)
+    (path / KEY).write_bytes(bytes(32))
+    os.chown(path / KEY, OTHER, OTHER)
+    with pytest.raises(OSError, match="not a file of this user alone"):
+        State(str(path))
+
+
+@pytest.mark.parametrize("make", ["symlink", "fifo", "directory"])
+def test_a_key_that_is_no_file(path: Path, make: str) -> None:
+    if make == "symlink":
+        (path / "elsewhere").touch(0o600)
+        (path / "elsewhere").write_bytes(bytes(32))
+        (path / KEY).symlink_to(path / "elsewhere")
+    elif make == "fifo":
+        os.mkfifo(path / KEY, 0o600)
+    else:
+        (path / KEY).mkdir(0o700)
+    with pytest.raises(OSError):
+        State(str(path))
+
+
+@pytest.mark.parametrize("make", ["missing", "file", "fifo"])
+def test_what_is_no_state_directory(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "state"
+    if make == "file":
+        path.touch()
+    elif make == "fifo":
+        os.mkfifo(path)
+    with pytest.raises(OSError):
+        State(str(path))
+
+
+# -- names
+
+
+@needs_root
+def test_nobody_can_know_another_users_name(path: Path) -> None:
+    """Whoever takes it first keeps that user's deletions from happening. Without the key it cannot be computed."""
+    with state_at(path) as root:
+        theirs = root.journal_of("/var/mail/alice").name
+        with as_user(NOBODY), state_at(path) as state:
+            assert state.key != root.key
+            # The name of what the attacker asks for begins with another uid, and ends in another hash.
+            assert state.journal_of("/var/mail/alice").name.partition("-")[2] != theirs.partition("-")[2]
+            with pytest.raises(PermissionError):
+                (path / KEY).read_bytes()
+            with pytest.raises(PermissionError):
+                os.listdir(path)
+
+
+def test_names_are_of_the_user_and_the_mailbox(path: Path, tmp_path: Path) -> None:
+    with state_at(path) as state:
+        one = state.journal_of("/var/mail/alice")
+        assert one.name.startswith(f"{os.geteuid()}-")
+        assert one.name == state.journal_of("/var/mail/alice").name
+        assert one.name != state.journal_of("/var/mail/alicf").name
+        assert "/" not in one.name
+        assert one.mailbox == "/var/mail/alice"
+
+
+def test_two_ways_to_a_mailbox_are_one_name(path: Path, tmp_path: Path) -> None:
+    """Debian has /var/spool/mail, a symlink. But not the mailbox's own: a symlink there is refused."""
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "spool").symlink_to("mail")
+    (tmp_path / "mail/link").symlink_to("alice")
+    with state_at(path) as state:
+        name = state.journal_of(f"{tmp_path}/mail/alice").name
+        assert state.journal_of(f"{tmp_path}/spool/alice").name == name
+        assert state.journal_of(f"{tmp_path}/mail/link").name != name
+
+
+def test_any_path_has_a_name(path: Path) -> None:
+    with state_at(path) as state:
+        for mailbox in ("/" + "ä" * 2000, "/var/mail/\udcff", "/var/mail/a b\nc"):
+            assert len(state.journal_of(mailbox).name) < 100
+
+
+# -- files
+
+
+def test_a_file_there_and_gone(path: Path) -> None:
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        assert not journal.exists()
+        fd = journal.create()
+        assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
+        assert journal.exists()
+        with pytest.raises(FileExistsError):
+            journal.create()
+        os.write(fd, b"text")
+        os.close(fd)
+        fd = journal.open()
+        assert os.pread(fd, 9, 0) == b"text"
+        os.close(fd)
+        journal.remove()
+        assert not journal.exists()
+        with pytest.raises(FileNotFoundError):
+            journal.open()
+
+
+def test_descriptors_are_not_inherited_by_programs(path: Path) -> None:
+    with state_at(path) as state:
+        fd = state.journal_of("/m").create()
+        assert not os.get_inheritable(fd)
+        assert not os.get_inheritable(state.fd)
+        os.close(fd)
+
+
+@pytest.mark.parametrize("make", ["symlink", "dangling", "fifo", "directory", "hard link", "open to others", "others"])
+def test_what_is_not_believed_and_kept(path: Path, make: str) -> None:
+    if make == "others" and not ROOT:
+        pytest.skip("needs root: gives a file away")
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        place = path / journal.name
+        (path / "elsewhere").write_bytes(b"precious")
+        (path / "elsewhere").chmod(0o600)
+        if make == "symlink":
+            place.symlink_to(path / "elsewhere")
+        elif make == "dangling":
+            place.symlink_to("nowhere")
+        elif make == "fifo":
+            os.mkfifo(place, 0o600)
+        elif make == "directory":
+            place.mkdir()
+        elif make == "hard link":
+            os.link(path / "elsewhere", place)
+        else:
+            place.touch(0o600 if make == "others" else 0o666)
+            place.chmod(0o600 if make == "others" else 0o620)
+            if make == "others":
+                os.chown(place, OTHER, OTHER)
+        assert journal.exists()
+        with pytest.raises(JournalForeign, match=journal.name):
+            journal.open()
+        kept = journal.keep()
+        assert (path / kept).is_symlink() or (path / kept).exists()
+        assert (kept == journal.name) == (make == "directory")
+    assert (path / "elsewhere").read_bytes() == b"precious"
+
+
+def test_each_kept_file_has_a_name_of_its_own(path: Path) -> None:
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        kept = set()
+        for content in (b"1", b"2", b"3"):
+            (path / journal.name).write_bytes(content)
+            kept.add(journal.keep())
+        assert {(path / name).read_bytes() for name in kept} == {b"1", b"2", b"3"}
+        assert not journal.exists()
+
+
+@needs_root
+def test_another_users_file_stays_where_it_is(path: Path) -> None:
+    with state_at(path) as state, as_user(NOBODY):
+        journal = state.journal_of("/m")
+        with as_other(path / journal.name):
+            assert journal.keep() == journal.name
+            assert journal.exists()
+
+
+@contextmanager
+def as_other(place: Path) -> Iterator[None]:
+    os.seteuid(0)
+    place.touch(0o666)
+    os.chown(place, OTHER, OTHER)
+    os.seteuid(NOBODY)
+    yield
+
+
+@needs_root
+def test_the_directory_opened_by_root_serves_the_user(path: Path) -> None:
+    """Create, make durable and remove: though the user may not even list the directory."""
+    with state_at(path) as state, as_user(NOBODY):
+        journal = state.journal_of("/m")
+        os.close(journal.create())
+        state.sync()
+        assert (path / journal.name).stat().st_uid == NOBODY
+        journal.remove()

@@ -1,0 +1,163 @@
+"""protocol/transaction.py on a real mbox: what commands answer, count and leave behind. RFC 1939 sections 5 to 7.
+
+The dialogues that a client sees are in transcripts/; here is what they do not show.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable
+from popad.maildrop import mbox
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.state import State
+from popad.protocol import authorization, dialogue, transaction
+from popad.protocol.transaction import TABLE, Transaction
+
+ONE = b"From a\nDate: 1\nSubject: one\n\nbody\n\n"
+TWO = b"From b\nDate: 2\nSubject: two\n\n.dot\nline\n"
+THREE = b"From c\nDate: 3\n\n\n"
+
+Opened = Callable[..., Transaction]
+
+
+@pytest.fixture
+def opened(quick_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """Open a mailbox of these octets. No other program changes it: the clock need not move on."""
+    monkeypatch.setattr(mbox, "FINE_TICK", 0)
+
+    def open_it(content: bytes = ONE + TWO + b"\n" + THREE) -> Transaction:
+        path = quick_path / "mailbox"
+        path.write_bytes(content)
+        return Transaction(Maildrop(mbox.Mbox(str(path), State(str(tmp_path)).journal_of(str(path)), 1, 10, 0)))
+
+    return open_it
+
+
+def answer(state: Transaction, line: str) -> bytes:
+    reply = dialogue.dispatch(TABLE, state, line.encode(), 40)
+    return reply if isinstance(reply, bytes) else b"".join(reply)
+
+
+def test_retr(opened: Opened) -> None:
+    state = opened()
+    wire = answer(state, "RETR 2")
+    assert wire == b"+OK 37 octets\r\nDate: 2\r\nSubject: two\r\n\r\n..dot\r\nline\r\n.\r\n"
+
+
+def test_top(opened: Opened) -> None:
+    assert answer(opened(), "TOP 2 1") == b"+OK top of message\r\nDate: 2\r\nSubject: two\r\n\r\n..dot\r\n.\r\n"
+
+
+def test_list_and_stat_agree_and_leave_out_what_is_deleted(opened: Opened) -> None:
+    state = opened()
+    assert answer(state, "LIST") == b"+OK 3 messages (79 octets)\r\n1 31\r\n2 37\r\n3 11\r\n.\r\n"
+    answer(state, "DELE 2")
+    assert answer(state, "STAT") == b"+OK 2 42\r\n"
+    assert answer(state, "LIST").split(b"\r\n")[1:] == [b"1 31", b"3 11", b".", b""]
+    assert [line.split()[0] for line in answer(state, "UIDL").split(b"\r\n")[1:3]] == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("command", ["RETR {}", "TOP {} 1", "DELE {}", "LIST {}", "UIDL {}"])
+@pytest.mark.parametrize("number", ["0", "4", "2", "2147483647"])
+def test_no_such_message(opened: Opened, command: str, number: str) -> None:
+    state = opened()
+    answer(state, "DELE 2")
+    with pytest.raises(CommandRefused):
+        answer(state, command.format(number))
+    assert (state.maildrop.last, state.maildrop.remaining, state.retrieved, state.topped) == (2, 2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("commands", "last"),
+    [
+        ("", 0),
+        ("RETR 2", 2),
+        ("RETR 2,RETR 1", 2),
+        ("DELE 1", 1),
+        ("TOP 3 1,LIST 3,UIDL 3,STAT,NOOP", 0),
+        ("RETR 3,RSET", 0),
+        ("RETR 3,RSET,DELE 1", 1),
+    ],
+)
+def test_last(opened: Opened, commands: str, last: int) -> None:
+    """RFC 1460: the highest number accessed; by RETR or DELE, as popa3d counts."""
+    state = opened()
+    for command in filter(None, commands.split(",")):
+        answer(state, command)
+    assert answer(state, "LAST") == b"+OK %d\r\n" % last
+
+
+def test_rset_takes_all_marks_off(opened: Opened) -> None:
+    state = opened()
+    answer(state, "DELE 1")
+    answer(state, "DELE 3")
+    assert answer(state, "RSET").startswith(b"+OK ")
+    assert answer(state, "STAT") == b"+OK 3 79\r\n"
+
+
+def test_counts_for_the_journal(opened: Opened) -> None:
+    state = opened()
+    for command in ("RETR 1", "RETR 1", "RETR 3", "TOP 1 0", "DELE 2"):
+        answer(state, command)
+    assert (state.retrieved, state.topped, state.updated) == (3, 1, False)
+
+
+def test_quit_updates(opened: Opened, quick_path: Path) -> None:
+    state = opened()
+    answer(state, "DELE 2")
+    assert answer(state, "QUIT").startswith(b"+OK")
+    assert (state.over, state.updated, state.update_failure) == (True, True, None)
+    assert (quick_path / "mailbox").read_bytes() == ONE + THREE
+
+
+def test_quit_that_cannot_update(opened: Opened, quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 1939 section 6: -ERR where messages were not removed."""
+    state = opened()
+    answer(state, "DELE 2")
+
+    def no_space(fd: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    assert answer(state, "QUIT") == b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
+    assert (state.over, state.updated) == (True, False)
+    assert isinstance(state.update_failure, MaildropUnavailable)
+    assert (quick_path / "mailbox").read_bytes() == ONE + TWO + b"\n" + THREE
+
+
+@pytest.mark.parametrize("command", ["RETR 1", "TOP 1 2147483647", "TOP 1 0"])
+def test_a_change_while_a_message_is_read(opened: Opened, quick_path: Path, command: str) -> None:
+    """The look at the mailbox behind what was read, also where TOP does not read to the message's end."""
+    state = opened(b"From a\nSubject: large\n\n" + b"body\n" * 100_000)
+    store = state.maildrop.store  # type: ignore[attr-defined]
+    read = store.read
+
+    def read_and_truncate(count: int, offset: int) -> bytes:
+        octets: bytes = read(count, offset)
+        os.truncate(quick_path / "mailbox", 400_000)
+        return octets
+
+    store.read = read_and_truncate
+    with pytest.raises(MaildropChanged):
+        answer(state, command)
+
+
+def test_an_empty_maildrop(opened: Opened) -> None:
+    state = opened(b"")
+    assert answer(state, "STAT") == b"+OK 0 0\r\n"
+    assert answer(state, "LIST") == b"+OK 0 messages (0 octets)\r\n.\r\n"
+    assert answer(state, "UIDL").endswith(b"\r\n.\r\n")
+    assert answer(state, "QUIT").startswith(b"+OK")
+
+
+def test_capa_is_the_same_in_both_states(opened: Opened) -> None:
+    before = b"".join(authorization.capa(authorization.Authorization()))  # type: ignore[arg-type]
+    assert sorted(answer(opened(), "CAPA").splitlines()) == sorted(before.splitlines())
+
+
+def test_table_has_the_commands_of_the_state() -> None:
+    assert {verb.decode() for verb in TABLE} == set("STAT LIST UIDL RETR TOP DELE LAST RSET NOOP CAPA QUIT".split())
+    assert TABLE[b"QUIT"].handler is transaction.quit_
