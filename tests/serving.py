@@ -128,9 +128,12 @@ class Server:
         program: Sequence[str] = POPAD_WITHOUT_JOURNAL,
         environment: Mapping[str, str] = {},
     ) -> "Iterator[tuple[Client, subprocess.Popen[bytes]]]":
-        """A session and its process; at the end the connection is closed and the process has ended."""
+        """A session and its process; at the end the connection is closed and the process has ended.
+
+        A copy of the socket stays open as long, as systemd keeps one: only a shutdown(2) ends the connection.
+        """
         ours, theirs = connection()
-        with open(self.stderr, "ab") as stderr, theirs:
+        with open(self.stderr, "ab") as stderr:
             process = subprocess.Popen(
                 program,
                 cwd=CHECKOUT,
@@ -144,6 +147,7 @@ class Server:
             yield client, process
         finally:
             client.close()
+            theirs.close()
             try:
                 process.wait(PATIENCE)
             finally:

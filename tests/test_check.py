@@ -180,8 +180,18 @@ def test_owner_of_the_state_directory(place: Place, capsys: pytest.CaptureFixtur
     assert found == [f"POPAD_STATE: {place.state} belongs to uid 1, not to root"]
 
 
-def test_a_spool_that_is_sticky_or_in_homes(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    place.mail.chmod(0o1777)
+@pytest.mark.parametrize("mode", [0o757, 0o707, 0o733])
+def test_a_spool_that_is_open_to_everybody(place: Place, capsys: pytest.CaptureFixture[str], mode: int) -> None:
+    place.mail.chmod(mode)
+    assert len(checked(place, capsys)[2]) == 1
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o2775, 0o755, 0o711])
+def test_a_spool_that_is_sticky_or_of_a_group_or_in_homes(
+    place: Place, capsys: pytest.CaptureFixture[str], mode: int
+) -> None:
+    """Debian's /var/mail is 2775."""
+    place.mail.chmod(mode)
     assert checked(place, capsys)[2] == []
     assert checked(place, capsys, maildrop="mbox:{home}/mailbox")[2] == []
 

@@ -50,6 +50,7 @@ def test_vector_of_rfc_7677() -> None:
         ("\u0627\u0031", "\u0627\u0031"),
         ("a\u00a0b", "a b"),  # section 2.1: non-ASCII spaces
         ("a\u3000b", "a b"),
+        ("a\u1680b", "a b"),  # which NFKC alone would leave
         ("e\u0301", "\u00e9"),
         ("\u0627\u0628", "\u0627\u0628"),
         ("\u0627a\u0628", "\u0627a\u0628"),

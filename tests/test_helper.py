@@ -143,9 +143,12 @@ def test_a_source_that_hangs_is_ended_by_the_time_limit(path: Path, monkeypatch:
     made.source = Hanging()
     child = privsep.fork(made.serve)
     child.channel.send([b"alice", b"secret", b""])
-    with pytest.raises(ContractBroken):
-        child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
-    assert child.end() == -signal.SIGALRM
+    try:
+        with pytest.raises(ContractBroken):
+            child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+    finally:
+        status = child.end()
+    assert status == -signal.SIGALRM
 
 
 def test_a_source_that_crashes_takes_one_request_with_it(path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -560,6 +560,26 @@ def test_settle_outlasts_the_tick_of_the_clock() -> None:
     assert time.time_ns() >= now + mbox.FINE_TICK
 
 
+@pytest.mark.parametrize(("tick", "times"), [(10_000_000, 8), (1_000_000_000, 1)], ids=["10 ms", "1 s"])
+def test_a_change_within_a_tick_of_a_coarse_clock_is_noticed(
+    box: Box, monkeypatch: pytest.MonkeyPatch, tick: int, times: int
+) -> None:
+    """A file system that stamps files by a slower clock than this machine's."""
+    real = mbox.signature
+
+    def coarse(fd: int) -> mbox.Signature:
+        device, inode, size, modified, changed = real(fd)
+        odd = tick < 1_000_000_000  # whole seconds are how such a file system is told
+        return device, inode, size, modified // tick * tick + odd, changed // tick * tick + odd
+
+    monkeypatch.setattr(mbox, "signature", coarse)
+    for octet in b"abcdefgh"[:times]:
+        store = box.open()
+        box.write(bytes([octet]), ALL.index(b"body 3"))
+        with pytest.raises(MaildropChanged):
+            list(store.content(0))
+
+
 def test_settle_does_not_wait_for_old_or_odd_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file from the future (a clock set back) must not keep a session waiting."""
     waits: list[float] = []

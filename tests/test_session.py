@@ -3,9 +3,11 @@
 import os
 import pwd
 import select
+import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests import private
 from tests.others import lock_held
 from tests.serving import (
     CHECKOUT,
+    NAME,
     OWNER,
     PASSWORD,
     PATIENCE,
@@ -380,6 +383,52 @@ def test_an_answer_that_takes_too_long(server: Server) -> None:
     assert entry["reason"] == "no verdict in 1 seconds"
 
 
+@needs_root
+def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
+    """Not root: the session has become the user of strangers before it reads, to let the last reply arrive."""
+    with server.session() as (client, process):
+        client.line()
+        client.ask("USER alice")
+        client.send(b"PASS wrong\r\n")
+        assert client.rest() == session.WRONG
+        client.send(b"NOOP\r\n")
+        assert status_of(process.pid)["Uid"] == four(ids(STRANGER)[0])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """For what the kernel tells nobody about."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.005)
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The sockets that a process has open."""
+    links = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    return {link for link in links if link.startswith("socket:")}
+
+
+@needs_root
+def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
+    """It checks a password that takes seconds to check; meanwhile its descriptors are looked at."""
+    line = credentials.line(NAME, PASSWORD.encode(), 1000)
+    server.credentials.write_text(line.replace("$1000:", f"${credentials.MAX_ITERATIONS}:"))
+    with server.session() as (client, process):
+        client.line()
+        client.ask(f"USER {NAME}")
+        (stranger,) = children_of(process.pid)
+        client.send(f"PASS {PASSWORD}\r\n".encode())
+        wait_until(lambda: children_of(process.pid) not in ([], [stranger]))
+        (helper,) = children_of(process.pid)
+        try:
+            wait_until(lambda: len(sockets_of(helper)) == 1)
+            assert sockets_of(helper) & sockets_of(process.pid) == set()  # it is the helper's end of its channel
+        finally:
+            os.kill(helper, signal.SIGKILL)
+        assert client.rest() == session.LATER
+
+
 # -- ends without a login
 
 
@@ -499,7 +548,6 @@ def test_a_session_that_is_stopped_removes_nothing(server: Server) -> None:
         client.log_in()
         client.ask("DELE 1")
         process.terminate()
-        assert client.rest() == b""
         assert process.wait(PATIENCE) != 0
     assert server.mailbox.read_bytes() == ALL
 
@@ -683,6 +731,7 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
             assert process.wait(PATIENCE) == (70 if event == "contract-broken" else 0)
     assert heard == (b"" if event == "contract-broken" else session.LATER)
     assert server.events[-1] == event
+    assert "login-passed" not in server.events
 
 
 @needs_root

@@ -142,6 +142,13 @@ def test_any_header_cut_anywhere(message: bytes, places: list[int], piece: int) 
         assert text_of(uidl.header_digest(uidl.header_pieces(blocks))) == model(message)
 
 
+def test_the_end_of_a_long_line_is_no_blank_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a line behind its pieces may look like one."""
+    monkeypatch.setattr(uidl, "PIECE", 20)
+    blocks = [b"Date: " + b"x" * 14 + b"\r", b"\nReceived: y\n", b"\nbody"]
+    assert text_of(uidl.header_digest(uidl.header_pieces(blocks))) == model(b"".join(blocks))
+
+
 @given(headers, st.lists(st.integers(0, 60), max_size=6))
 def test_pieces_are_the_header(message: bytes, places: list[int]) -> None:
     bounds = [0, *sorted(min(place, len(message)) for place in places), len(message)]
