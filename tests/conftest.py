@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.serving import ALL, Server
+
 # No deadline: on a machine with two busy cores a slow example says nothing about the code.
 settings.register_profile("default", deadline=None)
 settings.register_profile(
@@ -35,6 +37,14 @@ def quick_path() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="popad-test-", dir=memory if os.access(memory, os.W_OK) else None))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def server(public_path: Path) -> Server:
+    """A server of one user's mailbox with three messages."""
+    server = Server(public_path)
+    server.deliver(ALL)
+    return server
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from popad.auth import credentials
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -24,6 +26,15 @@ PATIENCE = 20  # seconds, nobody waits for them on purpose: after so long a test
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
 OWNER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 NAME, PASSWORD = "alice", "secret"
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root: the session becomes other users")
+
+# 33, 34 and 35 octets on the wire.
+ONE = b"From a\nDate: 1\nSubject: one\n\nbody 1\n\n"
+TWO = b"From b\nDate: 2\nSubject: two\n\n.body 2\n\n"
+THREE = b"From c\nDate: 3\nSubject: three\n\nbody 3\n\n"
+ALL = ONE + TWO + THREE
 
 Entry = dict[str, str]
 
@@ -181,6 +192,17 @@ def handed_over(inherited: socket.socket, *program: str) -> list[str]:
     """The command that runs `program` with the socket as systemd hands it over: descriptor 3, LISTEN_FDS=1."""
     shell = f'export LISTEN_FDS=1 LISTEN_PID=$$; exec 3<&{inherited.fileno()}; exec "$@"'
     return ["bash", "-c", shell, "bash", *program]
+
+
+def ids(name: str) -> tuple[int, int]:
+    """uid and gid."""
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def four(number: int) -> str:
+    """Real, effective, saved and file system id as /proc shows them."""
+    return " ".join([str(number)] * 4)
 
 
 def status_of(pid: int) -> dict[str, str]:

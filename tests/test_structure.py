@@ -38,7 +38,7 @@ AT_THE_GREETING = {
     "select",
     "stat",
 }
-# Too dear for a session (ARCHITECTURE's measurements: 3 to 36 ms each), or none of its business.
+# Too dear for a session (3 to 36 ms each), or none of its business.
 NEVER_IN_A_SESSION = {
     "argparse",
     "ctypes",  # loaded where the unit has not set no-new-privs, not here
