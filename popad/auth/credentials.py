@@ -102,6 +102,8 @@ def read(path: str) -> str:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileWrong(f"{path}: not a regular file any more")
         if status.st_uid not in (0, os.geteuid()):
             raise FileWrong(f"{path}: owned by uid {status.st_uid}, not by root")
         if status.st_mode & 0o077:
