@@ -7,12 +7,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-from popad.errors import NotInvokedRight, PeerGone, PeerSilent, SettingWrong
+from popad.errors import NotInvokedRight, SettingWrong
 from popad.settings import Settings
 
 USAGE_STATUS, CONFIG_STATUS = 2, 78  # popa3d's; EX_CONFIG of sysexits.h
 USAGE = """\
 usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
+       popad -D [-4] [-6] [--foreground] [--listen ADDRESS:PORT]... [--config FILE]
+                             listen, and serve every connection (standalone daemon)
        popad check           show the settings and check what they name
        popad passwd NAME [ITERATIONS]
                              read a password, print a line for the credentials file
@@ -48,20 +50,19 @@ def session() -> int:
         return USAGE_STATUS
     try:
         settings = Settings(os.environ)
+        if settings.wrappers == "always":
+            from popad.access import Rules
+
+            if Rules().refuse(connection):
+                return 0
         from popad.session import serve
 
         return serve(connection, settings)
     except SettingWrong as wrong:
-        from popad import journal
-        from popad.session import NOT_SERVED
+        from popad.session import refuse_to_serve
 
-        try:
-            connection.write(NOT_SERVED, 1)
-        except (PeerGone, PeerSilent):
-            pass  # the journal knows
-        connection.hang_up()
         report(wrong)
-        journal.send(journal.SETTING_WRONG, rhost=connection.rhost, reason=str(wrong))
+        refuse_to_serve(connection, wrong)
         return CONFIG_STATUS
 
 
@@ -86,16 +87,23 @@ def command(arguments: list[str]) -> int:
             from popad.passwd import passwd
 
             return passwd(*arguments[1:])
+        if arguments[0].startswith("-"):
+            from popad.standalone import main as daemon
+
+            return daemon(arguments)
     except SettingWrong as wrong:
         report(wrong)
         return CONFIG_STATUS
+    except NotInvokedRight as wrong:
+        sys.stderr.write(f"popad: {wrong}\n\n{USAGE}")
+        return USAGE_STATUS
     sys.stderr.write(f"popad: unknown arguments: {' '.join(arguments)}\n\n{USAGE}")
     return USAGE_STATUS
 
 
 def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status."""
-    from popad import helpers
+    from popad import warm
     from popad.auth.helper import Helper
     from popad.inherited import passed_by_systemd
     from popad.notify import Notifier
@@ -112,7 +120,7 @@ def auth_helper() -> int:
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
     # When it leaves, no answer is under way: each ends within its time limit.
-    helpers.keep_warm(fd, helper.serve, settings.auth_idle + settings.auth_timeout)
+    warm.keep(warm.Listener(fd), helper.serve, settings.auth_idle + settings.auth_timeout)
     return 0
 
 

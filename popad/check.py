@@ -9,12 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials
+from popad.configuration import CONFIGURATION, configuration
 from popad.settings import PREFIX, TABLE, Settings
 
-CONFIGURATION = "/etc/popad/popad.conf"  # what the units read (EnvironmentFile=)
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 STATE_MODE = 0o1733
-SYSTEMD_QUOTES = "'\""
 
 
 def check(environ: "Mapping[str, str]") -> int:
@@ -38,24 +37,6 @@ def check(environ: "Mapping[str, str]") -> int:
         print(f"wrong: {complaint}")
     print(f"{len(complaints)} problems found" if complaints else "no problem found")
     return 1 if complaints else 0
-
-
-def configuration(path: str) -> dict[str, str]:
-    """The assignments of an EnvironmentFile= as popad.conf is written: one a line, comments, perhaps quotes."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except FileNotFoundError:
-        return {}
-    found = {}
-    for line in lines:
-        name, equals, value = line.partition("=")
-        if equals and not line.startswith(("#", ";")):
-            value = value.strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in SYSTEMD_QUOTES:
-                value = value[1:-1]
-            found[name.strip()] = value
-    return found
 
 
 def wrong(settings: Settings) -> "Iterator[str]":

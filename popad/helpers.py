@@ -1,12 +1,12 @@
-"""Helpers: two ways to reach one (its warm process, or the same code forked on demand), and keeping one warm.
+"""The ways to a helper, and the one question a session asks it.
 
-A helper is a role that takes one request from a channel, answers it and ends. Warm or not, each request has a process
-of its own; warm, that process is forked from one that has everything loaded.
+A helper is a role that takes one request from a channel, answers it and ends. It runs in a process of its own: forked
+on demand, or by a warm process that has everything loaded (warm.py). The warm one is reached by its socket, or in the
+standalone daemon by a relay: a pair of message sockets that all sessions inherit, over which each passes one end of a
+channel of its own. A relay has no name, so there is nobody else who could use it.
 """
 
 import _socket
-import os
-import select
 import sys
 
 TYPE_CHECKING = False
@@ -15,60 +15,57 @@ if TYPE_CHECKING:
 
 from popad import privsep
 
-PEER_CREDENTIALS = 12  # octets of struct ucred: pid, uid, gid
+
+def on_demand(role: "Callable[[privsep.Channel], None]") -> privsep.Child:
+    """Fork a helper for one request."""
+    return privsep.fork(role)
+
+
+def by_socket(path: str) -> privsep.Child:
+    """A helper of the warm process that listens at `path`. Raises OSError."""
+    channel = privsep.Channel(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC))
+    try:
+        channel.socket.connect(path)
+    except OSError:
+        channel.close()
+        raise
+    return privsep.Child(None, channel)
+
+
+class Relay:
+    """A session's end of the relay. It asks once; a part of it that may not ask closes this before anything else."""
+
+    def __init__(self, end: _socket.socket) -> None:
+        self.socket = end
+
+    def reach(self) -> privsep.Child:
+        """A helper of the warm process at the other end, and the end of this way to it. Raises OSError."""
+        ours, theirs = privsep.message_pair()
+        descriptor = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, theirs.fileno().to_bytes(4, sys.byteorder))
+        try:
+            self.socket.sendmsg([b"\0"], [descriptor], _socket.MSG_NOSIGNAL)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            self.close()
+        return privsep.Child(None, privsep.Channel(ours))
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 def ask(
-    socket_path: str,
-    on_demand: "Callable[[privsep.Channel], None]",
-    request: "Sequence[bytes | bytearray]",
-    answer_limits: "Sequence[int]",
-    timeout: float,
+    helper: privsep.Child, request: "Sequence[bytes | bytearray]", answer_limits: "Sequence[int]", timeout: float
 ) -> list[bytearray]:
-    """Send one request to the helper at `socket_path`, or to `on_demand` in a child where the path is empty.
+    """Send the one request, get the answer.
 
-    Raises OSError where the helper cannot be reached, ContractBroken where it dies or says what it may not say,
-    TimeoutError after `timeout` seconds.
+    Raises OSError where the helper is gone, ContractBroken where it dies or says what it may not say, TimeoutError
+    after `timeout` seconds.
     """
-    if not socket_path:
-        child = privsep.fork(on_demand)
-        try:
-            child.channel.send(request)
-            return child.channel.receive(answer_limits, timeout)
-        finally:
-            child.end()
-    channel = privsep.Channel(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC))
     try:
-        channel.socket.connect(socket_path)
-        channel.send(request)
-        return channel.receive(answer_limits, timeout)
+        helper.channel.send(request)
+        return helper.channel.receive(answer_limits, timeout)
     finally:
-        channel.close()
-
-
-def keep_warm(listening_fd: int, role: "Callable[[privsep.Channel], None]", idle: float) -> None:
-    """Answer requests until none has come for `idle` seconds; systemd starts the helper again when one does."""
-    import signal
-    import socket
-
-    listener = socket.socket(fileno=listening_fd)
-    listener.setblocking(False)  # another process may have taken the request that select() saw
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
-    while select.select([listener], [], [], idle)[0]:
-        try:
-            connection, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            continue
-        with connection:
-            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS)
-            uid = int.from_bytes(peer[4:8], sys.byteorder)
-            try:
-                child = uid in (0, os.geteuid()) and os.fork() == 0
-            except OSError as error:
-                # No process to be had: this login has to be tried again, those under way go on.
-                print(f"popad auth-helper: {error}", file=sys.stderr, flush=True)
-                child = False
-            if child:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
-                listener.close()
-                privsep.run(role, privsep.Channel(_socket.socket(fileno=connection.detach())))
+        helper.end()

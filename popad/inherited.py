@@ -106,18 +106,31 @@ def accept(environ: "os._Environ[str]") -> Connection:
 
 
 def passed_by_systemd(environ: "os._Environ[str]") -> int | None:
-    """The one descriptor that systemd has passed (sd_listen_fds(3)), None where it has passed none.
+    """The one descriptor that systemd has passed, None where it has passed none. Raises NotInvokedRight."""
+    passed = all_passed_by_systemd(environ)
+    if len(passed) > 1:
+        raise NotInvokedRight("LISTEN_FDS names more than one socket")
+    return passed[0] if passed else None
 
-    Takes what says so out of `environ`, so that no child believes it. Raises NotInvokedRight.
+
+def all_passed_by_systemd(environ: "os._Environ[str]") -> list[int]:
+    """The descriptors that systemd has passed (sd_listen_fds(3)). Raises NotInvokedRight.
+
+    Takes what says so out of `environ`, so that no child believes it.
     """
     passed, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
     if not passed:
-        return None
-    if passed != "1" or pid != str(os.getpid()):
-        raise NotInvokedRight("LISTEN_FDS does not name one socket for this process")
-    os.set_inheritable(FIRST_PASSED_FD, False)
-    return FIRST_PASSED_FD
+        return []
+    if not (passed.isascii() and passed.isdigit() and len(passed) < 4) or pid != str(os.getpid()):
+        raise NotInvokedRight("LISTEN_FDS is not about this process")
+    fds = list(range(FIRST_PASSED_FD, FIRST_PASSED_FD + int(passed)))
+    try:
+        for fd in fds:
+            os.set_inheritable(fd, False)
+    except OSError as error:
+        raise NotInvokedRight("LISTEN_FDS names a descriptor that is closed") from error
+    return fds
 
 
 def stdin_to_itself() -> int:

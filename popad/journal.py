@@ -94,6 +94,25 @@ SESSION_CLOSED = Event(
     INFO,
     "{rhost}: session of {user} closed: {retrieved} retrieved, {topped} topped, {deleted} deleted, {left} left",
 )
+ACCESS_DENIED = Event(
+    "access-denied", "268bd6d26243492386b94553453e13ba", NOTICE, "{rhost}: refused by hosts.allow and hosts.deny"
+)
+LIMIT_REACHED = Event(
+    "limit-reached",
+    "d3435750e3954da6bc12ea56a18d869c",
+    WARNING,
+    "{rhost}: connection refused ({limit}), {dropped} refused since the last message",
+)
+HELPER_DIED = Event(
+    "helper-died",
+    "484385f020e742ab97622791b8c16de6",
+    ERROR,
+    "the authentication helper died and is started again: {reason}",
+)
+RELOADED = Event("reloaded", "147804122dcb4f748379e1d7c64c2f41", NOTICE, "settings read again, for new sessions")
+RELOAD_REFUSED = Event(
+    "reload-refused", "34975ef8119a4f4bbf2af13d9476488f", ERROR, "settings not changed, a new one is wrong: {reason}"
+)
 SETTING_WRONG = Event("setting-wrong", "fc4a6249e3b0453284924ab3a9e06793", ERROR, "cannot serve: {reason}")
 CONTRACT_BROKEN = Event(
     "contract-broken", "a650123f666e49cea000d0fc64c98ffa", ERROR, "{rhost}: a part of popad misbehaved: {reason}"

@@ -19,11 +19,19 @@ class Notifier:
         """Imports sdnotify (6 ms: it brings the socket module), so make one when the client does not wait for it."""
         self.last_status = ""
         self.put_off_at = float("-inf")
+        self.alive_at = float("-inf")
+        self.watchdog = watchdog_seconds()
         self.systemd: SystemdNotifier | None = None
         if os.environ.get("NOTIFY_SOCKET"):
             import sdnotify
 
             self.systemd = sdnotify.SystemdNotifier()
+
+    def close(self) -> None:
+        """For a child of the process that systemd listens to."""
+        if self.systemd:
+            self.systemd.socket.close()
+            self.systemd = None
 
     def tell(self, *assignments: str) -> None:
         """Send assignments of sd_notify(3) in one message."""
@@ -42,6 +50,17 @@ class Notifier:
             self.last_status = status
             self.tell(f"STATUS={status}")
 
+    def reloading(self) -> None:
+        """The settings are being read again; ready() ends it."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def alive(self) -> None:
+        """The loop turns: keep the watchdog quiet, if the unit has one."""
+        now = time.monotonic()
+        if self.watchdog and now >= self.alive_at + self.watchdog / 4:
+            self.alive_at = now
+            self.tell("WATCHDOG=1")
+
     def put_off(self, seconds: float) -> None:
         """The session lives: let it live `seconds` more from now on."""
         now = time.monotonic()
@@ -53,3 +72,11 @@ class Notifier:
 def until(seconds: float) -> str:
     """The assignment that lets the service live so long from now on, and some time to end by itself."""
     return f"EXTEND_TIMEOUT_USEC={int((seconds + 2 * PAUSE) * 1_000_000)}"
+
+
+def watchdog_seconds() -> float:
+    """WatchdogSec= of the unit, 0 where there is none for this process."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    return int(usec) / 1_000_000 if usec.isascii() and usec.isdigit() else 0.0

@@ -90,7 +90,8 @@ def unpack(message: bytearray, limits: "Sequence[int]") -> list[bytearray]:
 class Child:
     """A forked role, and our end of the channel to it."""
 
-    def __init__(self, pid: int, channel: Channel) -> None:
+    def __init__(self, pid: int | None, channel: Channel) -> None:
+        """`pid` is None for a process that somebody else waits for."""
         self.pid = pid
         self.channel = channel
 
@@ -101,6 +102,8 @@ class Child:
         ends, and the unit with it.
         """
         self.channel.close()
+        if self.pid is None:
+            return 0
         process = os.pidfd_open(self.pid)
         try:
             if not select.select([process], [], [], PATIENCE)[0]:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import signal
 
     from popad.auth.helper import Verdict
+    from popad.helpers import Relay
     from popad.inherited import Connection
     from popad.journal import Event, Value
     from popad.maildrop.maildrop import Maildrop
     from popad.maildrop.state import State
     from popad.notify import Notifier
-    from popad.privsep import Channel
+    from popad.privsep import Channel, Child
     from popad.protocol.transaction import Transaction
     from popad.settings import Settings
 
@@ -41,16 +42,23 @@ WHY_NOT = {QUIT: "QUIT", GONE: "the client left", SILENT: "timed out"}
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
 LINGER = 1.0  # seconds for the last reply to arrive
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
-SUCCESS, SOFTWARE = 0, 70  # exit statuses (sysexits.h)
+SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)
 
 
 class Session:
     """What every part of a session needs: the connection, the settings, systemd's ear, and what each entry says."""
 
-    def __init__(self, connection: "Connection", settings: "Settings", stranger: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        settings: "Settings",
+        stranger: tuple[int, int] | None,
+        relay: "Relay | None",
+    ) -> None:
         self.connection = connection
         self.settings = settings
         self.stranger = stranger  # who the authorization child becomes (uid, gid); None: one uid for all
+        self.relay = relay  # the way to the authentication helper, where the settings do not name it
         self.started = time.monotonic()
         self.rhost = connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
@@ -62,14 +70,15 @@ class Session:
         journal.send(event, **(self.known | fields))
 
 
-def serve(connection: "Connection", settings: "Settings") -> int:
+def serve(connection: "Connection", settings: "Settings", relay: "Relay | None" = None) -> int:
     """One session from the greeting to the end. Returns the exit status of the process. Raises SettingWrong.
 
+    `relay` is the way to the authentication helper where the settings do not name it.
     Nothing is imported before the greeting that the greeting does not need: the client waits for it.
     """
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
-    session = Session(connection, settings, identity_of_strangers(settings))
+    session = Session(connection, settings, identity_of_strangers(settings), relay)
     try:
         connection.write(GREETING, settings.login_timeout)
         authorize(session)
@@ -82,6 +91,18 @@ def serve(connection: "Connection", settings: "Settings") -> int:
         session.log(journal.CONTRACT_BROKEN, reason=str(broken))
         return SOFTWARE
     return SUCCESS
+
+
+def refuse_to_serve(connection: "Connection", wrong: SettingWrong) -> None:
+    """A client came and nobody can be served: say so to it and to the journal."""
+    from popad import journal
+
+    try:
+        connection.write(NOT_SERVED, 1)
+    except (PeerGone, PeerSilent):
+        pass  # the journal knows
+    connection.hang_up()
+    journal.send(journal.SETTING_WRONG, rhost=connection.rhost, reason=str(wrong))
 
 
 def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
@@ -150,12 +171,16 @@ def authorize(session: Session) -> None:
 
 def authorization_role(session: Session, deadline: float, channel: "Channel") -> None:
     """The AUTHORIZATION state, as somebody who can open and start nothing. Ends with one message on `channel`."""
+    import select
+
     from popad import privsep
     from popad.protocol.authorization import TABLE, Authorization
     from popad.protocol.dialogue import converse
     from popad.protocol.lines import Lines
 
     connection = session.connection
+    if session.relay:
+        session.relay.close()  # the helper believes whoever has it
     if session.stranger is not None:
         privsep.become(*session.stranger)
     privsep.close_all_doors()
@@ -167,7 +192,9 @@ def authorization_role(session: Session, deadline: float, channel: "Channel") ->
             # Asked before each read: a client that never stops sending would never be waited for.
             if (left := deadline - time.monotonic()) <= 0:
                 raise PeerSilent
-            return connection.read(left)
+            if channel.fileno() in select.select([connection.fileno(), channel.fileno()], [], [], left)[0]:
+                os._exit(SOFTWARE)  # the session has died: nobody would hear of a login
+            return connection.read(max(deadline - time.monotonic(), 0))
 
         def write(self, data: bytes | bytearray) -> None:
             connection.write(data, max(deadline - time.monotonic(), 0))
@@ -188,6 +215,11 @@ def authorization_role(session: Session, deadline: float, channel: "Channel") ->
             channel.send((LOGIN, state.name, state.password, lines.rest()))
 
 
+def load_what_a_stranger_needs() -> None:
+    """Import what the authorization child imports: for a process that forks many sessions."""
+    from popad.protocol import authorization, dialogue, lines  # noqa: F401
+
+
 def load_what_a_user_needs() -> None:
     """Import, while the client types, what comes after the login."""
     from popad import helpers  # noqa: F401
@@ -196,20 +228,33 @@ def load_what_a_user_needs() -> None:
     from popad.protocol import transaction  # noqa: F401
 
 
+def reach_helper(session: Session) -> "Child":
+    """The authentication helper, warm where there is one. Raises OSError."""
+    from popad import helpers
+    from popad.auth import helper
+
+    connection, settings = session.connection, session.settings
+    if settings.auth_socket:
+        return helpers.by_socket(settings.auth_socket)
+    if session.relay:
+        return session.relay.reach()
+
+    def role(channel: "Channel") -> None:
+        connection.socket.close()  # the helper knows passwords and no client
+        helper.Helper(settings).serve(channel)
+
+    return helpers.on_demand(role)
+
+
 def ask_for_verdict(session: Session, name: bytearray, password: bytearray) -> "Verdict":
     """The helper's verdict; whatever goes wrong on the way to it is a verdict as well, that nothing is known."""
     from popad import helpers
     from popad.auth import helper
 
-    connection, settings = session.connection, session.settings
-
-    def on_demand(channel: "Channel") -> None:
-        connection.socket.close()  # the helper knows passwords and no client
-        helper.Helper(settings).serve(channel)
-
+    settings = session.settings
     request = (name, password, session.rhost.encode("ascii", "replace"))
     try:
-        answer = helpers.ask(settings.auth_socket, on_demand, request, helper.VERDICT_LIMITS, settings.auth_timeout)
+        answer = helpers.ask(reach_helper(session), request, helper.VERDICT_LIMITS, settings.auth_timeout)
         return helper.unpack_verdict(answer)
     except TimeoutError:
         return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")

@@ -102,6 +102,20 @@ def argument_octets(value: str) -> int:
     return int(value)
 
 
+def prefix(value: str) -> int:
+    """Bits of an IPv6 address."""
+    if not 1 <= count(value) <= 128:
+        raise ValueError("must be between 1 and 128 bits")
+    return int(value)
+
+
+def wrappers(value: str) -> str:
+    """When TCP wrappers are asked."""
+    if value not in ("daemon", "always", "never"):
+        raise ValueError("must be daemon, always or never")
+    return value
+
+
 class Setting:
     """A row of the table: how the text is read, its default, its unit ("" for none) and the reason for the default."""
 
@@ -185,6 +199,40 @@ TABLE: "dict[str, Setting]" = {
         "octets",
         "RFC 1939 section 3: an argument has up to 40 characters. More for user names that are long mail addresses.",
     ),
+    "POPAD_MAX_SESSIONS": Setting(
+        count, "500", "sessions", "popa3d's limit, for the daemon (-D): how many there may be at once."
+    ),
+    "POPAD_MAX_SESSIONS_PER_SOURCE": Setting(
+        count,
+        "50",
+        "sessions",
+        "popa3d's limit, for the daemon (-D): how many of one address. More for a large NAT.",
+    ),
+    "POPAD_MIN_DELAY": Setting(
+        seconds,
+        "10",
+        "seconds",
+        "For the daemon (-D): a session that ends sooner keeps its slot so long; limits are logged at most so often.",
+    ),
+    "POPAD_SOURCE_PREFIX": Setting(
+        prefix, "64", "bits", "What counts as one IPv6 source: a customer has a /64 at least, and every address in it."
+    ),
+    "POPAD_WRAPPERS": Setting(
+        wrappers, "daemon", "", "Who asks hosts.allow and hosts.deny: daemon (-D only, as popa3d does), always, never."
+    ),
+    "POPAD_GUESS_DELAY": Setting(
+        count,
+        "15",
+        "seconds",
+        "The longest that a verdict is put off after wrong passwords of the same source or for the same name, which is"
+        " 1 second at first and doubles. 0: never.",
+    ),
+    "POPAD_GUESS_MEMORY": Setting(
+        seconds, "300", "seconds", "How long after the last wrong password of a source, or for a name, it is forgotten."
+    ),
+    "POPAD_STOP_TIMEOUT": Setting(
+        seconds, "30", "seconds", "How long the daemon (-D), told to stop, waits for the sessions that run."
+    ),
     "POPAD_STATE": Setting(
         path, "/var/lib/popad", "", "Where the messages that an update moves are kept until it is done. Mode 1733."
     ),
@@ -215,6 +263,14 @@ class Settings:
     max_messages: int
     max_octets: int
     max_argument: int
+    max_sessions: int
+    max_sessions_per_source: int
+    min_delay: int
+    source_prefix: int
+    wrappers: str
+    guess_delay: int
+    guess_memory: int
+    stop_timeout: int
     state: str
     log_unknown: bool
 

@@ -10,7 +10,8 @@ import pytest
 
 from popad import check as checking
 from popad.auth import credentials
-from popad.check import check, configuration
+from popad.check import check
+from popad.configuration import configuration
 from popad.errors import SettingWrong
 from popad.settings import TABLE
 from tests.serving import CHECKOUT, OWNER, PATIENCE, POPAD

@@ -1,4 +1,4 @@
-"""helpers.py: a helper reached both ways, warm and on demand; keeping one warm, and letting it go."""
+"""helpers.py: a helper reached by its socket and on demand, against the real warm one (relays: test_warm.py)."""
 
 import os
 import select
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from popad import helpers, privsep
+from popad import warm as keeping
 from popad.errors import ContractBroken
 from popad.privsep import Channel
 from tests.serving import PATIENCE, children_of
@@ -44,7 +45,7 @@ class Warm:
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                helpers.keep_warm(self.listening.detach(), shout, idle)
+                keeping.keep(keeping.Listener(self.listening.detach()), shout, idle)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -79,7 +80,8 @@ def path(request: pytest.FixtureRequest) -> str:
 
 
 def ask(path: str, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
-    return helpers.ask(path, shout, [word], [20, 20], timeout)
+    helper = helpers.by_socket(path) if path else helpers.on_demand(shout)
+    return helpers.ask(helper, [word], [20, 20], timeout)
 
 
 def test_both_ways_give_the_same_answer(path: str) -> None:
@@ -179,7 +181,7 @@ def test_a_request_to_one_that_has_left_waits_for_the_next(public_path: Path) ->
             pid = os.fork()
             if pid == 0:
                 try:
-                    helpers.keep_warm(warm.listening.fileno(), shout, 0.01)
+                    keeping.keep(keeping.Listener(warm.listening.fileno()), shout, 0.01)
                 finally:
                     os._exit(0)
             assert Channel(waiting).receive([20, 20], PATIENCE)[0] == b"HELLO"

@@ -269,10 +269,10 @@ def test_from_inetd_leaves_another_stderr_alone(
     [
         ("exec 0</dev/null", "standard input is not a socket"),
         ("exec 0<&-", "standard input is closed"),
-        ("export LISTEN_FDS=1 LISTEN_PID=1; exec 3<&{0}", "LISTEN_FDS does not name one socket for this process"),
-        ("export LISTEN_FDS=1; exec 3<&{0}", "LISTEN_FDS does not name one socket for this process"),
-        ("export LISTEN_FDS=2 LISTEN_PID=$$; exec 3<&{0}", "LISTEN_FDS does not name one socket for this process"),
-        ("export LISTEN_FDS=x LISTEN_PID=$$; exec 3<&{0}", "LISTEN_FDS does not name one socket for this process"),
+        ("export LISTEN_FDS=1 LISTEN_PID=1; exec 3<&{0}", "LISTEN_FDS is not about this process"),
+        ("export LISTEN_FDS=1; exec 3<&{0}", "LISTEN_FDS is not about this process"),
+        ("export LISTEN_FDS=2 LISTEN_PID=$$; exec 3<&{0} 4<&{0}", "LISTEN_FDS names more than one socket"),
+        ("export LISTEN_FDS=x LISTEN_PID=$$; exec 3<&{0}", "LISTEN_FDS is not about this process"),
         ("export LISTEN_FDS=1 LISTEN_PID=$$; exec 3</dev/null", "not a connected stream socket"),
     ],
 )

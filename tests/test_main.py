@@ -58,7 +58,7 @@ def test_help(option: str) -> None:
     "arguments",
     [
         ["-x"],
-        ["-D"],
+        ["-4"],
         ["serve"],
         ["-V", "-h"],
         ["check", "x"],
@@ -71,7 +71,9 @@ def test_help(option: str) -> None:
 def test_unknown_arguments(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"unknown arguments: " + " ".join(arguments).encode() in done.stderr
+    # What begins with a dash is taken for an option of the daemon, which says itself what it does not know.
+    said = b"popad: " if arguments[0].startswith("-") else b"unknown arguments: " + " ".join(arguments).encode()
+    assert said in done.stderr
     assert b"usage: popad" in done.stderr
 
 

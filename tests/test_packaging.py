@@ -11,6 +11,7 @@ from pathlib import Path
 
 import popad
 from popad import journal, settings
+from popad.__main__ import USAGE
 from popad.protocol import authorization, transaction
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -148,6 +149,20 @@ class TestCommands:
         for table, section in ((authorization.TABLE, before), (transaction.TABLE, after)):
             listed = re.findall(r"^\.It Ic (\w+)", section, re.M)
             assert set(listed) == {verb.decode().upper() for verb in table}
+
+
+class TestOptions:
+    def test_man_page_has_each_option_of_the_daemon(self) -> None:
+        """In the synopsis, explained, and in the order in which popad itself lists them."""
+        page = text("packaging/man/popad.8")
+        (usage,) = re.findall(r"popad -D (.*)", USAGE)
+        options = re.findall(r"--?[\w]+", usage)
+        synopsis = page.partition(".Fl D\n")[2].partition(".Nm\n")[0]
+        listed = re.findall(r"^\.Op Fl (Fl )?(\w+)", synopsis, re.M)
+        assert [("--" if long else "-") + name for long, name in listed] == options
+        explained = page.partition("Its options are:")[2].partition(".El")[0]
+        described = re.findall(r"^\.It Fl (Fl )?(\w+)", explained, re.M)
+        assert [("--" if long else "-") + name for long, name in described] == options
 
 
 class TestUnits:

@@ -10,7 +10,13 @@ from popad import settings
 from popad.errors import SettingWrong
 from popad.settings import PREFIX, TABLE, Settings
 
-READ_NUMBERS = (settings.count, settings.at_least_one, settings.seconds, settings.argument_octets)
+READ_NUMBERS = (
+    settings.count,
+    settings.at_least_one,
+    settings.seconds,
+    settings.argument_octets,
+    settings.prefix,
+)
 NUMBERS = [name for name, row in TABLE.items() if row.read in READ_NUMBERS]
 
 
@@ -69,6 +75,14 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_MAX_MESSAGES": [("1", 1)],
     "POPAD_MAX_OCTETS": [("0", 0), ("999999999999999999", 10**18 - 1)],
     "POPAD_MAX_ARGUMENT": [("40", 40), ("248", 248)],
+    "POPAD_MAX_SESSIONS": [("1", 1)],
+    "POPAD_MAX_SESSIONS_PER_SOURCE": [("1", 1)],
+    "POPAD_MIN_DELAY": [("1", 1)],
+    "POPAD_SOURCE_PREFIX": [("1", 1), ("128", 128)],
+    "POPAD_WRAPPERS": [("daemon",) * 2, ("always",) * 2, ("never",) * 2],
+    "POPAD_STOP_TIMEOUT": [("1", 1)],
+    "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
+    "POPAD_GUESS_MEMORY": [("1", 1)],
     "POPAD_STATE": [("/srv/state",) * 2],
     "POPAD_LOG_UNKNOWN": [("yes", True), ("no", False)],
 }
@@ -101,6 +115,14 @@ BAD: dict[str, list[str]] = {
     "POPAD_MAX_MESSAGES": [*NO_NUMBER, "0"],
     "POPAD_MAX_OCTETS": NO_NUMBER,
     "POPAD_MAX_ARGUMENT": [*NO_NUMBER, "39", "249"],
+    "POPAD_MAX_SESSIONS": NO_NUMBER,
+    "POPAD_MAX_SESSIONS_PER_SOURCE": NO_NUMBER,
+    "POPAD_MIN_DELAY": [*NO_NUMBER, "0", "86401"],
+    "POPAD_SOURCE_PREFIX": [*NO_NUMBER, "0", "129"],
+    "POPAD_WRAPPERS": ["", "yes", "Always"],
+    "POPAD_STOP_TIMEOUT": [*NO_NUMBER, "0", "86401"],
+    "POPAD_GUESS_DELAY": NO_NUMBER,
+    "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
     "POPAD_STATE": RELATIVE,
     "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
 }

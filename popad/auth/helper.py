@@ -25,6 +25,7 @@ else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.auth import identity
+from popad.sources import source_of
 
 MAX_PASSWORD = 248  # octets: what a PASS line carries
 MAX_RHOST = 64
@@ -34,6 +35,7 @@ REQUEST_LIMITS = (identity.MAX_NAME, MAX_PASSWORD, MAX_RHOST)
 MAX_REASON = 1024
 VERDICT_LIMITS = (16, identity.MAX_NAME, 10, 10, 4096, MAX_REASON)
 GRACE = 5  # seconds
+MARGIN = 0.5  # seconds before the session gives up that a verdict which is put off is given after all
 REQUEST_TIMEOUT = 10.0  # seconds; the session has the request at hand when it connects
 
 PASSED = b"passed"
@@ -80,14 +82,29 @@ class Helper:
     """The helper with everything loaded that a request needs: made once, before it forks."""
 
     def __init__(self, settings: "Settings") -> None:
+        from popad.auth.guessing import Guesses
+
         self.settings = settings
         self.source = source_of_passwords(settings)
+        self.guesses = Guesses(settings.guess_delay, settings.guess_memory)
 
     def serve(self, channel: "Channel") -> None:
         """One request, one verdict. Runs in a process of its own, which SIGALRM ends when a module hangs."""
+        import time
+
+        begun = time.monotonic()
         signal.alarm(self.settings.auth_timeout + GRACE)  # the session gives up first, and says why
         name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
-        channel.send(self.judge(bytes(name), bytes(password), rhost.decode("ascii", "replace")).pack())
+        client = rhost.decode("ascii", "replace")
+        verdict = self.judge(bytes(name), bytes(password), client)
+        if verdict.known:
+            network = source_of(client, self.settings.source_prefix)
+            # Good or bad, every verdict waits for what went before: how soon it comes tells nothing. But it comes while
+            # the session still waits for it.
+            delay = self.guesses.put_off(network, bytes(name), verdict.which == PASSED)
+            left = begun + self.settings.auth_timeout - MARGIN - time.monotonic()
+            time.sleep(max(min(delay, left), 0.0))
+        channel.send(verdict.pack())
 
     def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
         """Whether `password` is that of `name`, and who that is."""

@@ -1,0 +1,60 @@
+"""How many sessions there may be, in all and of one source: popa3d's rules, for the standalone daemon.
+
+A session takes a slot until its process has ended *and* its start is `min_delay` old, so that a client that connects
+and leaves again and again runs out of slots. Where sessions that have ended hold them all, a source that has none still
+gets one, unlike in popa3d: else 50 connections a second, from many sources, would keep everybody else out.
+"""
+
+import heapq
+
+STRETCH = 20  # times max_sessions: what ended sessions may hold in such a flood. Bounds memory, and forks a second
+
+
+class Slots:
+    """The slots taken. Times are seconds of any clock that only goes forward."""
+
+    def __init__(self, max_sessions: int, max_per_source: int, min_delay: float) -> None:
+        self.max_sessions = max_sessions
+        self.max_per_source = max_per_source
+        self.min_delay = min_delay
+        self.running: dict[int, tuple[bytes, float]] = {}  # of each process: source, start
+        self.cooling: list[tuple[float, bytes]] = []  # heap: when the slot of an ended process is free, source
+        self.of_source: dict[bytes, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """Slots taken, by running sessions and by those that ended too early."""
+        return len(self.running) + len(self.cooling)
+
+    def limit_reached(self, source: bytes, now: float) -> str | None:
+        """Which limit keeps `source` from a slot now; None if it may have one."""
+        while self.cooling and self.cooling[0][0] <= now:
+            self.free(heapq.heappop(self.cooling)[1])
+        stretched = self.max_sessions if source in self.of_source else STRETCH * self.max_sessions
+        if len(self.running) >= self.max_sessions or self.taken >= stretched:
+            return f"limit of {self.max_sessions} sessions"
+        if self.of_source.get(source, 0) >= self.max_per_source:
+            return f"limit of {self.max_per_source} sessions of one source"
+        return None
+
+    def started(self, pid: int, source: bytes, now: float) -> None:
+        """A session has begun."""
+        self.running[pid] = source, now
+        self.of_source[source] = self.of_source.get(source, 0) + 1
+
+    def ended(self, pid: int, now: float) -> bool:
+        """A process has ended; whether it was a session."""
+        if (slot := self.running.pop(pid, None)) is None:
+            return False
+        source, start = slot
+        if start + self.min_delay > now:
+            heapq.heappush(self.cooling, (start + self.min_delay, source))
+        else:
+            self.free(source)
+        return True
+
+    def free(self, source: bytes) -> None:
+        """One slot of `source` is free again."""
+        self.of_source[source] -= 1
+        if not self.of_source[source]:
+            del self.of_source[source]

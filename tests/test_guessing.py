@@ -1,0 +1,169 @@
+"""auth/guessing.py: what wrong passwords cost, by a clock that the tests turn, and between processes."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from popad.auth import guessing
+from popad.auth.guessing import ROW_OCTETS, ROWS, WAYS, Guesses
+
+HOME, OTHER = b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def guesses(clock: Clock) -> Guesses:
+    return Guesses(15, 300, clock)
+
+
+def test_the_first_login_does_not_wait(guesses: Guesses) -> None:
+    assert guesses.put_off(HOME, b"alice", True) == 0
+
+
+def test_delays_double_up_to_the_longest(guesses: Guesses) -> None:
+    assert [guesses.put_off(HOME, b"alice", False) for _ in range(7)] == [1, 2, 4, 8, 15, 15, 15]
+
+
+def test_a_source_that_tries_many_names(guesses: Guesses) -> None:
+    assert [guesses.put_off(HOME, b"user%d" % number, False) for number in range(5)] == [1, 2, 4, 8, 15]
+
+
+def test_many_sources_that_try_one_name(guesses: Guesses) -> None:
+    assert [guesses.put_off(b"%d" % number, b"alice", False) for number in range(5)] == [1, 2, 4, 8, 15]
+
+
+def test_others_are_not_concerned(guesses: Guesses) -> None:
+    for _ in range(9):
+        guesses.put_off(HOME, b"alice", False)
+    assert guesses.put_off(OTHER, b"bob", True) == 0
+    assert guesses.put_off(OTHER, b"carol", False) == 1
+
+
+def test_a_good_login_behind_the_same_address(guesses: Guesses) -> None:
+    """It waits as long as the source does, and adds nothing."""
+    for _ in range(3):
+        guesses.put_off(HOME, b"alice", False)
+    assert guesses.put_off(HOME, b"bob", True) == 4
+    assert guesses.put_off(HOME, b"bob", True) == 4
+
+
+def test_a_good_login_makes_its_name_forgotten_and_not_its_source(guesses: Guesses) -> None:
+    """Else whoever has one account could guess at the others without a pause."""
+    for _ in range(3):
+        guesses.put_off(HOME, b"alice", False)
+    assert guesses.put_off(OTHER, b"alice", True) == 4
+    assert guesses.put_off(OTHER, b"alice", True) == 0
+    assert guesses.put_off(HOME, b"bob", False) == 8
+
+
+def test_forgotten_after_a_while(guesses: Guesses, clock: Clock) -> None:
+    for _ in range(5):
+        guesses.put_off(HOME, b"alice", False)
+    clock.now += 299
+    assert guesses.put_off(HOME, b"alice", True) == 15
+    clock.now += 2  # the good login did not make it younger
+    assert guesses.put_off(HOME, b"alice", True) == 0
+    assert guesses.put_off(HOME, b"alice", False) == 1
+
+
+def test_a_wrong_password_starts_the_while_anew(guesses: Guesses, clock: Clock) -> None:
+    for _ in range(4):
+        guesses.put_off(HOME, b"alice", False)
+        clock.now += 200
+    assert guesses.put_off(HOME, b"alice", False) == 15
+
+
+def test_never() -> None:
+    guesses = Guesses(0, 300, Clock())
+    assert [guesses.put_off(HOME, b"alice", False) for _ in range(5)] == [0] * 5
+
+
+def test_a_name_is_not_a_source(guesses: Guesses) -> None:
+    for _ in range(4):
+        guesses.put_off(HOME, b"alice", False)
+    assert guesses.put_off(b"alice", HOME, True) == 0
+
+
+def test_a_source_that_has_guessed_for_long(guesses: Guesses) -> None:
+    """No overflow, of the power or of the place that holds the count."""
+    entry = guessing.ENTRY
+    guesses.put_off(HOME, b"alice", False)
+    places = [place for place in range(0, ROWS * ROW_OCTETS, entry.size) if entry.unpack_from(guesses.table, place)[2]]
+    assert len(places) == 2
+    for place in places:
+        whose, _, last = entry.unpack_from(guesses.table, place)
+        entry.pack_into(guesses.table, place, whose, 0xFFFFFFFF, last)
+    assert guesses.put_off(HOME, b"alice", False) == 15
+    assert guesses.put_off(HOME, b"alice", True) == 15
+
+
+def test_the_table_has_a_fixed_size_and_the_oldest_goes(
+    guesses: Guesses, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one row: the fifth takes the place of the one that guessed longest ago."""
+
+    class OneRow:
+        def __init__(self, what: bytes, digest_size: int, key: bytes) -> None:
+            self.what = what
+
+        def digest(self) -> bytes:
+            return bytes(8) + self.what.rjust(8, b"\0")[-8:]
+
+    monkeypatch.setattr(guessing, "blake2b", OneRow)
+    for number in range(WAYS):
+        clock.now += 1
+        assert guesses.count(b"%d" % number, 1) == 1
+    assert guesses.count(b"0", 1) == 2  # now 1 is the oldest
+    clock.now += 1
+    assert guesses.count(b"new", 1) == 1
+    assert [guesses.count(b"%d" % number, 0) for number in range(WAYS)] == [2, 0, 1, 1]
+    assert os.fstat(guesses.fd).st_size == ROWS * ROW_OCTETS == len(guesses.table)
+
+
+def test_many_sources_at_once(guesses: Guesses) -> None:
+    """A botnet of 3,000: nobody is left out, for the table has room for four times as many."""
+    sources = [number.to_bytes(4, "big") for number in range(3000)]
+    for source in sources:
+        guesses.count(source, 1)
+    kept = sum(guesses.count(source, 0) == 1 for source in sources)
+    assert kept > 2950
+
+
+def in_child(role: Callable[[], object]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            role()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
+def test_processes_share_it(guesses: Guesses) -> None:
+    """The helper's children each judge one login: 20 at once, none lost."""
+    children = [in_child(lambda: guesses.put_off(HOME, b"alice", False)) for _ in range(20)]
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 20
+    assert guesses.count(b"source " + HOME, 0) == 20
+
+
+def test_a_child_that_dies_holding_the_lock(guesses: Guesses) -> None:
+    def die() -> None:
+        guesses.clock = lambda: os._exit(0)
+        guesses.put_off(HOME, b"alice", False)
+
+    os.waitpid(in_child(die), 0)
+    assert guesses.put_off(HOME, b"alice", False) == 1
