@@ -1,0 +1,354 @@
+"""The container image as its Containerfile says it is built and run: mail comes out, and little else could."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import poplib
+import re
+import shlex
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container.engine import CHECKOUT, RUN_HERE, Engine, EngineError, needs
+from tests.system.machine import wait_until
+
+CONTAINERFILE = (CHECKOUT / "Containerfile").read_text()
+HEALTHCHECK = CHECKOUT / "packaging/container/healthcheck"
+# What keeps the container in, as the file itself tells its reader to run it.
+SAFETY = tuple(re.findall(r"--(?:read-only|cap-\S+|security-opt\S*)", CONTAINERFILE.partition("\nFROM")[0]))
+PORT = 1110
+MAIL_UID = 1000
+NAME, PASSWORD = "jane", "correct horse"
+MESSAGE = "Subject: first\n\nbody of the first\n"
+PATIENCE = 20.0
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """An engine with the image; at the end nothing of it is left."""
+    if reason := needs():
+        pytest.skip(reason)
+    place = Path(tempfile.mkdtemp(prefix="popad-container-"))
+    with Engine(place) as running:
+        running.build(CHECKOUT, "popad")
+        yield running
+    assert not place.exists()
+    commands = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(place).encode() in read_if_there(path)]
+    assert commands == []
+
+
+def read_if_there(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+class Container:
+    """A running container with one user's mailbox."""
+
+    def __init__(self, engine: Engine, name: str, configuration: Path) -> None:
+        self.engine = engine
+        self.name = name
+        self.configuration = configuration
+
+    def podman(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return self.engine.run("podman", *command, check=check, stdin=stdin)
+
+    def inspect(self, what: str) -> object:
+        """A part of what podman knows of the container."""
+        return json.loads(self.podman("inspect", self.name, "--format", f"{{{{json {what}}}}}").stdout)
+
+    @property
+    def pid(self) -> int:
+        """The daemon, as the containers' namespace numbers it."""
+        return int(str(self.inspect(".State.Pid")))
+
+    def proc(self, file: str) -> str:
+        """A file of /proc in the containers' namespace."""
+        return self.engine.run("cat", f"/proc/{file}").stdout
+
+    def children(self, pid: int) -> list[int]:
+        return [int(word) for word in self.proc(f"{pid}/task/{pid}/children").split()]
+
+    def volume(self, which: str) -> Path:
+        """The directory of this host in which a volume of the container is."""
+        return Path(
+            self.podman("volume", "inspect", f"{self.name}-{which}", "--format", "{{.Mountpoint}}").stdout.strip()
+        )
+
+    def deliver(self, *messages: str) -> None:
+        mailbox = self.volume("mail") / NAME
+        self.engine.run(
+            "install", "-m", "600", "-o", str(MAIL_UID), "-g", str(MAIL_UID), "/dev/stdin", str(mailbox),
+            stdin="".join(f"From a@example.org Thu Jan  1 00:00:00 1970\n{message}\n" for message in messages),
+        )  # fmt: skip
+
+    def client(self) -> poplib.POP3:
+        """A client that has been greeted."""
+        return self.engine.inside(self.pid, lambda: poplib.POP3("127.0.0.1", PORT, PATIENCE))
+
+    def logged_in(self) -> poplib.POP3:
+        client = self.client()
+        client.user(NAME)
+        client.pass_(PASSWORD)
+        return client
+
+    def log(self) -> list[dict[str, str]]:
+        """The events on standard error; what is no event fails. Standard output is for nothing."""
+        said = self.podman("logs", self.name)
+        assert said.stdout == ""
+        entries = [dict(field.partition("=")[::2] for field in shlex.split(line)) for line in said.stderr.splitlines()]
+        assert all("event" in entry for entry in entries), said.stderr
+        return entries
+
+    def listens(self) -> bool:
+        """Whether somebody listens on the port, without a connection that would be in the log."""
+        return f":{PORT:04X} 00000000:0000 0A" in self.proc(f"{self.pid}/net/tcp")
+
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.log()]
+
+
+@contextlib.contextmanager
+def container(engine: Engine, *options: str, safety: tuple[str, ...] = SAFETY) -> Iterator[Container]:
+    """A container that listens, with volumes of its own; removed at the end."""
+    name = f"popad{next(NUMBERS)}"
+    configuration = engine.place / f"{name}.d"
+    configuration.mkdir()
+    line = engine.run("podman", "run", "--rm", "-i", *RUN_HERE, "popad", "passwd", NAME, stdin=f"{PASSWORD}\n").stdout
+    (configuration / "credentials").touch(0o600)
+    (configuration / "credentials").write_text(line)
+    running = Container(engine, name, configuration)
+    volumes = [f"{configuration}:/etc/popad:ro", f"{name}-mail:/var/mail/popad", f"{name}-state:/var/lib/popad"]
+    mounts = [f"--volume={volume}" for volume in volumes]
+    try:
+        running.podman("run", "--detach", "--name", name, *RUN_HERE, *safety, *mounts, *options, "popad")
+        wait_until(running.listens)
+        yield running
+    finally:
+        running.podman("rm", "--force", "--time=0", name)
+        running.podman("volume", "rm", f"{name}-mail", f"{name}-state")
+
+
+def attempt(address: tuple[str, int]) -> bytes:
+    """What a server says to a login, up to the end of the stream or of its connection."""
+    with (
+        socket.create_connection(address, PATIENCE) as connection,
+        connection.makefile("rb") as answers,
+        contextlib.suppress(ConnectionError),
+    ):
+        connection.sendall(f"USER {NAME}\r\nPASS {PASSWORD}\r\nQUIT\r\n".encode())
+        return answers.read()
+    return b""
+
+
+@pytest.fixture(scope="module")
+def served(engine: Engine) -> Iterator[Container]:
+    """A container that all tests share which leave it as it was."""
+    with container(engine) as running:
+        yield running
+
+
+def test_the_file_says_how_to_keep_it_in() -> None:
+    assert SAFETY == ("--read-only", "--cap-drop=all", "--cap-add=setuid,setgid", "--security-opt=no-new-privileges")
+    assert " ".join(SAFETY) in (CHECKOUT / "README.md").read_text()
+
+
+class TestServing:
+    def test_mail_is_fetched_and_deleted(self, served: Container) -> None:
+        served.deliver(MESSAGE, MESSAGE.replace("first", "second"))
+        client = served.logged_in()
+        assert client.retr(1)[1] == MESSAGE.encode().splitlines()
+        client.dele(1)
+        assert client.quit().startswith(b"+OK")
+        mailbox = served.volume("mail") / NAME
+        assert b"body of the second" in mailbox.read_bytes()
+        assert b"body of the first" not in mailbox.read_bytes()
+        assert mailbox.stat().st_uid == MAIL_UID
+
+    def test_a_wrong_password_is_refused(self, served: Container) -> None:
+        client = served.client()
+        client.user(NAME)
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
+            client.pass_("wrong")
+        client.close()
+
+    def test_a_new_user_counts_at_once(self, served: Container) -> None:
+        added = served.podman("exec", "-i", served.name, "popad", "passwd", "john", stdin="secret\n").stdout
+        with (served.configuration / "credentials").open("a") as credentials:
+            credentials.write(added)
+        client = served.client()
+        client.user("john")
+        assert client.pass_("secret").startswith(b"+OK")
+        client.quit()
+
+    def test_events_are_on_standard_error(self, served: Container) -> None:
+        before = len(served.events())
+        served.logged_in().quit()
+        wait_until(lambda: served.events()[-1] == "session-closed")
+        assert served.events()[before:] == ["session-opened", "login-passed", "maildrop-loaded", "session-closed"]
+
+    def test_volumes_belong_to_who_writes_there(self, served: Container) -> None:
+        mail, state = served.volume("mail").stat(), served.volume("state").stat()
+        assert (mail.st_uid, mail.st_gid, mail.st_mode & 0o1777) == (MAIL_UID, MAIL_UID, 0o700)
+        assert (state.st_uid, state.st_gid, state.st_mode & 0o1777) == (0, 0, 0o1733)
+
+    def test_an_interrupted_update_outlives_the_container(self, served: Container) -> None:
+        """The messages that an update moves are in a volume, on a disk: not in the container."""
+        mounts = served.inspect(".Mounts")
+        assert isinstance(mounts, list)
+        assert {mount["Destination"] for mount in mounts if mount["Type"] == "volume"} == {
+            "/var/mail/popad",
+            "/var/lib/popad",
+        }
+
+    def test_check_finds_nothing_wrong(self, served: Container) -> None:
+        assert served.podman("exec", served.name, "popad", "check").stdout.splitlines()[-1] == "no problem found"
+
+
+class TestConfinement:
+    def test_serves_with_no_other_place_to_write_at_all(self, engine: Engine) -> None:
+        """Not even podman's /tmp and /run in memory."""
+        with container(engine, "--read-only-tmpfs=false") as confined:
+            confined.deliver(MESSAGE)
+            client = confined.logged_in()
+            client.dele(1)
+            assert client.quit().startswith(b"+OK")
+            for place in ("/", "/tmp", "/run", "/etc/popad", "/usr/lib/popad"):
+                refused = confined.podman("exec", confined.name, "touch", f"{place}/x", check=False)
+                assert "Read-only file system" in refused.stderr
+
+    def test_has_the_rights_to_become_the_user_and_no_other(self, served: Container) -> None:
+        status = served.proc(f"{served.pid}/status")
+        setgid, setuid = 6, 7  # capability.h
+        for which in ("CapBnd", "CapPrm", "CapEff"):
+            assert int(re.findall(rf"^{which}:\t(\w+)$", status, re.M)[0], 16) == 1 << setgid | 1 << setuid
+        assert "NoNewPrivs:\t1\n" in status
+
+    @pytest.mark.parametrize("fewer", ["setuid", "setgid", ""])
+    def test_needs_each_of_them(self, engine: Engine, fewer: str) -> None:
+        safety = tuple(f"--cap-add={fewer}" if option.startswith("--cap-add") else option for option in SAFETY)
+        with container(engine, safety=tuple(option for option in safety if option != "--cap-add=")) as crippled:
+            answers = crippled.engine.inside(crippled.pid, lambda: attempt(("127.0.0.1", PORT)))
+            assert b"messages" not in answers
+            said = crippled.podman("logs", crippled.name).stderr
+            assert "event=contract-broken" in said
+            assert "event=login-passed" not in said
+
+    def test_a_user_has_no_rights_left(self, served: Container) -> None:
+        client = served.logged_in()
+        (helper_or_session,) = {
+            pid for pid in served.children(served.pid) if "Uid:\t1000" in served.proc(f"{pid}/status")
+        }
+        status = served.proc(f"{helper_or_session}/status")
+        assert "Uid:\t1000\t1000\t1000\t1000\n" in status
+        assert "CapPrm:\t0000000000000000\n" in status
+        client.quit()
+
+
+class TestHealth:
+    def test_well(self, served: Container) -> None:
+        served.podman("healthcheck", "run", served.name)
+        assert served.inspect(".State.Healthcheck.Status") == "healthy"
+
+    def test_hangs(self, engine: Engine) -> None:
+        """A daemon that listens and serves nobody: the kernel accepts, no greeting comes."""
+        with container(engine) as hanging:
+            hanging.podman("healthcheck", "run", hanging.name)
+            hanging.podman("kill", "--signal=STOP", hanging.name)
+            retries = int(re.findall(r"^HEALTHCHECK .*--retries=(\d+)", CONTAINERFILE, re.M)[0])
+            for _ in range(retries):
+                assert hanging.podman("healthcheck", "run", hanging.name, check=False).returncode == 1
+            assert hanging.inspect(".State.Healthcheck.Status") == "unhealthy"
+            hanging.podman("kill", "--signal=CONT", hanging.name)
+            hanging.podman("healthcheck", "run", hanging.name)
+            assert hanging.inspect(".State.Healthcheck.Status") == "healthy"
+
+    @pytest.mark.parametrize(
+        ("answers", "status"),
+        [
+            (b"+OK ready\r\n+OK\r\nUSER\r\n.\r\n+OK bye\r\n", 0),
+            (b"", 1),
+            (b"-ERR [SYS/PERM] not now\r\n", 1),
+            (b"220 mail ESMTP\r\n", 1),
+            (b"+OK ready\r\n-ERR what\r\n", 1),
+            (b"+OK ready\r\n+OK\r\nUSER\r\n", 1),
+            (b"+OK ready\r\n+OK\r\nUSER\r\n.\r\n", 1),
+        ],
+    )
+    def test_verdict(self, answers: bytes, status: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            program = ["/usr/bin/python3", "-IS", str(HEALTHCHECK), "127.0.0.1", str(port)]
+            with subprocess.Popen(program, stderr=subprocess.DEVNULL) as check:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(answers)
+                    connection.shutdown(socket.SHUT_WR)
+                    assert check.wait(PATIENCE) == status
+
+    def test_nobody_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        program = ["/usr/bin/python3", "-IS", str(HEALTHCHECK), "127.0.0.1", str(port)]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 1
+        assert done.stderr == "healthcheck: [Errno 111] Connection refused\n"
+
+
+class TestLife:
+    def test_stops_when_the_sessions_have_ended(self, engine: Engine) -> None:
+        with container(engine) as stopping:
+            stopping.deliver(MESSAGE)
+            client = stopping.logged_in()
+            client.dele(1)
+            stop = threading.Thread(target=stopping.podman, args=("stop", stopping.name))
+            stop.start()
+            wait_until(lambda: not stopping.listens())
+            assert client.quit().startswith(b"+OK")
+            stop.join()
+            assert stopping.inspect(".State.ExitCode") == 0
+            assert stopping.events()[-2:] == ["maildrop-updated", "session-closed"]
+
+    def test_stops_though_a_session_does_not_end(self, engine: Engine) -> None:
+        with container(engine, "--env=POPAD_STOP_TIMEOUT=1") as stopping:
+            client = stopping.logged_in()
+            stopping.podman("stop", "--time=60", stopping.name)
+            assert client.file.read() == b""
+            client.close()
+            assert stopping.inspect(".State.ExitCode") == 0
+
+    def test_gives_up_before_podman_does(self) -> None:
+        """podman stop waits for 10 seconds, and then kills."""
+        assert int(re.findall(r"POPAD_STOP_TIMEOUT=(\d+)", CONTAINERFILE)[0]) < 10
+
+    def test_buries_the_children_of_a_session_that_was_killed(self, served: Container) -> None:
+        """The daemon is process 1 here: whom nobody else waits for, it has to."""
+        before = served.children(served.pid)
+        client = served.client()
+        (parent,) = set(served.children(served.pid)) - set(before)
+        (orphan,) = served.children(parent)
+        served.engine.run("kill", "-KILL", str(parent))
+        client.close()
+        wait_until(lambda: set(served.children(served.pid)) <= set(before))
+        assert served.engine.run("test", "-e", f"/proc/{orphan}", check=False).returncode == 1
+
+    def test_a_wrong_setting_is_said_and_ends_it(self, engine: Engine) -> None:
+        done = engine.run("podman", "run", "--rm", *RUN_HERE, *SAFETY, "--env=POPAD_TIMEOUT=soon", "popad", check=False)
+        assert done.returncode == 78
+        assert "popad: POPAD_TIMEOUT" in done.stderr
+
+
+def test_a_failed_build_is_an_error(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(EngineError):
+        engine.run("buildah", "build", "--isolation", "chroot", str(tmp_path))
