@@ -16,10 +16,14 @@ from tests.system.test_standalone import SERVICE, main_pid, processes, standalon
 
 ATTEMPTS = 1500
 ATTEMPTS_OF_UNITS = 400  # where each costs the start of a unit
-IN_TIME = 2.0  # seconds: the good client's
+IN_TIME = 10.0  # seconds: the good client is not locked out. How long it waits is a figure of the benchmark
 QUEUE = 30.0  # the same, behind a flood of connections that systemd itself accepts
 SETTINGS = "POPAD_MIN_DELAY=2\nPOPAD_STOP_TIMEOUT=2\n"
 SOURCES = 300
+
+
+# On one release: floods take minutes, and it is the kernel and popad that answer them.
+pytestmark = pytest.mark.parametrize("server", ["bookworm"], indirect=True)
 
 
 @pytest.fixture
