@@ -176,7 +176,7 @@ def test_pam_faillock_counts(server: Server) -> None:
         "account required pam_unix.so\n"
     )
     try:
-        with server.settings(""):
+        with server.settings("POPAD_GUESS_DELAY=0"):
             for password, welcome in (
                 ("wrong", False),
                 (PASSWORD, True),
