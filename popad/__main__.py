@@ -55,9 +55,9 @@ def session() -> int:
 
             if Rules().refuse(connection):
                 return 0
-        from popad.session import serve
+        from popad.session import identity_of_strangers, serve
 
-        return serve(connection, settings)
+        return serve(connection, settings, identity_of_strangers(settings))
     except SettingWrong as wrong:
         from popad.session import refuse_to_serve
 

@@ -179,16 +179,30 @@ def close_all_doors() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
+class NoNewPrivileges:
+    """What this process knows of its no-new-privs flag. Children inherit the flag, and nothing takes it back."""
+
+    known = False
+
+    @classmethod
+    def look(cls) -> bool:
+        """Whether the flag is set: the unit may have done it. False also where that cannot be told."""
+        if not cls.known:
+            try:
+                with open("/proc/self/status", "rb") as status:
+                    cls.known = b"\nNoNewPrivs:\t1\n" in status.read()
+            except OSError:
+                pass  # no /proc here
+        return cls.known
+
+
 def never_gain_privileges() -> None:
-    """Set no-new-privs (prctl(2)) where the unit has not done so: ctypes costs 3 ms, reading the flag none."""
-    try:
-        with open("/proc/self/status", "rb") as status:
-            if b"\nNoNewPrivs:\t1\n" in status.read():
-                return
-    except OSError:
-        pass  # no /proc here: set it, whether or not it is set
+    """Set no-new-privs (prctl(2)) where the unit has not done so: ctypes costs 3 ms, reading the flag 0.2."""
+    if NoNewPrivileges.look():
+        return
     import ctypes
 
     pr_set_no_new_privs = 38
     if ctypes.CDLL(None, use_errno=True).prctl(pr_set_no_new_privs, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
+    NoNewPrivileges.known = True

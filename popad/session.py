@@ -70,15 +70,17 @@ class Session:
         journal.send(event, **(self.known | fields))
 
 
-def serve(connection: "Connection", settings: "Settings", relay: "Relay | None" = None) -> int:
-    """One session from the greeting to the end. Returns the exit status of the process. Raises SettingWrong.
+def serve(
+    connection: "Connection", settings: "Settings", stranger: tuple[int, int] | None, relay: "Relay | None" = None
+) -> int:
+    """One session from the greeting to the end. Returns the exit status of the process.
 
-    `relay` is the way to the authentication helper where the settings do not name it.
-    Nothing is imported before the greeting that the greeting does not need: the client waits for it.
+    `stranger` is what identity_of_strangers() found, `relay` the way to the authentication helper where the settings do
+    not name it. Nothing is imported before the greeting that the greeting does not need: the client waits for it.
     """
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
-    session = Session(connection, settings, identity_of_strangers(settings), relay)
+    session = Session(connection, settings, stranger, relay)
     try:
         connection.write(GREETING, settings.login_timeout)
         authorize(session)
@@ -106,7 +108,10 @@ def refuse_to_serve(connection: "Connection", wrong: SettingWrong) -> None:
 
 
 def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
-    """Who the authorization child becomes (uid, gid); None where popad is not root and all roles share one uid."""
+    """Who the authorization child becomes (uid, gid); None where popad is not root and all roles share one uid.
+
+    Raises SettingWrong.
+    """
     if os.geteuid() != 0:
         return None
     import pwd

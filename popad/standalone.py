@@ -44,8 +44,7 @@ class Daemon:
         """`load` reads the settings: now, and again at each SIGHUP. Raises SettingWrong."""
         self.listeners = list(listeners)
         self.load = load
-        self.settings = load()
-        self.rules = rules_of(self.settings)
+        self.settings, self.rules, self.stranger = self.read()
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
         self.notifier = Notifier()
         os.environ.pop("NOTIFY_SOCKET", None)  # sessions do not speak for the daemon
@@ -62,6 +61,14 @@ class Daemon:
         self.asked_to_stop = False
         self.asked_to_reload = False
 
+    def read(self) -> "tuple[Settings, Rules | None, tuple[int, int] | None]":
+        """The settings, and what they say of whom to let in and of who a stranger is. Raises SettingWrong.
+
+        Looked up here and not for each client: it is the same for all, and a look-up costs as much as a fork.
+        """
+        settings = self.load()
+        return settings, Rules() if settings.wrappers != "never" else None, session.identity_of_strangers(settings)
+
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
         session.load_what_a_stranger_needs()
@@ -69,6 +76,7 @@ class Daemon:
         wake_up = self.catch_signals()
         for listener in self.listeners:
             listener.setblocking(False)
+        privsep.NoNewPrivileges.look()  # once, for all sessions
         gc.collect()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
         self.start_helper()
@@ -168,8 +176,8 @@ class Daemon:
         try:
             if self.rules and self.rules.refuse(connection):
                 return session.SUCCESS
-            return session.serve(connection, self.settings, helpers.Relay(self.relay))
-        except SettingWrong as wrong:
+            return session.serve(connection, self.settings, self.stranger, helpers.Relay(self.relay))
+        except SettingWrong as wrong:  # rules that have been written since the start
             session.refuse_to_serve(connection, wrong)
             return session.CONFIG
 
@@ -199,7 +207,8 @@ class Daemon:
             if not pid:
                 return
             if not self.slots.ended(pid, now) and pid == self.helper_pid:
-                journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
+                if not self.asked_to_stop:  # else it has left, as it should
+                    journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
                 self.helper_pid = 0
                 self.helper_due = now + TICK
 
@@ -226,12 +235,10 @@ class Daemon:
         self.asked_to_reload = False
         self.notifier.reloading()
         try:
-            settings = self.load()
-            self.rules = rules_of(settings)
+            self.settings, self.rules, self.stranger = self.read()
         except SettingWrong as wrong:
             journal.send(journal.RELOAD_REFUSED, reason=str(wrong))
         else:
-            self.settings = settings
             self.slots.max_sessions = self.settings.max_sessions
             self.slots.max_per_source = self.settings.max_sessions_per_source
             self.slots.min_delay = self.settings.min_delay
@@ -270,12 +277,6 @@ class Daemon:
                 os.kill(pid, how)
             except PermissionError:
                 pass  # became its user, and this is root without CAP_KILL: it goes on to its end
-
-
-def rules_of(settings: Settings) -> Rules | None:
-    """What the settings say of whom to let in, checked as far as it can be before a client comes. SettingWrong."""
-    session.identity_of_strangers(settings)
-    return Rules() if settings.wrappers != "never" else None
 
 
 class Options:

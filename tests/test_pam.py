@@ -109,6 +109,19 @@ def test_accounts_that_may_not_log_in(etc: Etc) -> None:
     assert expired == ["LoginFailed", "PAM, account: User account has expired"]
 
 
+def test_modules_are_loaded_before_the_first_request(etc: Etc) -> None:
+    """A warm helper forks for each request: what its children need is in memory already."""
+    code = """
+import json, sys
+from popad.auth.pam import Pam
+kept = [Pam(service) for service in json.load(sys.stdin)]
+print(json.dumps("/pam_debug.so" in open("/proc/self/maps").read()))
+"""
+    service = etc.service("auth required pam_debug.so\n")
+    assert etc.run(code, ["nobody-has-this"]) is False
+    assert etc.run(code, [service]) is True
+
+
 def test_the_service_that_is_shipped(etc: Etc) -> None:
     shutil.copy(CHECKOUT / "packaging/pam", etc.services / "popad")
     right, null = etc.ask("popad", ("alice", "secret"), ("null", ""))  # a failure takes pam_unix 2 s

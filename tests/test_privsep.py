@@ -347,6 +347,7 @@ def test_no_new_privs_set_by_the_unit_is_left_alone() -> None:
         privsep.never_gain_privileges()
         for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes")]:
             del sys.modules[name]
+        privsep.NoNewPrivileges.known = False  # as if the unit had set it
         privsep.never_gain_privileges()
         return f"{status_of(os.getpid())['NoNewPrivs']} {'ctypes' in sys.modules}"
 

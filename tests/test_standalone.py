@@ -521,6 +521,7 @@ def test_sigterm_lets_sessions_finish(server: Server) -> None:
         client.close()
         assert running.ended() == 0
         assert server.mailbox.read_bytes() == b""
+        assert "helper-died" not in server.stderr.read_text()  # it has left, as it should
 
 
 def test_a_login_while_the_daemon_stops(server: Server) -> None:

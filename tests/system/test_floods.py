@@ -85,7 +85,8 @@ def test_a_good_client_beside(server: Server, shape: str, load: Callable[[Result
         sessions = [entry for entry in entries if entry.get("POPAD_EVENT") == "session-opened"]
         limits = [entry for entry in entries if entry.get("POPAD_EVENT") == "limit-reached"]
         assert 0 < result.greeted <= len(sessions)
-        assert 1 <= len(limits) < 10, "one every POPAD_MIN_DELAY"
+        assert len(limits) < 10, "one every POPAD_MIN_DELAY"
+        assert limits or load is many_sources  # whether the limit of all is reached depends on the speed
         # Each session has at most five entries, which is what bounds all of them.
         assert len(entries) <= 6 * len(sessions) + len(limits)
 
