@@ -27,6 +27,8 @@ def read(path: Path, text: str | bytes) -> dict[str, str]:
         ("  A=1  \r\n", {"A": "1"}),
         ("A='one two'\nB=\"three\"\n", {"A": "one two", "B": "three"}),
         ("A=one two # three\n", {"A": "one two # three"}),
+        ("A\t=\tone\ttwo\t\n", {"A": "one\ttwo"}),
+        ("# a \\ in the middle\nno assignment \\\nA=''\n", {"A": ""}),
         ("A=mbox:{home}/m\u00e4il\n", {"A": "mbox:{home}/m\u00e4il"}),
     ],
 )
@@ -39,6 +41,16 @@ def test_read(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
     [
         ("A=one \\\ntwo\n", 1),
         ("A=1\nB=one\\ttwo\n", 2),
+        ("# one \\\nA=1\n", 1),
+        ("=1\n", 1),
+        ("A='one\ntwo'\n", 1),
+        ("A=one'two'\n", 1),
+        ('A="one" "two"\n', 1),
+        ("A='\n", 1),
+        ("A=1\0\n", 1),
+        ("A=1\u00a0\n", 1),
+        ("\u2003A=1\n", 1),
+        ("\x0b#A=1\n", 1),
     ],
 )
 def test_what_systemd_would_read_otherwise_is_an_error(tmp_path: Path, text: str, line: int) -> None:
