@@ -44,7 +44,7 @@ def maildrop(value: str) -> str:
     store, colon, place = value.partition(":")
     if not colon or store not in STORES:
         raise ValueError(f"must start with one of {', '.join(name + ':' for name in STORES)}")
-    if not place.startswith(("/", "{home}/")) or ".." in place.split("/"):
+    if not place.startswith(("/", "{home}/")) or ".." in place.split("/") or "\0" in place:
         raise ValueError("must name an absolute path without .. after the store")
     rest = place.replace("{user}", "").replace("{home}", "")
     if "{" in rest or "}" in rest:
@@ -55,7 +55,7 @@ def maildrop(value: str) -> str:
 def maildrop_of_user(value: str) -> str:
     """A maildrop with the user's name in it, which may have braces: STORE:PATH."""
     store, colon, place = value.partition(":")
-    if not colon or store not in STORES or not place.startswith("/") or ".." in place.split("/"):
+    if not colon or store not in STORES or not place.startswith("/") or ".." in place.split("/") or "\0" in place:
         raise ValueError("is not a store and an absolute path without ..")
     return value
 
