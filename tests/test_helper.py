@@ -197,6 +197,8 @@ def test_verdict_there_and_back(verdict: Verdict) -> None:
         [b"", b"a", b"1", b"1", b"", b""],
         [b"passed", b"a", b"-1", b"1", b"", b""],
         [b"passed", b"a", b"1", b"", b"", b""],
+        [b"passed", b"a", b"4294967295", b"1", b"", b""],  # (uid_t)-1
+        [b"passed", b"a", b"1", b"9999999999", b"", b""],
         [b"passed", b"a", b"1x", b"1", b"", b""],
         [b"passed", b"\xff", b"1", b"1", b"", b""],
         [b"passed", b"a", b"1", b"1", b"\xff", b""],

@@ -43,6 +43,7 @@ FAILED = b"failed"  # the name or the password is wrong, or the account may not 
 UNKNOWN = b"unknown"  # the same to the client; the journal does not repeat the name
 REFUSED = b"refused"  # a user whose mail popad does not serve: the same to the client
 UNAVAILABLE = b"unavailable"  # nothing is known about the password: the client may try again later
+NO_ID = 0xFFFFFFFF  # as uid_t and gid_t: what setresuid(2) takes for "leave it as it is"
 NOBODY = "popad: nobody"  # asked for in place of a user whom popad refuses to be; nobody can have such a name
 VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE)
 
@@ -75,6 +76,8 @@ def unpack_verdict(fields: "Sequence[bytearray]") -> Verdict:
     which, name, uid, gid, maildrop, reason = map(bytes, fields)
     if which not in VERDICTS or not uid.isdigit() or not gid.isdigit():
         raise ValueError("not a verdict")
+    if max(int(uid), int(gid)) >= NO_ID:
+        raise ValueError("a verdict for an identity that nobody can have")
     return Verdict(which, name.decode(), int(uid), int(gid), maildrop.decode(), reason.decode("utf-8", "replace"))
 
 
