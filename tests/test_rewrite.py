@@ -8,6 +8,7 @@ survives.
 import os
 import shutil
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popad.maildrop import rewrite
-from popad.maildrop.state import State
+from popad.maildrop.state import JournalForeign, State
 
 MESSAGES = [b"From %d\nDate: %d\n\n%b\n\n" % (n, n, bytes([97 + n]) * (n * 7 + 1)) for n in range(6)]
 NEW = b"From new\nDate: 9\n\nmail from another program, meanwhile\n\n"
@@ -476,6 +477,28 @@ def test_record_there_and_back(record: rewrite.Record) -> None:
     read = rewrite.Record.unpack(slot)
     assert read is not None
     assert vars(read) == vars(record)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"phase moving\n", b"phase over\n"),
+        (b"phase moving\n", b""),
+        (b"phase moving\n", b"phase moving\nx\n"),
+        (b"mark 6d\n", b"mark 6\n"),
+        (b"first 7\n", b"first -7\n"),
+        (b"first 7\n", b"first x\n"),
+    ],
+)
+def test_a_record_that_is_whole_and_not_ours(old: bytes, new: bytes) -> None:
+    """Its CRC is right, so no crash made it: nothing of it is applied, nothing thrown away."""
+    record = rewrite.Record(rewrite.MOVING, b"m", "/mail/alice", **dict.fromkeys(rewrite.Record.NUMBERS, 7))
+    text = record.pack().rpartition(b"crc ")[0]
+    assert old in text
+    text = text.replace(old, new)
+    slot = (text + b"crc %d\n" % zlib.crc32(text)).ljust(rewrite.SLOT, b"\0")
+    with pytest.raises(JournalForeign):
+        rewrite.Record.unpack(slot)
 
 
 @given(records, st.data())

@@ -95,17 +95,23 @@ class Record:
 
     @classmethod
     def unpack(cls, slot: bytes) -> "Record | None":
-        """The record in a slot; None where no complete one is."""
+        """The record in a slot; None where no complete one is. JournalForeign for what pack() does not make."""
         text, _, crc = slot.rstrip(b"\0").rpartition(b"crc ")
         if not text.startswith(MAGIC + b"\n") or crc != b"%d\n" % zlib.crc32(text):
             return None
-        words = dict(line.split(b" ", 1) for line in text.splitlines()[1:])
-        return cls(
-            words[b"phase"],
-            bytes.fromhex(words[b"mark"].decode()),
-            words[b"mailbox"].decode("unicode_escape", "ignore"),  # its end may be cut off
-            **{name: int(words[name.encode()]) for name in cls.NUMBERS},
-        )
+        try:
+            words = dict(line.split(b" ", 1) for line in text.splitlines()[1:])
+            numbers = {name: int(words[name.encode()]) for name in cls.NUMBERS}
+            if words[b"phase"] not in (MOVING, MOVED) or min(numbers.values()) < 0:
+                raise ValueError
+            return cls(
+                words[b"phase"],
+                bytes.fromhex(words[b"mark"].decode()),
+                words[b"mailbox"].decode("unicode_escape", "ignore"),  # its end may be cut off
+                **numbers,
+            )
+        except (KeyError, ValueError):
+            raise JournalForeign("it has a record that popad does not write") from None
 
 
 def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
