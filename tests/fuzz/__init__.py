@@ -1,0 +1,1 @@
+"""Fuzz targets: one file each, which opens with its invariant. tests/fuzz/run tries inputs guided by coverage."""

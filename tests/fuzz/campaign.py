@@ -1,0 +1,132 @@
+"""tests/fuzz/run: each target in a process of its own, as long as it is given; the inputs tried, and the findings.
+
+atheris is installed into a virtual environment of the cache. Inputs that reach new code are kept in the cache, too: a
+later run begins with them and with tests/fuzz/corpus. A finding is copied to fuzz/findings there, and belongs into the
+corpus when it is mended: test_fuzz.py tries all of that in every test run.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CORPUS = Path(__file__).with_name("corpus")
+CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
+PYTHON = "/usr/bin/python3"
+ATHERIS = "atheris==3.0.0"
+QUICK, USUAL = 2, 60  # seconds a target
+LARGEST = 4096  # octets of an input: more than any parser's limit but the mbox's, whose block the target makes small
+ONE_INPUT = 10  # seconds after which an input counts as a hang
+MEMORY = 1024  # MB of a target's process
+NOT_POSSIBLE = 77  # exit status, as automake's for a test that is skipped
+
+Result = dict[str, object]
+
+
+def targets() -> list[str]:
+    """The files of this directory that say how one input is tried."""
+    return sorted(
+        path.stem for path in Path(__file__).parent.glob("*.py") if re.search("^def try_one", path.read_text(), re.M)
+    )
+
+
+def environment() -> Path:
+    """The Python of a virtual environment with atheris; made where it is missing. Raises CalledProcessError."""
+    version = subprocess.run([PYTHON, "--version"], capture_output=True, check=True).stdout
+    key = hashlib.sha256(ATHERIS.encode() + version).hexdigest()[:12]
+    place = CACHE / f"fuzz-venv-{key}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "fuzz-venv.lock", "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            subprocess.run([PYTHON, "-m", "venv", "--clear", "--system-site-packages", place], check=True)
+            pip = [
+                str(place / "bin/pip"),
+                "-q",
+                "--disable-pip-version-check",
+                "install",
+                "--only-binary",
+                ":all:",
+                ATHERIS,
+            ]
+            subprocess.run(pip, check=True)
+            (place / "complete").touch()
+    return place / "bin/python"
+
+
+def run(python: Path, target: str, seconds: int) -> Result:
+    """Try inputs on a target for so many seconds, or until one breaks its invariant."""
+    grown = CACHE / "fuzz/corpus" / target
+    findings = CACHE / "fuzz/findings" / target
+    for place in (grown, findings):
+        place.mkdir(parents=True, exist_ok=True)
+    options = {
+        "max_total_time": seconds,
+        "max_len": LARGEST,
+        "timeout": ONE_INPUT,
+        "rss_limit_mb": MEMORY,
+        "print_final_stats": 1,
+        "artifact_prefix": f"{findings}/",
+    }
+    words = [f"-{name}={value}" for name, value in options.items()]
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(
+            [python, "-m", "tests.fuzz.engine", target, *words, grown, CORPUS / target],
+            cwd=CHECKOUT,
+            stdout=said,
+            stderr=said,
+        )
+        said.seek(0)
+        text = said.read().decode("utf-8", "replace")
+    tried = re.search(r"stat::number_of_executed_units: (\d+)", text) or re.search(r"Done (\d+) runs", text)
+    found = re.findall(r"Test unit written to (\S+)", text)
+    if done.returncode and not found:
+        found = ["the target did not run"]
+    if found:
+        sys.stderr.write(text[text.find("=== Uncaught") :][-6000:])
+    covered = re.findall(r"cov: (\d+)", text)
+    return {
+        "target": target,
+        "inputs": int(tried.group(1)) if tried else 0,
+        "edges": int(covered[-1]) if covered else 0,
+        "seconds": seconds,
+        "findings": found,
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="tests/fuzz/run", description="Fuzz popad's parsers.")
+    how_long = parser.add_mutually_exclusive_group()
+    how_long.add_argument("--quick", action="store_const", dest="seconds", const=QUICK)
+    how_long.add_argument("--seconds", type=int, default=USUAL, metavar="N", help="for each target")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=" ".join(targets()))
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.targets) - set(targets()):
+        parser.error(f"no target {' '.join(sorted(unknown))}; there are: {' '.join(targets())}")
+    try:
+        python = environment()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"{ATHERIS} is not to be had: {error}")
+        return NOT_POSSIBLE
+    results = []
+    for target in asked.targets or targets():
+        result = run(python, target, asked.seconds)
+        results.append(result)
+        print("{target:15} {inputs:10} inputs {edges:6} edges  findings: {findings}".format(**result), flush=True)
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 1 if any(result["findings"] for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

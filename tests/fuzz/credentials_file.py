@@ -1,0 +1,51 @@
+"""No line of the credentials file, whatever it holds, takes another user's line away; each is a credential within its
+limits, or an error that names the line.
+"""
+
+import os
+
+from popad.auth import credentials
+from popad.auth.credentials import FileWrong
+from tests.fuzz.cutting import Octets
+
+SALT, KEY = "AAAAAAAAAAAAAAAAAAAAAA==", "A" * 43 + "="
+GOOD = f"popad-fuzz {credentials.SCHEME}$4096:{SALT}${KEY}:{KEY}"
+WORDS = {
+    "\x01": f"{credentials.SCHEME}$4096:",
+    "\x02": f"{SALT}$",
+    "\x03": f"{KEY}:{KEY}",
+    "\x04": " mbox:/var/mail/{user}",
+    "\x05": f"bob {credentials.SCHEME}$1:{SALT}${KEY}:{KEY} ",
+}
+
+
+def try_one(data: bytes) -> None:
+    octets = Octets(data)
+    behind = octets.number() % 2
+    written = octets.rest()
+    text = written.decode("utf-8", "ignore")
+    for mark, word in WORDS.items():
+        text = text.replace(mark, word)
+    credentials.prepared(written)
+    whole = f"{text}\n{GOOD}\n" if behind else f"{GOOD}\n{text}"
+    usual, credentials.read = credentials.read, lambda path: whole
+    try:
+        names = [line.split()[0] for line in whole.split("\n") if line.split()]
+        for name in dict.fromkeys(names):
+            try:
+                found, most = credentials.find("file", name)
+            except FileWrong as wrong:
+                assert str(wrong).startswith("file:")
+                assert name != "popad-fuzz" or names.count(name) > 1
+                continue
+            assert 1 <= most <= credentials.MAX_ITERATIONS
+            if found is None:
+                assert name.startswith("#")
+                continue
+            assert 1 <= found.iterations <= most
+            assert len(found.salt) >= credentials.LEAST_SALT
+            assert len(found.stored_key) == 32
+            os.fsencode(found.maildrop)
+            assert "\0" not in found.maildrop
+    finally:
+        credentials.read = usual

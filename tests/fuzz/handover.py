@@ -1,0 +1,47 @@
+"""A message between processes is either exactly the fields that were allowed, or an end of the session; and what was
+unpacked is wiped.
+"""
+
+from popad import privsep
+from popad.auth import helper
+from popad.errors import ContractBroken
+from popad.session import HAND_OVER_LIMITS
+from tests.fuzz.cutting import Octets
+
+SHAPES = (HAND_OVER_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))
+
+
+def expected(message: bytes, limits: tuple[int, ...]) -> list[bytes] | None:
+    """The fields, read one after the other; None where the message is not what is allowed."""
+    fields = []
+    for limit in limits:
+        length, message = message[: privsep.LENGTH], message[privsep.LENGTH :]
+        if len(length) < privsep.LENGTH or (size := int.from_bytes(length, "big")) > min(limit, len(message)):
+            return None
+        fields.append(message[:size])
+        message = message[size:]
+    return None if message else fields
+
+
+def framed(octets: Octets) -> bytes:
+    """A message that is nearly right: fields with their lengths, some of them wrong."""
+    message = b""
+    for size in octets.numbers():
+        field = octets.rest()[:size]
+        octets.place += len(field)
+        message += (len(field) + (octets.number() == 7)).to_bytes(privsep.LENGTH, "big") + field
+    return message
+
+
+def try_one(data: bytes) -> None:
+    octets = Octets(data)
+    limits = SHAPES[octets.number() % len(SHAPES)]
+    message = framed(octets) + octets.rest()
+    received = bytearray(message)
+    try:
+        fields: list[bytearray] | None = privsep.unpack(received, limits)
+    except ContractBroken:
+        fields = None
+    assert fields == expected(message, limits)
+    if fields is not None:
+        assert not any(received)

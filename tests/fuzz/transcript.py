@@ -1,0 +1,237 @@
+"""Whatever a client sends and however it is cut, each complete line of a session has exactly one answer, the one that a
+plain model of RFC 1939 gives; multi-line answers end with the dot; and no message goes without a complete QUIT, or if
+another program has changed the mailbox.
+
+Plays the tables over a real mbox file in memory, as session.py does, with another program that appends and rewrites.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from popad import session
+from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone
+from popad.maildrop import mbox
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.state import State
+from popad.protocol import authorization, replies, transaction
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
+from tests.fuzz.cutting import Octets
+from tests.fuzz.lines import expected as lines_of
+from tests.fuzz.mboxes import Message, messages
+from tests.fuzz.message import on_the_wire, top_of
+
+PLACE = Path(tempfile.mkdtemp(prefix="popad-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+MAILBOX = PLACE / "alice"
+NEW = b"From d\nDate: 4\n\nbody 4\n\n"
+MAILBOXES = (
+    b"",
+    b"From a\nDate: 1\nSubject: one\n\nbody 1\n\nFrom b\nDate: 2\n\n.dot\n..\n\nFrom c\nDate: 3\r\n\r\n\r\nlast",
+    b"From a\nDate: 1\n\n\nFrom a\nDate: 1\n\n\nFrom b\nSubject: header only\n\n",
+)
+# What a fuzzer finds slowly, an octet each.
+COMMANDS = (b"STAT", b"LIST", b"UIDL", b"RSET", b"NOOP", b"LAST", b"CAPA", b"QUIT", b"USER alice", b"PASS secret")
+PARTS = (b"LIST ", b"UIDL ", b"RETR ", b"DELE ", b"TOP ", b"USER ", b"PASS ", b"x" * 250, b"4294967297")
+WORDS = {
+    **{0x80 + number: command + b"\r\n" for number, command in enumerate(COMMANDS)},
+    **dict(enumerate((*PARTS, b"1\r\n", b"2\r\n", b"3 1\r\n"), 0x90)),
+}
+APPEND, REWRITE = 0xFE, 0xFF  # what another program does
+
+mbox.FINE_TICK = mbox.COARSE_TICK = 0  # a new mailbox is not waited for: whoever writes to it here is this process
+atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
+STATE = State(str(PLACE))
+MAX_ARGUMENT = 40
+
+
+class Model:
+    """A session as RFC 1939 tells it, with popa3d's LAST."""
+
+    def __init__(self, mails: list[Message] | None) -> None:
+        """`mails` is None where the file is no mbox."""
+        self.served = mails is not None
+        self.mails = mails or []
+        self.sizes = [len(mail.wire) for mail in self.mails]
+        self.marked: set[int] = set()
+        self.last = 0
+        self.name = b""
+        self.known = self.over = self.removes = False
+
+    def left(self) -> list[int]:
+        return [number for number in range(1, len(self.mails) + 1) if number not in self.marked]
+
+    def answer(self, line: bytes | str) -> tuple[bytes, list[bytes] | None]:
+        """How the first line of the answer begins and, for a multi-line answer, the others without the dot.
+
+        No others: a listing of which only the shape is known. None: no multi-line answer.
+        """
+        if isinstance(line, str):
+            return b"-ERR", None
+        verb, _, rest = line.partition(b" ")
+        words = line.removesuffix(b" ").split(b" ")[1:]
+        if not self.known:
+            return self.stranger(verb.upper(), rest, words)
+        return self.user(verb.upper(), words)
+
+    def stranger(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
+        if verb == b"USER" and len(words) == 1 and 0 < len(words[0]) <= 40 and not self.name:
+            self.name = words[0]
+        elif verb == b"PASS" and self.name and rest:
+            passed = (self.name, rest) == (b"alice", b"secret")
+            self.known = passed and self.served
+            self.over = not self.known
+            return (b"+OK" if self.known else b"-ERR [SYS/PERM]" if passed else b"-ERR [AUTH]"), None
+        elif verb == b"CAPA" and not words:
+            return b"+OK", []
+        elif verb == b"QUIT" and not words:
+            self.over = True
+        else:
+            return b"-ERR", None
+        return b"+OK", None
+
+    def user(self, verb: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
+        numbers = [int(word) for word in words if word.isdigit() and len(word) <= 40]
+        plain = len(numbers) == len(words) and all(number < 1 << 31 for number in numbers)
+        count = len(numbers) if plain else -1
+        there = count > 0 and numbers[0] in self.left()
+        total = sum(self.sizes[number - 1] for number in self.left())
+        if count == 0 and verb in (b"STAT", b"LIST", b"UIDL", b"LAST", b"RSET", b"NOOP", b"CAPA", b"QUIT"):
+            if verb == b"STAT":
+                return b"+OK %d %d" % (len(self.left()), total), None
+            if verb == b"LIST":
+                return b"+OK", [b"%d %d\r\n" % (number, self.sizes[number - 1]) for number in self.left()]
+            if verb == b"LAST":
+                return b"+OK %d" % self.last, None
+            if verb == b"RSET":
+                self.marked, self.last = set(), 0
+            if verb == b"QUIT":
+                self.over = self.removes = True
+            return b"+OK", [] if verb in (b"UIDL", b"CAPA") else None
+        if there and count == 1 and verb in (b"LIST", b"UIDL", b"RETR", b"DELE"):
+            number = numbers[0]
+            if verb == b"LIST":
+                return b"+OK %d %d" % (number, self.sizes[number - 1]), None
+            if verb == b"UIDL":
+                return b"+OK %d" % number, None
+            self.last = max(self.last, number)
+            if verb == b"DELE":
+                self.marked.add(number)
+                return b"+OK", None
+            return b"+OK %d octets" % self.sizes[number - 1], [on_the_wire(self.mails[number - 1].data)]
+        if there and count == 2 and verb == b"TOP":
+            return b"+OK", [on_the_wire(top_of(self.mails[numbers[0] - 1].data, numbers[1]))]
+        return b"-ERR", None
+
+
+class World:
+    """A client that sends what it was given and then is gone, and another program at the mailbox meanwhile."""
+
+    def __init__(self, octets: Octets) -> None:
+        self.content = MAILBOXES[octets.number() % len(MAILBOXES)]  # what the file would be without the session
+        self.opened: bytes | None = None  # what it was when the session opened it
+        self.changed = False  # not only appended to, since then
+        self.sizes = octets.numbers() or [1 << 20]
+        self.steps = iter(octets.rest())
+        self.said = self.heard = b""
+        MAILBOX.write_bytes(self.content)
+
+    def read(self) -> bytes:
+        """The next piece, after what another program does before it."""
+        piece = bytearray()
+        size = self.sizes[len(self.said) % len(self.sizes)]
+        for octet in self.steps:
+            if octet in (APPEND, REWRITE):
+                self.act(octet)
+            piece += WORDS.get(octet, bytes([octet]))
+            if len(piece) >= size:
+                break
+        if not piece:
+            raise PeerGone
+        self.said += piece
+        return bytes(piece)
+
+    def act(self, what: int) -> None:
+        if what == APPEND:
+            self.content += NEW
+        elif self.content:  # another octet in the first From line: the size stays
+            self.content = self.content[:5] + bytes([self.content[5] ^ 1]) + self.content[6:]
+            self.changed = self.changed or bool(self.opened)
+        with MAILBOX.open("ab" if what == APPEND else "r+b") as file:
+            file.write(NEW if what == APPEND else self.content[:6])
+
+    def write(self, data: bytes | bytearray, /) -> None:
+        self.heard += data
+
+
+def serve(world: World) -> None:
+    """What session.py does, without processes."""
+    login, lines = authorization.Authorization(), Lines()
+    try:
+        converse(world, lines, authorization.TABLE, login, MAX_ARGUMENT)
+        if login.password is None:
+            return
+        if (login.name, login.password) != (b"alice", b"secret"):
+            world.write(session.WRONG)
+            return
+        world.opened = world.content
+        store = mbox.Mbox(str(MAILBOX), STATE.journal_of(str(MAILBOX)), 1, 1000, 0)
+    except PeerGone:
+        return
+    except MaildropUnavailable as refused:
+        world.write(replies.err("the mailbox is not available", refused.code))
+        return
+    try:
+        world.write(replies.ok("welcome"))
+        converse(world, Lines(lines.rest()), transaction.TABLE, transaction.Transaction(Maildrop(store)), MAX_ARGUMENT)
+    except PeerGone:
+        pass
+    except MaildropChanged:
+        assert world.changed
+    finally:
+        os.close(store.fd)
+
+
+def check_answers(model: Model, world: World) -> None:
+    """Each line that was sent has its answer and nothing else was heard; or a part of that, if the mailbox changed."""
+    heard, place = world.heard, 0
+    for line in lines_of(world.said):
+        if model.over:
+            break
+        status, body = model.answer(line)
+        end = heard.find(b"\r\n", place) + 2
+        if world.changed and end < 2:
+            return
+        first = heard[place:end]
+        assert first[: len(status) + 1] in (status + b" ", status + b"\r"), (line, first, status)
+        place = end
+        if body is None:
+            continue
+        if body:
+            sent = b"".join(body) + b".\r\n"
+            assert sent.startswith(heard[place : place + len(sent)]), (line, heard[place:], sent)
+            end = place + len(sent)
+        else:
+            end = heard.find(b"\r\n.\r\n", place - 2) + 5
+        if world.changed and not place < end <= len(heard):
+            return
+        assert place < end <= len(heard), (line, heard[place:])
+        place = end
+    assert place == len(heard), heard[place:]
+
+
+def try_one(data: bytes) -> None:
+    world = World(Octets(data))
+    serve(world)
+    model = Model(messages(world.opened or b""))
+    check_answers(model, world)
+    opened, after = world.opened or b"", MAILBOX.read_bytes()
+    froms = [mail.place for mail in model.mails] + [len(opened)]
+    kept = b"".join(opened[froms[number - 1] : froms[number]] for number in model.left())
+    allowed = [world.content]
+    if model.removes and world.content.startswith(opened):
+        removed = kept + world.content[len(opened) :]
+        allowed = [removed, world.content] if world.changed else [removed]
+    assert after in allowed, (after, allowed)
