@@ -44,7 +44,7 @@ class Channel:
         self.socket.sendmsg(pieces, (), _socket.MSG_NOSIGNAL)
 
     def receive(self, limits: "Sequence[int]", timeout: float | None) -> list[bytearray]:
-        """One message of exactly len(limits) fields, each of at most so many octets.
+        """One message of exactly len(limits) fields, each of at most so many octets, and no descriptor with it.
 
         Raises ContractBroken for any other message and at the end of the stream, TimeoutError after `timeout` seconds.
         """
@@ -52,15 +52,26 @@ class Channel:
             raise TimeoutError
         message = bytearray(MAX_MESSAGE + 1)
         try:
-            size = self.socket.recv_into(message)
+            # No room for descriptors: the kernel closes what it has no room for, and says so in the flags.
+            size, _, flags, _ = self.socket.recvmsg_into([message])
         except ConnectionError as error:
             raise ContractBroken("no message: the other end is gone") from error
         if not size:
             raise ContractBroken("no message: the other end is gone")
         try:
+            if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
+                raise ContractBroken("a message with more than octets, or more of them than fit")
             return unpack(message[:size], limits)
         finally:
             wipe(message)
+
+    def shut(self) -> None:
+        """Nothing can be sent any more, from either end; what has been sent can still be received."""
+        self.socket.shutdown(_socket.SHUT_RDWR)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left to receive. For a channel that has been shut."""
+        return not self.socket.recv(1)
 
     def close(self) -> None:
         self.socket.close()
@@ -99,21 +110,32 @@ class Child:
         """Close the channel and wait for the role to end. Returns its exit status (negative: a signal).
 
         One that does not end in time is killed; where that is not allowed (no CAP_KILL), ContractBroken: the caller
-        ends, and the unit with it.
+        ends, and the unit with it. ContractBroken, too, where it has said more than what was received of it.
         """
-        self.channel.close()
         if self.pid is None:
+            self.channel.close()
             return 0
-        process = os.pidfd_open(self.pid)
         try:
-            if not select.select([process], [], [], PATIENCE)[0]:
-                try:
-                    os.kill(self.pid, signal.SIGKILL)
-                except PermissionError:
-                    raise ContractBroken("a child does not end") from None
+            self.channel.shut()
+            wait_for(self.pid)
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            if not self.channel.is_empty():
+                raise ContractBroken("a child said more than it may")
         finally:
-            os.close(process)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.channel.close()
+        return status
+
+
+def wait_for(pid: int) -> None:
+    """Wait until a child has ended, or is as good as dead."""
+    process = os.pidfd_open(pid)
+    try:
+        if not select.select([process], [], [], PATIENCE)[0]:
+            os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        raise ContractBroken("a child does not end") from None
+    finally:
+        os.close(process)
 
 
 def fork(role: "Callable[[Channel], None]") -> Child:

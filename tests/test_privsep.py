@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from popad import privsep
 from popad.errors import ContractBroken
 from popad.privsep import Channel
 from tests.serving import PATIENCE, status_of
+from tests.system.machine import wait_until
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -115,6 +117,19 @@ def test_what_others_send_too_long_is_no_message() -> None:
             Channel(ours).receive([100_000], PATIENCE)
 
 
+def test_a_message_with_a_descriptor_is_none_and_the_descriptor_is_gone(ends: tuple[Channel, Channel]) -> None:
+    reading, writing = os.pipe()
+    descriptors = (socket.SOL_SOCKET, socket.SCM_RIGHTS, writing.to_bytes(4, sys.byteorder) * 100)
+    before = os.listdir("/proc/self/fd")
+    ends[0].socket.sendmsg([packed(b"a")], [descriptors])
+    os.close(writing)
+    with pytest.raises(ContractBroken):
+        ends[1].receive([1], PATIENCE)
+    assert len(os.listdir("/proc/self/fd")) < len(before)
+    assert os.read(reading, 1) == b""  # nobody has the other end of the pipe
+    os.close(reading)
+
+
 def test_a_received_password_is_wiped(ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch) -> None:
     """The buffer and the message do not keep what the field has."""
     wiped: list[bytearray] = []
@@ -176,6 +191,39 @@ def test_a_role_that_leaves_early(leave: Callable[[], object], capfd: pytest.Cap
 def test_a_role_killed_by_a_signal() -> None:
     child = privsep.fork(lambda channel: os.kill(os.getpid(), signal.SIGKILL))
     assert child.end() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("more", [b"\0\0\0\1b", b"b", b"x" * 60000])
+def test_a_role_that_says_more_than_it_may(more: bytes) -> None:
+    """One message was asked for: the second is as wrong as a first of another shape."""
+
+    def role(channel: Channel) -> None:
+        channel.send([b"a"])
+        channel.socket.send(more)
+
+    child = privsep.fork(role)
+    assert child.channel.receive([1], PATIENCE) == [b"a"]
+    select.select([child.channel], [], [], PATIENCE)
+    with pytest.raises(ContractBroken, match="more than it may"):
+        child.end()
+    assert child.channel.fileno() == -1
+
+
+def test_a_role_that_never_stops_ends_with_its_channel() -> None:
+    """It waits for room in the channel, and is told that there will be none."""
+
+    def role(channel: Channel) -> None:
+        try:
+            while True:
+                channel.send([b"a"])
+        except BrokenPipeError:
+            os._exit(3)
+
+    child = privsep.fork(role)
+    child.channel.receive([1], PATIENCE)
+    wait_until(lambda: status_of(child.pid or 0)["State"].startswith("S"))
+    with pytest.raises(ContractBroken, match="more than it may"):
+        child.end()
 
 
 def test_a_role_that_waits_ends_with_its_channel() -> None:
