@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import sys
+import time
 
 from popad import privsep
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 PEER_CREDENTIALS = 12  # octets of struct ucred: pid, uid, gid
+DESCRIPTOR = 4  # octets of a descriptor in SCM_RIGHTS
+PAUSE = 0.1  # seconds after a request that could not be taken: it may still wait there, and select() would not
 
 
 class Exhausted(Exception):
@@ -63,15 +66,37 @@ class Relay:
         return self.socket.fileno()
 
     def take(self) -> privsep.Channel | None:
-        """The channel of one request. Raises Exhausted when no process is left that has the other end."""
-        message, fds, _, _ = socket.recv_fds(self.socket, 1, 1)
-        if not message:
+        """The channel of one request. Raises Exhausted when no process is left that has the other end, OSError.
+
+        There is room for one descriptor: the kernel closes what else comes. It must not stay open in a program that a
+        PAM module starts, which socket.recv_fds() cannot be told.
+        """
+        room = socket.CMSG_LEN(DESCRIPTOR)
+        message, control, _, _ = self.socket.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        if not message and self.is_deserted():
             raise Exhausted
-        return privsep.Channel(_socket.socket(fileno=fds[0])) if fds else None
+        if not control:
+            return None
+        fd = int.from_bytes(control[0][2], sys.byteorder)
+        try:
+            return privsep.Channel(_socket.socket(fileno=fd))
+        except OSError:
+            os.close(fd)  # no socket
+            raise
+
+    def is_deserted(self) -> bool:
+        """Whether nobody has the other end. An empty message looks like that, but is none."""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return bool(poll.poll(0))
 
 
 def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: float | None) -> None:
-    """Answer requests until none has come for `idle` seconds (None: for ever), or nobody is left who could ask."""
+    """Answer requests until none has come for `idle` seconds (None: for ever), or nobody is left who could ask.
+
+    There are as many children as requests under way. Their number has no limit here: only sessions can ask, once each,
+    and have limits themselves; the role has a time limit, for the request to come and for all of it.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
     while select.select([source], [], [], idle)[0]:
         try:
@@ -81,6 +106,7 @@ def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: floa
         except OSError as error:
             # No descriptor to be had: this login has to be tried again, those under way go on.
             print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)
+            time.sleep(PAUSE)
             continue
         if channel is None:
             continue

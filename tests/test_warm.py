@@ -6,6 +6,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,41 @@ def test_a_relay_without_a_helper() -> None:
 def test_a_message_without_a_channel(relayed: Relayed) -> None:
     relayed.end.send(b"x")
     assert relayed.ask(b"hello")[0] == b"HELLO"
+
+
+def test_an_empty_message_is_not_the_end(relayed: Relayed) -> None:
+    relayed.end.send(b"")
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+
+
+def open_in(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 250])
+def test_descriptors_that_are_no_channel(relayed: Relayed, count: int) -> None:
+    """None of them stays open in the warm process."""
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    before = open_in(relayed.kept.pid)
+    with open(os.devnull, "rb") as null:
+        octets = null.fileno().to_bytes(4, sys.byteorder) * count
+        for _ in range(5):
+            relayed.end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, octets)])
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    assert open_in(relayed.kept.pid) <= before
+
+
+def test_a_channel_is_not_inherited_by_programs() -> None:
+    """PAM modules start some."""
+    ours, theirs = privsep.message_pair()
+    relay = warm.Relay(theirs)
+    asked = helpers.Relay(ours).reach()
+    channel = relay.take()
+    assert channel is not None
+    assert not os.get_inheritable(channel.fileno())
+    channel.close()
+    asked.end()
+    relay.socket.close()
 
 
 def test_no_descriptor_left() -> None:
