@@ -20,8 +20,7 @@ class Connection:
     """A stream socket to one client, and the client's address.
 
     `rhost` is an address without a port ("192.0.2.7", "2001:db8::1"; "" when the client left before it could be asked),
-    `rport` a number or None. Timeouts are seconds: a read or a write that makes no progress for so long raises
-    PeerSilent.
+    `rport` a number or None. Timeouts are seconds: a read or a write that is not done by then raises PeerSilent.
     """
 
     def __init__(self, fd: int, rhost: str, rport: int | None) -> None:
@@ -56,13 +55,17 @@ class Connection:
                 return data
 
     def write(self, data: bytes | bytearray, timeout: float) -> None:
-        """All of `data`. Raises PeerGone when the client has left, PeerSilent when it reads nothing for `timeout` s."""
+        """All of `data`, within `timeout` seconds: a client that reads an octet at a time does not get more.
+
+        Raises PeerGone when the client has left, PeerSilent when it does not read that fast.
+        """
+        deadline = time.monotonic() + timeout
         unsent = memoryview(data)
         while unsent:
             try:
                 sent = self.socket.send(unsent, _socket.MSG_DONTWAIT)
             except BlockingIOError:
-                if not select.select([], [self.socket.fileno()], [], timeout)[1]:
+                if not select.select([], [self.socket.fileno()], [], max(deadline - time.monotonic(), 0))[1]:
                     raise PeerSilent from None
             except OSError as error:
                 raise PeerGone(error.errno) from error

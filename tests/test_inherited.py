@@ -111,6 +111,24 @@ def test_write_to_a_client_that_never_reads(pair: Pair) -> None:
     assert 0 < pair.server.sent_octets < 50_000_000
 
 
+def test_write_to_a_client_that_reads_too_slowly(pair: Pair) -> None:
+    """The time is for all of it: little by little would be for ever."""
+    done = threading.Event()
+
+    def read_a_little() -> None:
+        while not done.wait(0.002):
+            pair.client.recv(20_000)
+
+    reader = threading.Thread(target=read_a_little)
+    reader.start()
+    begun = time.monotonic()
+    with pytest.raises(PeerSilent):
+        pair.server.write(bytes(500_000_000), 0.5)
+    done.set()
+    reader.join()
+    assert time.monotonic() - begun < PATIENCE
+
+
 def test_write_of_nothing(pair: Pair) -> None:
     pair.server.write(b"", 0)
     assert pair.server.sent_octets == 0
