@@ -321,22 +321,28 @@ def transaction_role(
         connection.close(LINGER)
         return
 
-    def tell_how_it_stands() -> None:
-        deleted = f", {drop.deleted} deleted" if drop.deleted else ""
-        notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
-
     class User:
-        """The client, who may think as long as the autologout timer allows; systemd hears when it does."""
+        """The client, who may think as long as the autologout timer allows; systemd hears when it does.
+
+        A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
+        """
+
+        deadline = 0.0
 
         def read(self) -> bytes:
+            if (left := self.deadline - time.monotonic()) <= 0:
+                raise PeerSilent
             notifier.put_off(settings.timeout)
-            if not connection.waits(THINKING):
-                tell_how_it_stands()
-            return connection.read(settings.timeout)
+            if not connection.waits(min(left, THINKING)):
+                deleted = f", {drop.deleted} deleted" if drop.deleted else ""
+                notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
+            return connection.read(left)
 
         def write(self, data: bytes | bytearray) -> None:
-            connection.write(data, settings.timeout)
-            notifier.put_off(settings.timeout)
+            if data:
+                notifier.put_off(settings.timeout)
+                connection.write(data, settings.timeout)
+                self.deadline = time.monotonic() + settings.timeout
 
     done = transaction.Transaction(drop)
     user = User()
@@ -344,11 +350,8 @@ def transaction_role(
         user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
         converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
         connection.close()
-    except PeerGone:
-        session.log(journal.PEER_GONE)
-        connection.hang_up()
-    except PeerSilent:
-        session.log(journal.PEER_SILENT)
+    except (PeerGone, PeerSilent) as end:
+        session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
         connection.hang_up()
     except MaildropChanged as change:
         connection.hang_up()

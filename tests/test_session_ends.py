@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import time
 
 import pytest
 
@@ -147,6 +148,40 @@ def test_the_autologout_timer(server: Server) -> None:
         assert process.wait(PATIENCE) == 0
     assert server.mailbox.read_bytes() == ALL
     assert server.events[-2:] == ["peer-silent", "session-closed"]
+
+
+@pytest.mark.parametrize("octets", [b"N", b"x" * 4096], ids=["an octet at a time", "as fast as it can"])
+def test_what_is_no_command_does_not_reset_the_timer(server: Server, octets: bytes) -> None:
+    """RFC 1939 section 3: a command does. A line that never ends keeps no session."""
+    with server.session({"POPAD_TIMEOUT": "1"}) as (client, process):
+        client.log_in()
+        client.ask("DELE 1")
+        client.socket.setblocking(False)
+        ended = os.pidfd_open(process.pid)
+        try:
+            while not select.select([ended], [], [], 0.02 if len(octets) == 1 else 0)[0]:
+                try:
+                    client.send(octets)
+                except BlockingIOError:
+                    select.select([ended], [client.socket], [], PATIENCE)
+                except ConnectionError:
+                    break
+        finally:
+            os.close(ended)
+        assert process.wait(PATIENCE) == 0
+    assert server.mailbox.read_bytes() == ALL
+    assert server.events[-2:] == ["peer-silent", "session-closed"]
+
+
+def test_each_command_resets_the_timer(server: Server) -> None:
+    """Commands for longer than the timer, with pauses that are shorter."""
+    with server.session({"POPAD_TIMEOUT": "1"}) as (client, _):
+        client.log_in()
+        begun = time.monotonic()
+        while time.monotonic() < begun + 1.5:
+            assert client.ask("NOOP").startswith(b"+OK")
+            select.select([client.socket], [], [], 0.3)
+        assert client.ask("QUIT").startswith(b"+OK")
 
 
 def test_a_client_that_never_reads(server: Server) -> None:
