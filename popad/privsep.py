@@ -70,7 +70,7 @@ class Channel:
         self.socket.shutdown(_socket.SHUT_RDWR)
 
     def is_empty(self) -> bool:
-        """Whether nothing is left to receive. For a channel that has been shut."""
+        """Whether nothing is left to receive, for a channel that has been shut. An empty message is the end, too."""
         return not self.socket.recv(1)
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Hostile children, helpers' clients, mail files and mail clients, against real processes."""

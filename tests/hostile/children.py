@@ -1,0 +1,224 @@
+"""A fuzzer in the authorization child's place: what it may hand over is believed, anything else ends the session.
+
+    python3 -m tests.hostile.children [--count N] [--seed N]
+
+Each case is a real session (fork, channel, helper, log) whose child sends made-up datagrams, too many or too few, with
+descriptors, and lives or dies as it likes.
+"""
+
+import argparse
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from popad import journal, privsep, session
+from popad.inherited import Connection
+from popad.settings import Settings
+from tests.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, ids, read_logfmt
+
+LOGIN_TIMEOUT, GRACE, PATIENCE = 1, -0.85, 0.15  # seconds: a child that says nothing is given up after 0.15
+MUCH = 70000  # octets: more than a message may have
+
+
+def packed(*fields: bytes) -> bytes:
+    return b"".join(len(field).to_bytes(privsep.LENGTH, "big") + field for field in fields)
+
+
+def one_of_four(message: bytes) -> list[bytes] | None:
+    """The four fields of a message that may be handed over; None for any other. Reads as plainly as can be."""
+    fields = []
+    for limit in session.HAND_OVER_LIMITS:
+        size = int.from_bytes(message[:4], "big")
+        if len(message) < 4 or size > limit or len(message) < 4 + size:
+            return None
+        fields.append(message[4 : 4 + size])
+        message = message[4 + size :]
+    return None if message else fields
+
+
+class Case:
+    """What a child does: datagrams with descriptors, and an end."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.sent = [self.datagram(chance) for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2, 3)))]
+        self.end = chance.choices(("leave", "fail", "killed", "stay", "stop"), (40, 3, 3, 2, 1))[0]
+
+    @staticmethod
+    def datagram(chance: random.Random) -> tuple[bytes, int]:
+        """Octets, and how many descriptors come with them."""
+        which = chance.choice((session.LOGIN,) * 6 + (session.QUIT, session.GONE, b"root", b"", b"LOGIN"))
+        name = chance.choice(
+            (NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 255, b"\xff\0")
+        )
+        password = chance.choice((PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 255, b"\0"))
+        ahead = chance.choice((b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768))
+        fields = [which, name, password, ahead]
+        wrong = chance.randrange(12)
+        if wrong == 0:
+            fields = fields[: chance.randrange(4)]
+        elif wrong == 1:
+            fields.append(chance.choice((b"", b"x", ahead)))
+        elif wrong == 2:
+            fields[chance.randrange(4)] = b"x" * chance.choice((256, 9, 32769))
+        octets = packed(*fields)
+        if wrong == 3:
+            octets = octets[: chance.randrange(len(octets) + 1)]
+        elif wrong == 4:
+            octets = chance.randbytes(chance.choice((0, 1, 4, 20, 1000, MUCH)))
+        elif wrong == 5:
+            place = chance.randrange(4)
+            octets = octets[:place] + bytes([chance.randrange(256)]) + octets[place + 1 :]
+        elif wrong == 6:
+            octets += bytes(chance.choice((1, 4, 1000, MUCH)))
+        return octets, chance.choice((0,) * 12 + (1, 3, 250))
+
+    def play(self, channel: privsep.Channel, note: int) -> None:
+        """In the child: `note` is a descriptor that gets an octet for each message that the session has."""
+        null = os.open(os.devnull, os.O_RDONLY)
+        for number, (octets, descriptors) in enumerate(self.sent):
+            if number and not octets:
+                break  # an empty message is the end, for receive(), too
+            fds = null.to_bytes(4, sys.byteorder) * descriptors
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if descriptors else []
+            try:
+                channel.socket.sendmsg([octets], control, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            except OSError:
+                break  # the session has heard enough
+            os.write(note, b"x")
+        if self.end == "fail":
+            os._exit(3)
+        if self.end in ("killed", "stop"):
+            os.kill(os.getpid(), signal.SIGKILL if self.end == "killed" else signal.SIGSTOP)
+        if self.end == "stay":
+            signal.pause()
+
+    def expected(self, arrived: int) -> str:
+        """What must become of the session, if so many messages have reached it."""
+        fields = one_of_four(self.sent[0][0]) if arrived == 1 and not self.sent[0][1] else None
+        if fields is None or self.end != "leave":
+            return "broken"
+        which, name, password, ahead = fields
+        if which in session.WHY_NOT:
+            return "no login"
+        if which != session.LOGIN:
+            return "broken"
+        if (name, password) != (NAME.encode(), PASSWORD.encode()):
+            # What fits the hand-over and not a command line is for the helper to refuse.
+            return "later" if len(name) > 248 or len(password) > 248 else "wrong"
+        return "passed" if ahead.endswith(b"QUIT\r\n") else "passed, without QUIT"
+
+
+class Seen:
+    """What became of a session."""
+
+    def __init__(self, arrived: int, heard: bytes, status: int, events: list[str], became: list[str]) -> None:
+        self.arrived = arrived
+        self.heard = heard.removeprefix(session.GREETING)
+        self.status = status
+        self.events = events
+        self.became = became  # uids that the session's own process took on
+
+    def check(self, case: Case) -> str:
+        """Returns what was expected, which it was."""
+        expected = case.expected(self.arrived)
+        told = (expected, vars(case), vars(self))
+        if not expected.startswith("passed"):
+            assert not {"login-passed", "maildrop-loaded"} & set(self.events), told
+            assert self.became in ([], [str(ids(STRANGER)[0])] if expected in ("wrong", "later") else []), told
+        if expected == "broken":
+            assert (self.heard, self.status, self.events[-1]) == (b"", session.SOFTWARE, "contract-broken"), told
+            return expected
+        assert self.status == 0, told
+        answers = {"wrong": session.WRONG, "later": session.LATER, "no login": b""}
+        if expected in answers:
+            assert self.heard == answers[expected], told
+        else:
+            assert self.heard.startswith(b"+OK 3 messages"), told
+            assert self.heard.endswith(b"+OK bye\r\n") == (expected == "passed"), told
+        return expected
+
+
+def run(case: Case, server: Server) -> Seen:
+    """A session with this child, in processes of its own."""
+    ours, theirs = connection()
+    server.stderr.write_bytes(b"")
+    arrived, became = server.path / "arrived", server.path / "became"
+    for notes in (arrived, became):
+        notes.write_bytes(b"")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            serve(case, server, Connection(theirs.detach(), "192.0.2.7", 1), arrived, became)
+        finally:
+            os._exit(99)
+    theirs.close()
+    ours.shutdown(socket.SHUT_WR)
+    heard = b""
+    try:
+        while octets := ours.recv(65536):
+            heard += octets
+    except ConnectionResetError:
+        pass  # what the client hears of an end without a word
+    ours.close()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    entries = [read_logfmt(line) for line in server.stderr.read_text().splitlines()]
+    events = [entry["event"] for entry in entries if "event" in entry]
+    return Seen(len(arrived.read_bytes()), heard, status, events, became.read_text().split())
+
+
+def serve(case: Case, server: Server, client: Connection, arrived: Path, became: Path) -> None:
+    """The process of the session. Does not return."""
+    sys.stderr = server.stderr.open("a", buffering=1)
+    journal.JOURNAL_SOCKET = "/nonexistent"
+    session.GRACE, privsep.PATIENCE = GRACE, PATIENCE
+    note, arrivals = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (became, arrived))
+    become = privsep.become
+
+    def noted(uid: int, gid: int) -> None:
+        os.write(note, b"%d\n" % uid)
+        become(uid, gid)
+
+    privsep.become = noted
+
+    def role(session: session.Session, deadline: float, channel: privsep.Channel) -> None:
+        case.play(channel, arrivals)
+
+    session.authorization_role = role
+    settings = {**server.settings, "POPAD_LOGIN_TIMEOUT": str(LOGIN_TIMEOUT), "POPAD_GUESS_DELAY": "0"}
+    os._exit(session.serve(client, Settings(settings)))
+
+
+def fuzz(count: int, seed: int) -> Counter[str]:
+    """So many cases; how many there were of each outcome. AssertionError tells the case."""
+    outcomes: Counter[str] = Counter()
+    session.load_what_a_user_needs()
+    with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
+        os.chmod(place, 0o755)
+        server = Server(Path(place))
+        for number in range(count):
+            server.deliver(ALL)
+            case = Case(random.Random(seed + number))
+            outcomes[run(case, server).check(case)] += 1
+            assert server.mailbox.read_bytes() == ALL
+    return outcomes
+
+
+def main() -> None:
+    """Fuzz, and print what came out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}, {'three identities' if ROOT else 'one identity'}")
+    for outcome, count in sorted(fuzz(asked.count, asked.seed).items()):
+        print(f"{count:7} {outcome}")
+
+
+if __name__ == "__main__":
+    main()
