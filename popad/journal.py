@@ -149,6 +149,12 @@ def quoted(value: Value) -> str:
     return '"' + printable(value).replace('"', "\\x22") + '"'
 
 
+def load() -> None:
+    """Import what an entry needs: for a process that forks many sessions."""
+    if os.path.exists(JOURNAL_SOCKET):
+        import systemd._journal  # noqa: F401
+
+
 def send(event: Event, **fields: Value) -> None:
     """Write one entry. A field `name` becomes POPAD_NAME; fields that are None are left out."""
     known = {name: value for name, value in fields.items() if value is not None}

@@ -190,8 +190,8 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
         case.play(channel, arrivals)
 
     session.authorization_role = role
-    settings = {**server.settings, "POPAD_LOGIN_TIMEOUT": str(LOGIN_TIMEOUT), "POPAD_GUESS_DELAY": "0"}
-    os._exit(session.serve(client, Settings(settings)))
+    settings = Settings({**server.settings, "POPAD_LOGIN_TIMEOUT": str(LOGIN_TIMEOUT), "POPAD_GUESS_DELAY": "0"})
+    os._exit(session.serve(client, settings, session.identity_of_strangers(settings)))
 
 
 def fuzz(count: int, seed: int) -> Counter[str]:
