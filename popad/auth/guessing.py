@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import time
-from hashlib import blake2b
+from _blake2 import blake2b  # hashlib would load OpenSSL into each helper forked on demand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
