@@ -96,9 +96,11 @@ def test_an_empty_message_and_an_end_are_the_same(ends: tuple[Channel, Channel])
         other.send([b"x"])
 
 
-def test_receive_does_not_wait_for_ever(ends: tuple[Channel, Channel]) -> None:
+@pytest.mark.parametrize("timeout", [0.01, 0, -1])
+def test_receive_does_not_wait_for_ever(ends: tuple[Channel, Channel], timeout: float) -> None:
+    """The deadline may have passed before the wait begins."""
     with pytest.raises(TimeoutError):
-        ends[0].receive([9], 0.01)
+        ends[0].receive([9], timeout)
 
 
 def test_a_message_too_long(ends: tuple[Channel, Channel]) -> None:
@@ -224,6 +226,15 @@ def test_a_role_that_never_stops_ends_with_its_channel() -> None:
     wait_until(lambda: status_of(child.pid or 0)["State"].startswith("S"))
     with pytest.raises(ContractBroken, match="more than it may"):
         child.end()
+
+
+def test_a_role_that_does_not_listen() -> None:
+    """The kernel tells of what it left unread as a connection reset: that is no message."""
+    child = privsep.fork(lambda channel: os.kill(os.getpid(), signal.SIGSTOP))
+    wait_until(lambda: status_of(child.pid or 0)["State"].startswith("T"))
+    child.channel.send([b"a"])
+    os.kill(child.pid or 0, signal.SIGCONT)
+    assert child.end() == 0
 
 
 def test_a_role_that_waits_ends_with_its_channel() -> None:

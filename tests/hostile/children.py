@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def run(case: Case, server: Server) -> Seen:
         try:
             ours.close()
             serve(case, server, Connection(theirs.detach(), "192.0.2.7", 1), arrived, became)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(99)
     theirs.close()
@@ -167,6 +170,7 @@ def run(case: Case, server: Server) -> Seen:
         pass  # what the client hears of an end without a word
     ours.close()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status != 99, server.stderr.read_text()
     entries = [read_logfmt(line) for line in server.stderr.read_text().splitlines()]
     events = [entry["event"] for entry in entries if "event" in entry]
     return Seen(len(arrived.read_bytes()), heard, status, events, became.read_text().split())
