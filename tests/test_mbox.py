@@ -189,6 +189,32 @@ def test_not_an_mbox(box: Box) -> None:
     assert box.path.read_bytes() == b"\n" + ALL
 
 
+@pytest.mark.parametrize("text", [b"", b"From a\nDate: 1\n\n"])
+def test_terabytes_of_nothing_are_no_mailbox(box: Box, text: bytes) -> None:
+    """To read them would take hours."""
+    box.path.write_bytes(text)
+    os.truncate(box.path, 8 << 40)
+    refusal = box.refusal()
+    assert refusal.code == "SYS/PERM"
+    assert refusal.reason.startswith("not an mbox: ")
+
+
+def test_holes_are_counted_where_they_are(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the messages as at the end; a few are served as the NULs that they read as."""
+    with box.path.open("wb") as file:
+        for _ in range(3):
+            file.write(b"From a\nDate: 1\n\n")
+            file.seek(1 << 20, os.SEEK_CUR)
+            file.write(b"\n\n")
+    store = box.open()
+    assert len(store.sizes) == 3
+    found = mbox.holes(store.fd, os.fstat(store.fd).st_size)
+    assert 3 * ((1 << 20) - 8192) <= found <= 3 << 20
+    monkeypatch.setattr(mbox, "MAX_HOLES", found - 1)
+    assert "holes" in box.refusal().reason
+    os.close(store.fd)
+
+
 def test_limits(quick_box: Box) -> None:
     assert len(quick_box.open(max_messages=3, max_octets=len(ALL)).sizes) == 3
     assert "2 messages" in quick_box.refusal(max_messages=2).reason

@@ -30,6 +30,7 @@ HEADER_BLOCK = 1 << 13  # most headers are shorter
 # Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
 # on file systems that keep whole seconds.
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
+MAX_HOLES = 1 << 26  # octets: mail has none but what a crash may leave; terabytes of them cost their maker nothing
 
 IN_USE, TEMPORARY, PERMANENT = "IN-USE", "SYS/TEMP", "SYS/PERM"
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)
@@ -76,6 +77,8 @@ class Mbox:
         size = self.signature[2]
         if max_octets and size > max_octets:
             raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
+        if holes(self.fd, size) > MAX_HOLES:
+            raise MaildropUnavailable(PERMANENT, f"not an mbox: holes in its {size} octets")
         self.messages = Scan(self.read, size, max_messages).run()
         settle(self.signature)
 
@@ -175,6 +178,24 @@ def signature(fd: int) -> Signature:
     """What differs when a file has been changed: device, inode, size, mtime and ctime in ns."""
     now = os.fstat(fd)
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
+def holes(fd: int, size: int) -> int:
+    """Octets that were never written, as far as the file system tells; not counted much beyond MAX_HOLES."""
+    found = place = 0
+    try:
+        while found <= MAX_HOLES and (begin := os.lseek(fd, place, os.SEEK_HOLE)) < size:
+            try:
+                place = os.lseek(fd, begin, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                place = size  # a hole up to the end
+            found += place - begin
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EINVAL):  # nothing at `place`; not supported here
+            raise
+    return found
 
 
 def settle(seen: Signature) -> None:
