@@ -64,10 +64,8 @@ def environment() -> Path:
 
 def run(python: Path, target: str, seconds: int) -> Result:
     """Try inputs on a target for so many seconds, or until one breaks its invariant."""
-    grown = CACHE / "fuzz/corpus" / target
     findings = CACHE / "fuzz/findings" / target
-    for place in (grown, findings):
-        place.mkdir(parents=True, exist_ok=True)
+    findings.mkdir(parents=True, exist_ok=True)
     options = {
         "max_total_time": seconds,
         "max_len": LARGEST,
@@ -77,10 +75,16 @@ def run(python: Path, target: str, seconds: int) -> Result:
         "artifact_prefix": f"{findings}/",
     }
     words = [f"-{name}={value}" for name, value in options.items()]
-    with tempfile.TemporaryFile() as said:
+    # A process that libFuzzer ends cleans nothing up. In memory: the mailbox of each input is a file.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="popad-fuzz-", dir=memory) as work:
+        # What earlier runs have found takes longer to read than a quick run has.
+        grown = Path(work, "new") if seconds <= QUICK else CACHE / "fuzz/corpus" / target
+        grown.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [python, "-m", "tests.fuzz.engine", target, *words, grown, CORPUS / target],
             cwd=CHECKOUT,
+            env={**os.environ, "TMPDIR": work},
             stdout=said,
             stderr=said,
         )
