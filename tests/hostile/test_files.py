@@ -104,7 +104,7 @@ def test_a_hard_link_is_served_where_its_user_could_do_the_same_without_popad(se
     ("mode", "answer"), [(0o600, b"-ERR [SYS/PERM] "), (0o644, b"-ERR [SYS/PERM] "), (0o666, b"+OK ")]
 )
 def test_a_mailbox_of_somebody_else(server: Server, mode: int, answer: bytes) -> None:
-    """Its mode says who may have it. What can be read and not removed is not served: clients would fetch it for ever."""
+    """Its mode says who may have it. What can be read and not removed is not served: it would be fetched for ever."""
     os.chown(server.mailbox, 1, 1)
     server.mailbox.chmod(mode)
     with server.session() as (client, _):
