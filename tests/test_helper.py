@@ -3,6 +3,7 @@
 import os
 import pwd
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,29 @@ def served(made: Helper, *fields: bytes) -> list[bytearray]:
 def test_a_request_over_a_channel(path: Path) -> None:
     verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b"192.0.2.7"))
     assert (verdict.which, verdict.name) == (PASSED, "alice")
+
+
+@pytest.mark.parametrize(
+    ("took", "told"),
+    [(0.0, 0.5), (0.06, 0.5), (0.499, 0.5), (0.5, 4.0), (1.0, 4.0), (3.0, 4.0), (4.0, 8.0), (9.5, 12.0)],
+)
+def test_when_a_refusal_is_given(took: float, told: float) -> None:
+    """What PAM takes for a known name and for an unknown one gives the same."""
+    assert helper.refused_after(took) == told
+
+
+@pytest.mark.parametrize("name", [b"alice", b"nobody-here"])
+def test_a_refusal_does_not_tell_what_its_check_took(path: Path, name: bytes) -> None:
+    begun = time.monotonic()
+    verdict = unpack_verdict(served(Helper(settings(path, guess_delay="0")), name, b"wrong", b""))
+    assert verdict.which in (FAILED, UNKNOWN)
+    assert time.monotonic() - begun >= helper.SOON
+
+
+def test_a_login_that_passes_does_not_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "SOON", PATIENCE + 1.0)
+    verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b""))
+    assert verdict.which == PASSED
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ REQUEST_TIMEOUT = 1.0  # seconds, in place of 10: how long a connection without 
 PROGRAM = f"""
 from popad.auth import helper
 helper.REQUEST_TIMEOUT = {REQUEST_TIMEOUT}
+helper.SOON = helper.LATER = 0.001
 from popad.__main__ import main
 main()
 """

@@ -1,0 +1,157 @@
+"""How long a wrong password takes for a name that exists, for one that does not, and for root: do they differ?
+
+    python3 -m tests.hostile.timing [--count N] [--delay] [--json FILE] [pam | file]
+
+Real sessions with the warm helper, a client that waits for the answer to PASS, names in random order. pam: pam_unix
+with yescrypt and Debian's stack, in a mount namespace with users of its own (root only); its delay after a failure,
+which would hide much, is off unless --delay. file: the credentials file, one line of it dearer than the others.
+
+Prints the medians, and against the known name: the chance that one try with the other name takes longer than one with
+the known (0.5: no difference), and the two-sided p of the rank-sum test (Mann-Whitney, normal approximation).
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import shlex
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from popad import session
+from popad.auth import credentials
+from tests.serving import CHECKOUT, NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
+
+UNKNOWN, REFUSED = "alicia", "root"
+NAMES = (NAME, UNKNOWN, REFUSED)
+SALT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$"  # yescrypt with Debian's cost
+SHADOW = "import crypt; print(crypt.crypt('secret', '{salt}'))"
+
+Times = dict[str, list[float]]
+
+
+def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
+    """Seconds from PASS to the refusal, so many for each name."""
+    times: Times = {name: [] for name in NAMES}
+    path = str(server.path / "auth.sock")
+    given = {**settings, "POPAD_AUTH_SOCKET": path, "POPAD_GUESS_DELAY": "0"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(path)
+        listening.listen()
+        helper = subprocess.Popen(
+            handed_over(listening, *POPAD_WITHOUT_JOURNAL, "auth-helper"),
+            cwd=CHECKOUT,
+            env={"PATH": os.defpath, **server.settings, **given},
+            pass_fds=[listening.fileno()],
+        )
+        try:
+            attempt(server, given, NAME)  # what is done once
+            for _ in range(count):
+                for name in random.sample(NAMES, len(NAMES)):
+                    times[name].append(attempt(server, given, name))
+        finally:
+            helper.terminate()
+            helper.wait()
+    return times
+
+
+def attempt(server: Server, settings: dict[str, str], name: str) -> float:
+    with server.session(settings) as (client, _):
+        client.line()
+        client.ask(f"USER {name}")
+        begun = time.perf_counter()
+        answer = client.ask("PASS wrong password")
+        took = time.perf_counter() - begun
+    if answer + b"\r\n" != session.WRONG:
+        raise RuntimeError(f"{name}: {answer!r}")
+    return took
+
+
+def rank_sum(known: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """The chance that one of `other` is greater than one of `known`, and the two-sided p of no difference."""
+    greater = sum((b > a) + (a == b) / 2 for a in known for b in other)
+    n, m = len(known), len(other)
+    deviation = math.sqrt(n * m * (n + m + 1) / 12)
+    return greater / (n * m), math.erfc(abs(greater - n * m / 2) / deviation / math.sqrt(2))
+
+
+def with_file(count: int) -> Times:
+    """The user's line costs 4,096 iterations, another's 20,000: every answer has to cost that."""
+    with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
+        os.chmod(place, 0o755)
+        server = Server(Path(place))
+        lines = [(NAME, credentials.ITERATIONS), (REFUSED, credentials.ITERATIONS), ("bob", 20_000)]
+        server.credentials.write_text(
+            "".join(credentials.line(name, b"secret", iterations) + "\n" for name, iterations in lines)
+        )
+        return try_out(server, {}, count)
+
+
+def with_pam(count: int, delay: bool) -> Times:
+    """In a mount namespace: this program again, with --inside."""
+    with tempfile.TemporaryDirectory(prefix="popad-test-") as text:
+        place = Path(text)
+        place.chmod(0o755)
+        hashed = subprocess.run(
+            [PYTHON, "-W", "ignore", "-c", SHADOW.format(salt=SALT)], capture_output=True, check=True, text=True
+        ).stdout.strip()
+        (place / "passwd").write_text(Path("/etc/passwd").read_text() + f"{NAME}:x:61000:61000::/nonexistent:/bin/sh\n")
+        (place / "shadow").write_text(f"root:{hashed}:1::::::\n{NAME}:{hashed}:1::::::\n")
+        (place / "shadow").chmod(0o600)
+        (place / "pam.d").mkdir()
+        (place / "pam.d/popad").write_text(
+            f"auth [success=1 default=ignore] pam_unix.so nullok{'' if delay else ' nodelay'}\n"
+            "auth requisite pam_deny.so\nauth required pam_permit.so\n"
+            "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\n"
+            "account requisite pam_deny.so\naccount required pam_permit.so\n"
+        )
+        binds = "; ".join(f"mount --bind {place / name} /etc/{name}" for name in ("passwd", "shadow", "pam.d"))
+        again = shlex.join([PYTHON, "-m", "tests.hostile.timing", "--inside", text, "--count", str(count), "pam"])
+        shell = f"{binds}; exec {again}"
+        inside = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", shell]
+        done = subprocess.run(inside, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+    times: Times = json.loads(done.stdout)
+    return times
+
+
+def report(what: str, times: Times) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, kind in ((NAME, "known"), (UNKNOWN, "unknown"), (REFUSED, "root")):
+        chance, p = rank_sum(times[NAME], times[name]) if name != NAME else (0.5, 1.0)
+        rows[kind] = {"median_ms": statistics.median(times[name]) * 1000, "chance_longer": chance, "p": p}
+        print(
+            f"{what:12} {kind:8} median {rows[kind]['median_ms']:8.2f} ms  longer {chance:.3f}  p {p:.3g}", flush=True
+        )
+    return {"what": what, "count": len(times[NAME]), **rows}
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(prog="tests.hostile.timing")
+    parser.add_argument("--count", type=int, default=200, help="tries for each name")
+    parser.add_argument("--delay", action="store_true", help="with pam_unix's own delay")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("sources", nargs="*", choices=("pam", "file", []), default=[])
+    asked = parser.parse_args()
+    if asked.inside:
+        json.dump(try_out(Server(asked.inside), {"POPAD_AUTH": "pam"}, asked.count), sys.stdout)
+        return
+    results = []
+    for source in asked.sources or ("file", "pam"):
+        times = with_file(asked.count) if source == "file" else with_pam(asked.count, asked.delay)
+        results.append(report(source, times))
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
