@@ -124,11 +124,11 @@ def test_garbage(helper: Helper) -> None:
             octets = datagram(chance)
             fds = null.to_bytes(4, sys.byteorder) * (number % 4)
             one.sendmsg([octets], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [])
-            if number % 3 == 0:
-                one.send(octets)
             try:
+                if number % 3 == 0:
+                    one.send(octets)
                 answers[one.recv(70000)[4:][:6]] += 1
-            except ConnectionResetError:
+            except ConnectionError:
                 answers[b"reset"] += 1
     os.close(null)
     assert set(answers) <= {b"", b"reset", b"failed", b"unknow"}, answers
@@ -241,7 +241,7 @@ def test_a_helper_killed_at_any_moment(helper: Helper) -> None:
 def test_the_daemons_helper_killed_at_any_moment(server: Server) -> None:
     """The daemon starts the next one; what was asked meanwhile waits for it."""
     slow(server)
-    with daemon(server, {"POPAD_GUESS_DELAY": "0", "POPAD_MIN_DELAY": "1"}) as running:
+    with daemon(server, {"POPAD_GUESS_DELAY": "0", "POPAD_MAX_SESSIONS_PER_SOURCE": "10000"}) as running:
 
         def warm() -> int:
             """The child that keeps the guesses: a session does not."""
