@@ -47,3 +47,12 @@ def may_lock(path: Path, kind: int) -> bool:
         finally:
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def dead_pid() -> int:
+    """The number of a process that has ended and been waited for."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
