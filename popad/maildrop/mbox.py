@@ -22,7 +22,7 @@ else:
 
 from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop import rewrite, uidl
-from popad.maildrop.locks import Lock
+from popad.maildrop.locks import Lock, dotlock_of
 from popad.maildrop.scan import Messages, Scan
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
@@ -40,15 +40,24 @@ Signature = tuple[int, int, int, int, int]
 class Mbox:
     """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
 
-    `journal` is where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds. Raises
-    MaildropUnavailable for what cannot or must not be served. A missing file is an empty maildrop, for the whole
-    session.
+    `journal` is where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds,
+    `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
+    maildrop, for the whole session.
     """
 
-    def __init__(self, path: str, journal: "Journal", lock_timeout: float, max_messages: int, max_octets: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        journal: "Journal",
+        lock_timeout: float,
+        max_messages: int,
+        max_octets: int,
+        locks: str = "auto",
+    ) -> None:
         self.path = path
         self.journal = journal
         self.lock_timeout = lock_timeout
+        self.dotlock = dotlock_of(path, locks)
         self.messages = Messages()
         self.recovery: rewrite.Recovery | None = None
         self.fd = open_mailbox(path)
@@ -62,12 +71,12 @@ class Mbox:
 
     def load(self, max_messages: int, max_octets: int) -> None:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
-        with Lock(self.fd, self.lock_timeout, IN_USE):
+        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock):
             # Under the lock: before it, whoever holds it may still begin an update, and die.
             if not self.journal.exists():
                 self.scan(max_messages, max_octets)
                 return
-        with Lock(self.fd, self.lock_timeout, IN_USE, exclusive=True):
+        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
             self.recovery = rewrite.recover(self.fd, self.journal)
             self.scan(max_messages, max_octets)
 
@@ -89,7 +98,7 @@ class Mbox:
         """Raise MaildropChanged unless the messages of this session are where they were, octet for octet."""
         try:
             if self.looks_different():
-                with Lock(self.fd, self.lock_timeout, TEMPORARY):
+                with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock):
                     self.verify()
         except MaildropUnavailable as locked:
             raise MaildropChanged(f"perhaps: {locked.reason}") from locked
@@ -164,7 +173,7 @@ class Mbox:
         # An update that is interrupted is finished by the next session; one that is about to end had better end.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
         try:
-            with Lock(self.fd, self.lock_timeout, TEMPORARY, exclusive=True):
+            with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
                     self.verify()
                 rewrite.remove(self.fd, spans, self.journal)
