@@ -14,6 +14,7 @@ from popad.settings import PREFIX, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 STATE_MODE = 0o1733
+FIRST_PERSON = 1000  # uids below are the system's (Debian policy 9.2.2)
 
 
 def check(environ: "Mapping[str, str]") -> int:
@@ -52,6 +53,8 @@ def wrong(settings: Settings) -> "Iterator[str]":
     elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
         yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
     yield from wrong_maildrop(settings.maildrop)
+    if settings.locks == "fcntl,dotlock":
+        yield from wrong_locks(settings)
     yield from wrong_state(settings.state)
     if settings.auth_socket:
         yield from wrong_socket(settings.auth_socket)
@@ -92,6 +95,21 @@ def wrong_maildrop(maildrop: str) -> "Iterator[str]":
         return
     if mode & 0o002 and not mode & stat.S_ISVTX:
         yield f"POPAD_MAILDROP: everybody may rename mailboxes in {directory} (chmod o-w, or +t)"
+
+
+def wrong_locks(settings: Settings) -> "Iterator[str]":
+    """Who has to make lock files in a directory must be allowed to."""
+    directory = os.path.dirname(settings.maildrop.partition(":")[2])
+    try:
+        status = os.stat(directory)  # of one that is each user's own there is nothing to say
+    except OSError:
+        return
+    may = [status.st_mode & 0o002]
+    for entry in pwd.getpwall():
+        if entry.pw_uid >= FIRST_PERSON or entry.pw_name == settings.virtual_user:
+            may.append(entry.pw_uid == status.st_uid or (entry.pw_gid == status.st_gid and status.st_mode & 0o020))
+    if not any(may):
+        yield f"POPAD_LOCKS: no user may make a lock file in {directory}, so no mailbox there will be served"
 
 
 def wrong_state(path: str) -> "Iterator[str]":

@@ -373,7 +373,8 @@ def open_maildrop(session: Session, verdict: "Verdict", state: "State | Maildrop
         raise state
     path = verdict.maildrop.partition(":")[2]
     updates = state.journal_of(path)
-    store = Mbox(path, updates, settings.lock_timeout, settings.max_messages, settings.max_octets)
+    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
+    store = Mbox(path, updates, *limits, settings.locks)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
     elif store.recovery and store.recovery.kept:

@@ -116,6 +116,13 @@ def wrappers(value: str) -> str:
     return value
 
 
+def locks(value: str) -> str:
+    """Which locks a mailbox needs."""
+    if value not in ("auto", "fcntl", "fcntl,dotlock"):
+        raise ValueError("must be auto, fcntl or fcntl,dotlock")
+    return value
+
+
 class Setting:
     """A row of the table: how the text is read, its default, its unit ("" for none) and the reason for the default."""
 
@@ -183,6 +190,13 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_LOCK_TIMEOUT": Setting(
         seconds, "10", "seconds", "How long a locked mailbox is waited for. Clients give up after 30 to 60 seconds."
+    ),
+    "POPAD_LOCKS": Setting(
+        locks,
+        "auto",
+        "",
+        "Debian's policy: fcntl, then MAILBOX.lock. auto: an update makes that file where the user may. fcntl,dotlock:"
+        " each access makes it or is refused. fcntl: no lock file is made or minded.",
     ),
     "POPAD_MAX_MESSAGES": Setting(
         at_least_one,
@@ -260,6 +274,7 @@ class Settings:
     timeout: int
     login_timeout: int
     lock_timeout: int
+    locks: str
     max_messages: int
     max_octets: int
     max_argument: int

@@ -17,6 +17,7 @@ from popad.settings import TABLE
 from tests.serving import CHECKOUT, OWNER, PATIENCE, POPAD
 
 ROOT = os.geteuid() == 0
+NOBODY = 65534
 
 
 class Place:
@@ -261,3 +262,30 @@ def test_a_configuration_that_may_not_be_read(public_path: Path) -> None:
     )
     assert b"Traceback" not in done.stderr
     assert str(path).encode() in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: gives a directory away")
+@pytest.mark.parametrize(
+    ("locks", "owner", "group", "mode", "complaints"),
+    [
+        ("fcntl,dotlock", 0, 8, 0o2775, 1),  # Debian's /var/mail
+        ("fcntl,dotlock", 0, 8, 0o3777, 0),
+        ("fcntl,dotlock", NOBODY, 8, 0o755, 0),
+        ("fcntl,dotlock", 0, NOBODY, 0o775, 0),
+        ("fcntl,dotlock", 0, NOBODY, 0o755, 1),
+        ("auto", 0, 8, 0o2775, 0),
+        ("fcntl", 0, 8, 0o2775, 0),
+    ],
+)
+def test_lock_files_that_nobody_may_make(
+    place: Place, capsys: pytest.CaptureFixture[str], locks: str, owner: int, group: int, mode: int, complaints: int
+) -> None:
+    os.chown(place.mail, owner, group)
+    place.mail.chmod(mode)
+    _, _, found = checked(place, capsys, locks=locks)
+    assert len(found) == complaints
+    assert all(complaint.startswith("POPAD_LOCKS: no user may make a lock file in") for complaint in found)
+
+
+def test_lock_files_in_homes(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(place, capsys, locks="fcntl,dotlock", maildrop="mbox:{home}/mailbox")[2] == []
