@@ -1,0 +1,36 @@
+"""Runs a race in namespaces of its own, and returns its figures."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from .programs import CHECKOUT, NAMESPACE, require
+
+# More processes than processors: all of these programs wait for a lock file in whole seconds.
+WAYS = (*["procmail"] * 4, *["maildrop"] * 3, *["exim"] * 2, "dotlockfile", "mutt_dotlock")
+DEFAULTS: dict[str, Any] = {
+    "deliveries": 20_000,
+    "seconds": 600,
+    "users": 6,  # of each kind
+    "clients": 3,
+    "ways": WAYS,
+    "kill": False,
+    "set": (),  # NAME=VALUE: popad's settings
+    "without_locks": False,
+}
+
+
+def race(**options: Any) -> dict[str, Any]:
+    """The figures of a run (verdict.Verdict). Raises programs.Unavailable where it cannot run."""
+    arguments = {**DEFAULTS, **options, "programs": str(require())}
+    arguments.setdefault("seed", int.from_bytes(os.urandom(4), "big"))
+    program = [sys.executable, "-B", "-m", "tests.race.world", json.dumps(arguments)]
+    done = subprocess.run(
+        [*NAMESPACE, *program], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, timeout=arguments["seconds"] + 600
+    )
+    if done.returncode:
+        raise RuntimeError(f"the race ended with status {done.returncode}")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures

@@ -1,0 +1,105 @@
+"""A short delivery race (tests/race/run is the long one), and that it would see a loss."""
+
+from typing import Any
+
+import pytest
+
+from .clients import Session
+from .driver import race
+from .messages import message, serial_of, serials_in
+from .programs import Unavailable
+from .verdict import Delivery, judge
+
+SEED = 1939
+
+
+def run(**options: Any) -> dict[str, Any]:
+    try:
+        return race(seed=SEED, **options)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["all live", "some killed"])
+def test_nothing_is_lost_or_doubled(kill: bool) -> None:
+    figures = run(deliveries=150, seconds=4, kill=kill, users=3)
+    assert figures["good"], figures
+    assert figures["delivered"] > 20
+    assert figures["deletions"] > 10
+    assert figures["sessions"]["quit"] > 5
+    assert kill or not figures["litter"]
+
+
+def test_a_program_without_locks_is_seen_to_lose() -> None:
+    """It appends while an update moves messages, or while another program appends."""
+    figures = run(deliveries=20_000, seconds=2, users=1, ways=["reckless", "mutt_dotlock"])
+    assert figures["lost"] + figures["broken"] > 0, figures
+    assert not figures["good"]
+
+
+def test_popad_without_locks_is_seen_to_lose() -> None:
+    figures = run(deliveries=2000, seconds=3, users=1, ways=["maildrop", *["mutt_dotlock"] * 2], without_locks=True)
+    assert figures["lost"] + figures["broken"] + figures["damaged"] > 0, figures
+    assert not figures["good"]
+
+
+# -- the judge --------------------------------------------------------------------------------------------------------
+
+
+def delivery(done: bool = True) -> Delivery:
+    return Delivery("exim", "h0", 7, done)
+
+
+def session(outcome: str, quitting: bool = True) -> Session:
+    return Session("h0", outcome, quitting=quitting, fetched=[7], deleted=[7])
+
+
+HERE, TWICE, GONE = [7], [7, 7], list[int]()
+
+
+@pytest.mark.parametrize(
+    ("sessions", "there", "lost", "doubled"),
+    [
+        ([], HERE, 0, 0),
+        ([], GONE, 1, 0),
+        ([], TWICE, 0, 1),
+        ([session("quit")], GONE, 0, 0),
+        ([session("quit")], HERE, 0, 1),
+        ([session("quit"), session("quit")], GONE, 0, 1),
+        ([session("dropped", quitting=False)], GONE, 1, 0),
+        ([session("refused")], GONE, 1, 0),
+        ([session("gone")], GONE, 1, 0),
+        ([session("killed", quitting=False)], GONE, 1, 0),
+        ([session("killed")], GONE, 0, 0),
+        ([session("killed")], HERE, 0, 0),
+        ([session("killed")], TWICE, 0, 1),
+        ([session("killed"), session("quit")], GONE, 0, 0),
+        ([session("killed"), session("quit")], HERE, 0, 1),
+    ],
+)
+def test_what_is_lost_and_what_is_doubled(sessions: list[Session], there: list[int], lost: int, doubled: int) -> None:
+    verdict = judge(SEED, [delivery()], sessions, {"h0": (there, 0)})
+    assert (verdict.lost, verdict.doubled) == (lost, doubled)
+    assert verdict.good is not (lost or doubled)
+
+
+def test_a_message_that_was_not_delivered_may_be_there_once() -> None:
+    assert judge(SEED, [delivery(done=False)], [], {"h0": (GONE, 0)}).good
+    assert judge(SEED, [delivery(done=False)], [], {"h0": (HERE, 0)}).good
+    assert judge(SEED, [delivery(done=False)], [], {"h0": (TWICE, 0)}).doubled == 1
+
+
+def test_mailboxes_with_what_does_not_belong_there() -> None:
+    assert judge(SEED, [delivery()], [], {"h0": (HERE, 1)}).broken == 1
+    assert judge(SEED, [delivery()], [], {"h0": (HERE, 0), "s0": (HERE, 0)}).broken == 1
+
+
+def test_mailboxes_are_read_octet_by_octet() -> None:
+    one, two = (b"From a\n" + message(number, SEED) + b"\n" for number in (1, 2))
+    assert serials_in(b"", SEED) == ([], 0)
+    assert serials_in(one + two + b"\n", SEED) == ([1, 2], 0)
+    assert serials_in(one + two[:-20], SEED) == ([1], 1)
+    assert serials_in(one[20:] + two, SEED) == ([2], 1)
+    assert serials_in(one.replace(b"end of", b"End of"), SEED) == ([], 1)
+    assert serials_in(one[:-1] + two, SEED)[1] == 1
+    assert serial_of(message(1, SEED), SEED + 1) is None
