@@ -23,17 +23,25 @@ def nobody_connected(server: Server) -> None:
 
 
 def test_per_source(server: Server) -> None:
-    """The 51st connection of an address is closed without a word; another address is served."""
-    since = server.machine.cursor()
+    """The 51st connection of an address is closed without a word and counted; another address is served."""
+
+    def refused() -> int:
+        return int(server.machine.show("popad.socket", "NRefused")["NRefused"])
+
+    before, since = refused(), server.machine.cursor()
+    warning = {"MESSAGE": "from source 127.0.0.1, dropping connection"}
     with contextlib.ExitStack() as clients:
         for _ in range(PER_SOURCE):
             clients.enter_context(server.connect()).greeted()
         with server.connect() as one_more:
             assert one_more.closed()
-        warning = server.machine.wait_entry({"MESSAGE": "from source 127.0.0.1, dropping connection"}, after=since)
-        assert warning["_PID"] == "1"
-        assert warning["UNIT"] == "popad.socket"
-        assert warning["PRIORITY"] == "4"
+        assert refused() == before + 1
+        assert server.machine.journal("UNIT=popad.socket", after=since) == []  # a flood must not fill the journal
+        with server.drop_in("popad.socket", "[Socket]\nLogLevelMax=warning\n"):
+            with server.connect() as one_more:
+                assert one_more.closed()
+            entry = server.machine.wait_entry(warning, after=since)
+        assert (entry["_PID"], entry["UNIT"], entry["PRIORITY"]) == ("1", "popad.socket", "4")
         with server.connect(source="127.0.0.2") as neighbour:
             neighbour.greeted()
         with server.connect("::1") as other:
