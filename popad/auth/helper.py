@@ -112,13 +112,12 @@ class Helper:
         if verdict.known:
             network = source_of(client, self.settings.source_prefix)
             # Good or bad, every verdict waits for what went before: how soon it comes tells nothing. But it comes while
-            # the session still waits for it.
-            delay = self.guesses.put_off(network, bytes(name), verdict.which == PASSED)
+            # the session still waits for it. All times are counted from the request.
+            due = self.guesses.put_off(network, bytes(name), verdict.which == PASSED)
             took = time.monotonic() - begun
             if verdict.which != PASSED:
-                delay += refused_after(took) - took
-            left = self.settings.auth_timeout - MARGIN - took
-            time.sleep(max(min(delay, left), 0.0))
+                due = max(due, refused_after(took))
+            time.sleep(max(min(due, self.settings.auth_timeout - MARGIN) - took, 0.0))
         channel.send(verdict.pack())
 
     def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
