@@ -10,6 +10,7 @@ time in all.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -205,6 +206,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="; ".join(CASES))
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # gigabytes in memory must not stay behind
     results = []
     for name in asked.cases or CASES:
         case = CASES[name]
