@@ -210,6 +210,19 @@ def test_a_stale_lock_file_is_none(path: Path, fd: int, setting: str, exclusive:
     assert files(path) == (["mailbox"] if lock.makes_dotlock else ["mailbox", "mailbox.lock"])
 
 
+def test_between_removing_a_stale_lock_file_and_making_ours(path: Path, fd: int) -> None:
+    """We wait a while: another program may be about to remove the stale one, too, and does not look what it removes."""
+    lock_file(path).write_bytes(b"%d\n" % dead_pid())
+    lock = dotlocked(path, fd, AUTO)
+    assert "stale" in lock.attempt()
+    assert lock.attempt() == str(lock_file(path))
+    assert files(path) == ["mailbox"]
+    assert lock.pause == locks.LONGEST_PAUSE
+    assert may_lock(path, fcntl.LOCK_EX)
+    assert lock.attempt() == ""
+    lock.__exit__()
+
+
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_a_mailbox_linked_to_the_name_of_its_lock(path: Path, fd: int, exclusive: bool) -> None:
     """To look into that file and close it would let go of all POSIX locks of the mailbox."""
@@ -376,6 +389,44 @@ def test_a_signal_does_not_leave_a_lock_file(path: Path) -> None:
     os.write(told_write, b"x")
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTERM
     assert files(path) == ["mailbox"]
+
+
+@pytest.mark.parametrize("ends", ["before we look again", "later"])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_who_begins_to_write_while_we_look(
+    path: Path, fd: int, monkeypatch: pytest.MonkeyPatch, ends: str, exclusive: bool
+) -> None:
+    """A program that knows dotlocks alone comes between our look at the dotlock and the one at the size.
+
+    An exclusive lock looks in the same way where no lock file can be made.
+    """
+    fstat = os.fstat
+    pieces = [b"From b", b"\n\nbody\n\n"]
+
+    def write() -> None:
+        with path.open("ab") as file:
+            file.write(pieces.pop(0))
+        if not pieces:
+            lock_file(path).unlink()
+
+    def interrupted(which: int) -> os.stat_result:
+        if which != fd or not pieces:
+            return fstat(which)
+        lock_file(path).write_bytes(HOLDER)
+        write()
+        seen = fstat(which)
+        if pieces and ends == "before we look again":
+            write()
+        return seen
+
+    def impossible(dotlock: Dotlock) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Dotlock, "take", impossible)
+    monkeypatch.setattr(os, "fstat", interrupted)
+    with dotlocked(path, fd, AUTO, exclusive) as seen:
+        assert seen.st_size == len(b"From b\n\nbody\n\n")
+    assert not pieces
 
 
 def test_a_lock_file_of_a_killed_session_is_free(path: Path, fd: int) -> None:

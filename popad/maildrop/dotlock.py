@@ -127,15 +127,15 @@ class Dotlock:
             raise
         return self.stale < 0 or not same(found, os.fstat(self.stale))
 
-    def remove_stale(self) -> None:
-        """Remove the lock that was judged stale, and no other. Where that is not possible, it stays.
+    def remove_stale(self) -> bool:
+        """Remove the lock that was judged stale, and no other. False where there is none, or where it has to stay.
 
         The caller holds the mailbox's POSIX lock: nobody who takes that first, as Debian's programs do, can remove the
         same one and make a new one in between. For others, what the name was of is looked at once it has a name that
         only we know, and is put back if it is a new lock.
         """
         if self.stale < 0 or self.in_the_way():
-            return
+            return False
         aside = self.temporary()
         try:
             os.rename(self.path, aside)
@@ -143,7 +143,9 @@ class Dotlock:
                 os.link(aside, self.path, follow_symlinks=False)
             os.unlink(aside)
         except OSError:
-            return
+            return False
+        self.forget_stale()
+        return True
 
     def forget_stale(self) -> None:
         """Close the file of a lock that was judged stale."""

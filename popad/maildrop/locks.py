@@ -6,10 +6,12 @@ Debian take fcntl; the dotlock is for those that know nothing else. An access th
 directory twice. But it waits for the dotlocks of others, which costs one lstat(2) and is possible in directories where
 the process may make no file. Without that, a program that appends under a dotlock alone, in several writes, could show
 us half of its message as the last one, and the check behind each access, which compares what was seen, would never
-notice. (What is left: it may take the dotlock in the microseconds between that lstat and the look at the size.)
+notice. As it may begin while we look, the size counts that the mailbox had between two looks at the dotlock, if it
+still has it: that is what `with` gives.
 """
 
 import fcntl
+import os
 import time
 
 TYPE_CHECKING = False
@@ -33,8 +35,9 @@ def dotlock_of(path: str, locks: str) -> Dotlock | None:
 
 
 class Lock:
-    """`with Lock(fd, ...):` the whole file is locked, shared or exclusive, and its dotlock is taken or waited for.
+    """`with Lock(fd, ...) as seen:` the whole file is locked, shared or exclusive, its dotlock taken or waited for.
 
+    `seen` is the file's status at a moment when nobody was writing, not even under a dotlock alone.
     Raises MaildropUnavailable with response code `code` when another program keeps a lock for `timeout` seconds, and
     with SYS/PERM or SYS/TEMP where a dotlock that is required cannot be made; OSError.
     A process holds POSIX locks, not a descriptor: no other descriptor of the file may be closed meanwhile.
@@ -50,20 +53,23 @@ class Lock:
         self.kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         self.makes_dotlock = dotlock is not None and (exclusive or dotlock.required)
         self.unblocked: set[int] | None = None
+        self.pause = FIRST_PAUSE
+        self.seen: os.stat_result
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> os.stat_result:
         deadline = time.monotonic() + self.timeout
-        pause = FIRST_PAUSE
+        self.pause = FIRST_PAUSE
         try:
             while obstacle := self.attempt():
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() + self.pause > deadline:
                     raise MaildropUnavailable(self.code, f"another program held {obstacle} for {self.timeout} seconds")
                 # Asking again beats F_SETLKW with an alarm: no signal handler, and no wait when a signal comes early.
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                time.sleep(self.pause)
+                self.pause = min(2 * self.pause, LONGEST_PAUSE)
         finally:
             if self.dotlock:
                 self.dotlock.forget_stale()
+        return self.seen
 
     def __exit__(self, *exception: object) -> None:
         try:
@@ -80,6 +86,7 @@ class Lock:
         except (BlockingIOError, PermissionError):  # POSIX allows EACCES and EAGAIN
             return "the lock"
         if self.dotlock is None:
+            self.seen = os.fstat(self.fd)
             return ""
         free = False
         try:
@@ -96,12 +103,16 @@ class Lock:
         if dotlock.in_the_way():
             return False
         if not self.makes_dotlock:
-            return True
-        dotlock.remove_stale()
+            return self.nobody_writes(dotlock)
+        if dotlock.remove_stale():
+            # Another program may be about to remove it as well, without looking (liblockfile does): not ours, then.
+            self.pause = LONGEST_PAUSE
+            return False
         # A lock file outlives its maker: until it is removed, no signal but SIGKILL ends us.
         self.unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             if dotlock.take():
+                self.seen = os.fstat(self.fd)
                 return True
         except OSError as error:
             if error.errno not in (*IMPOSSIBLE, *FULL):
@@ -115,7 +126,12 @@ class Lock:
             if dotlock.ours < 0:
                 self.unblock()
         # None can be made, or a stale one cannot be removed. The POSIX lock will do, unless somebody else has this one.
-        return not dotlock.required and not dotlock.in_the_way()
+        return not dotlock.required and not dotlock.in_the_way() and self.nobody_writes(dotlock)
+
+    def nobody_writes(self, dotlock: Dotlock) -> bool:
+        """After a look at the dotlock: whether nobody has it now, and nobody had it while we looked at the file."""
+        self.seen = os.fstat(self.fd)
+        return not dotlock.in_the_way() and os.fstat(self.fd).st_size == self.seen.st_size
 
     def unblock(self) -> None:
         """Let the signals in again."""

@@ -42,9 +42,9 @@ class Mailbox:
         return Lock(self.fd, timeout, "IN-USE", dotlock_of(str(self.path), "auto"), exclusive=exclusive)
 
     def is_ours_to_have(self, exclusive: bool = True) -> bool:
-        """Whether popad gets its locks at once."""
+        """Whether popad gets its locks, be it after removing a stale one."""
         try:
-            with self.lock(0.05, exclusive):
+            with self.lock(0.2, exclusive):
                 return True
         except MaildropUnavailable:
             return False
