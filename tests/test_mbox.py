@@ -478,9 +478,9 @@ def test_update_of_a_mailbox_replaced_while_its_lock_was_waited_for(box: Box, mo
     store = box.open(lock_timeout=10)
 
     class LockAfterAReplacement(Lock):
-        def __enter__(self) -> None:
+        def __enter__(self) -> os.stat_result:
             box.replace(TWO + THREE)
-            super().__enter__()
+            return super().__enter__()
 
     monkeypatch.setattr(mbox, "Lock", LockAfterAReplacement)
     with pytest.raises(MaildropChanged):

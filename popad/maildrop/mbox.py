@@ -71,18 +71,18 @@ class Mbox:
 
     def load(self, max_messages: int, max_octets: int) -> None:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
-        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock):
+        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock) as seen:
             # Under the lock: before it, whoever holds it may still begin an update, and die.
             if not self.journal.exists():
-                self.scan(max_messages, max_octets)
+                self.scan(seen, max_messages, max_octets)
                 return
         with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
             self.recovery = rewrite.recover(self.fd, self.journal)
-            self.scan(max_messages, max_octets)
+            self.scan(os.fstat(self.fd), max_messages, max_octets)
 
-    def scan(self, max_messages: int, max_octets: int) -> None:
-        """Under a lock: find the messages."""
-        self.signature = signature(self.fd)
+    def scan(self, seen: os.stat_result, max_messages: int, max_octets: int) -> None:
+        """Under a lock: find the messages of the file as it was seen."""
+        self.signature = signature_of(seen)
         size = self.signature[2]
         if max_octets and size > max_octets:
             raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
@@ -185,7 +185,11 @@ class Mbox:
 
 def signature(fd: int) -> Signature:
     """What differs when a file has been changed: device, inode, size, mtime and ctime in ns."""
-    now = os.fstat(fd)
+    return signature_of(os.fstat(fd))
+
+
+def signature_of(now: os.stat_result) -> Signature:
+    """The same of a status."""
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
