@@ -35,7 +35,7 @@ class Session:
     quitting: bool = False  # QUIT was sent, perhaps to a session that was killed before
     fetched: list[int] = field(default_factory=list)
     deleted: list[int] = field(default_factory=list)  # asked for; done if the outcome is quit
-    damaged: int = 0  # messages retrieved that are not what was delivered
+    damaged: list[str] = field(default_factory=list)  # messages retrieved that are not what was delivered
     unlisted: int = 0  # sessions in which LIST and the messages did not agree
 
     def line(self) -> str:
@@ -131,9 +131,10 @@ class Client:
             if not self.ask(f"RETR {number}").startswith(b"+OK"):
                 session.unlisted += 1
                 continue
-            serial = serial_of(b"".join(self.rows()), self.seed)
-            if serial is None:
-                session.damaged += 1
+            octets = b"".join(self.rows())
+            if (serial := serial_of(octets, self.seed)) is None:
+                last = "the last" if number == len(listed) else f"number {number} of {len(listed)}"
+                session.damaged.append(f"{session.user}: {last} is {octets[:200]!r}…{octets[-60:]!r}")
                 continue
             session.fetched.append(serial)
             if rng.random() < 0.85 and self.ask(f"DELE {number}").startswith(b"+OK"):

@@ -70,7 +70,8 @@ def judge(
         if session.refusal:
             verdict.refusals[session.refusal.strip()] += 1
         verdict.fetches += len(session.fetched)
-        verdict.damaged += session.damaged
+        verdict.damaged += len(session.damaged)
+        verdict.examples += session.damaged
         verdict.inconsistent += session.unlisted
         verdict.stuck += session.outcome == "stuck"
         if session.outcome == "quit":

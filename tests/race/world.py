@@ -120,7 +120,9 @@ class Race:
         verdict.litter = [str(path) for place in places for path in place.iterdir() if is_litter(path)]
         verdict.litter += [str(path) for path in namespace.STATE.iterdir() if path.name != ".key"]
         if (log := WORK / "popad.log").exists() and log.stat().st_size:
-            verdict.examples += [line for line in log.read_text().splitlines() if not line.startswith("event=")]
+            verdict.examples += [
+                line for line in log.read_text().splitlines() if line and not line.startswith("event=")
+            ]
         return verdict
 
 
