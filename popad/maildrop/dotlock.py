@@ -16,9 +16,7 @@ import stat
 import time
 
 SUFFIX = ".lock"
-TEMPORARY_PREFIX = (
-    ".popad-"  # before 16 random digits; a kill between open and unlink leaves such a file, empty or ours
-)
+TEMPORARY_PREFIX = ".popad-"  # of 16 random digits; a kill between open and unlink leaves a file of such a name
 MODE = 0o644  # whatever the umask: the PID in it is for others to read
 YOUNG = 300  # seconds that a lock without a PID is valid, as liblockfile has it
 TOUCH_EVERY = 60  # seconds; lockfile_create(3): "every minute or so"
