@@ -1,0 +1,90 @@
+"""What a run has measured: values by server and metric, and what is to be said about them."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+
+GROWTH = (10, 100, 1_000, 10_000, 20_000, 100_000, 200_000)  # messages
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column: what it says, in which unit, and which end is good. `digits` behind the point in tables."""
+
+    title: str
+    unit: str
+    more_is_better: bool = False
+    digits: int = 1
+
+
+METRICS = {
+    "login_ms": Metric("login, one client", "ms"),
+    "login_rate": Metric("logins, 8 clients", "/s", True, 0),
+    "small_ms": Metric("small, one client", "ms"),
+    "small_rate": Metric("small, 8 clients", "/s", True),
+    "greeting_ms": Metric("greeting", "ms"),
+    "big_first_s": Metric("big: first login", "s", digits=3),
+    "big_later_s": Metric("big: later logins", "s", digits=3),
+    "big_uidl_first_s": Metric("big: first UIDL", "s", digits=3),
+    "big_uidl_later_s": Metric("big: later UIDL", "s", digits=3),
+    "big_retr_s": Metric("big: RETR all", "s", digits=2),
+    "big_dele_first_s": Metric("big: DELE first, QUIT", "s", digits=3),
+    "big_dele_all_s": Metric("big: DELE all, QUIT", "s", digits=2),
+    "one_mb_s": Metric("one: RETR", "MB/s", True, 0),
+    "idle_mb": Metric("PSS of an idle session", "MB", digits=2),
+    **{f"growth_first_s/{count}": Metric(f"{count:,}: first login", "s", digits=3) for count in GROWTH},
+    **{f"growth_later_s/{count}": Metric(f"{count:,}: later logins", "s", digits=4) for count in GROWTH},
+}
+# Of one login, as its client waits for the replies. In the session's order.
+LOGIN_STEPS = ("greeting", "USER", "PASS", "STAT", "QUIT")
+METRICS |= {f"login_step_ms/{step}": Metric(f"login: {step}", "ms", digits=2) for step in LOGIN_STEPS}
+
+
+class Figures:
+    """The values of all rounds. `notes` and `failures` are shown beside the figures they belong to."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.notes: dict[tuple[str, str], str] = {}
+        self.failures: dict[tuple[str, str], str] = {}  # by server and work
+
+    def add(self, server: str, metric: str, *values: float, note: str = "") -> None:
+        """Values of a metric that METRICS has, measured on a server."""
+        if metric not in METRICS:
+            raise KeyError(metric)
+        self.values[server, metric] += values
+        if note:
+            self.notes[server, metric] = note
+
+    def median(self, server: str, metric: str) -> float | None:
+        """The median of all rounds, None where nothing was measured."""
+        values = self.values.get((server, metric))
+        return statistics.median(values) if values else None
+
+    def percentile(self, server: str, metric: str, percent: int) -> float | None:
+        """The value that so many percent of all do not pass."""
+        values = sorted(self.values.get((server, metric), ()))
+        return values[max(0, -(-len(values) * percent // 100) - 1)] if values else None
+
+    def measured(self, metric: str) -> list[str]:
+        """The servers that have this metric, in the order of their first value."""
+        return [server for server, name in self.values if name == metric and self.values[server, name]]
+
+    def rows(self) -> list[dict[str, object]]:
+        """For JSON: one object for each server and metric."""
+        return [
+            {
+                "server": server,
+                "metric": metric,
+                "unit": METRICS[metric].unit,
+                "median": self.median(server, metric),
+                "p50": self.percentile(server, metric, 50),
+                "p95": self.percentile(server, metric, 95),
+                "note": self.notes.get((server, metric), ""),
+                "values": values,
+            }
+            for (server, metric), values in self.values.items()
+            if values
+        ]

@@ -1,0 +1,197 @@
+"""The benchmark's arithmetic on made-up figures, its generator's output, the mail that it makes. Nothing is timed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench import mail, works
+from tests.bench.compare import as_json
+from tests.bench.figures import METRICS, Figures
+from tests.bench.generator import Script, ServerFailed, parsed
+from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON, TABLE, ratios
+from tests.bench.servers import SERVERS, Running
+from tests.system.machine import Machine
+
+# The table of what is asked, as it was agreed.
+ASKED = {
+    "small_rate": ">= 1.5",
+    "login_daemon": "<= 1.3",
+    "small_accept": "<= 0.15",
+    "greeting": "<= 1.3",
+    "big_first": "<= 1.5",
+    "big_later_popa3d": "<= 0.2",
+    "big_later_dovecot": "<= 0.6",
+    "big_retr": "<= 0.5",
+    "one": ">= 1.3",
+    "growth": "<= 10",
+    "pss_daemon_mb": "<= 2",
+    "pss_accept_mb": "<= 8",
+}
+
+
+def figures(*rows: tuple[str, str, list[float]]) -> Figures:
+    made = Figures()
+    for server, metric, values in rows:
+        made.add(server, metric, *values)
+    return made
+
+
+ALL = [
+    (DAEMON, "small_rate", [300.0, 200.0, 310.0]),
+    ("dovecot-tuned", "small_rate", [100.0]),
+    (DAEMON, "login_ms", [4.0, 6.0, 500.0]),
+    ("popa3d", "login_ms", [4.0]),
+    (ACCEPT, "small_ms", [60.0]),
+    ("popa3d", "small_ms", [600.0]),
+    ("courier", "small_ms", [400.0]),
+    ("mailutils", "small_ms", [500.0]),
+    (ACCEPT, "greeting_ms", [40.0]),
+    (LINE_OF_PYTHON, "greeting_ms", [32.0]),
+    (DAEMON, "big_first_s", [0.6]),
+    ("popa3d", "big_first_s", [0.3]),
+    (DAEMON, "big_later_s", [0.03]),
+    ("popa3d", "big_later_s", [0.3]),
+    ("dovecot", "big_later_s", [0.06]),
+    (DAEMON, "big_retr_s", [3.0]),
+    ("dovecot", "big_retr_s", [7.0]),
+    ("dovecot-tuned", "big_retr_s", [5.0]),
+    (DAEMON, "one_mb_s", [260.0]),
+    ("popa3d", "one_mb_s", [200.0]),
+    (DAEMON, "growth_later_s/20000", [0.02]),
+    (DAEMON, "growth_later_s/200000", [0.3]),
+    (DAEMON, "idle_mb", [1.5, 2.5]),
+    (ACCEPT, "idle_mb", [9.0]),
+]
+REACHED = {
+    "small_rate": (3.0, "met"),
+    "login_daemon": (1.5, "missed"),
+    "small_accept": (0.15, "met"),
+    "greeting": (1.25, "met"),
+    "big_first": (2.0, "missed"),
+    "big_later_popa3d": (0.1, "met"),
+    "big_later_dovecot": (0.5, "met"),
+    "big_retr": (0.6, "missed"),
+    "one": (1.3, "met"),
+    "growth": (15.0, "missed"),
+    "pss_daemon_mb": (2.0, "met"),
+    "pss_accept_mb": (9.0, "missed"),
+}
+
+
+class TestRatios:
+    def test_are_those_that_are_asked(self) -> None:
+        assert {row.name: row.asked for row in TABLE} == ASKED
+
+    def test_compare_medians_with_the_best_peer(self) -> None:
+        reached = {each.row.name: each for each in ratios(figures(*ALL))}
+        assert reached.keys() == REACHED.keys()
+        for name, (value, verdict) in REACHED.items():
+            assert reached[name].value == pytest.approx(value), name
+            assert reached[name].verdict == verdict, name
+
+    def test_without_figures_there_are_none(self) -> None:
+        assert [each.verdict for each in ratios(Figures())] == ["not measured"] * len(TABLE)
+
+    @pytest.mark.parametrize("missing", range(len(ALL)), ids=lambda number: "/".join(ALL[number][:2]))
+    def test_need_every_figure_that_they_are_about(self, missing: int) -> None:
+        server, metric, _ = ALL[missing]
+        without = {each.row.name: each.value for each in ratios(figures(*ALL[:missing], *ALL[missing + 1 :]))}
+        lost = {name for name, value in without.items() if value is None}
+        assert lost, f"{server} {metric} is in no ratio"
+        for name in without.keys() - lost:
+            assert without[name] == pytest.approx(REACHED[name][0]), name
+
+    def test_name_servers_and_metrics_that_are_measured(self) -> None:
+        assert {server for server, _, _ in ALL} <= SERVERS.keys() | {LINE_OF_PYTHON}
+        assert {metric for _, metric, _ in ALL} <= METRICS.keys()
+
+    def test_in_json_are_numbers_by_name(self) -> None:
+        made = figures(*ALL[1:])
+        made.failures["courier", "big"] = "RETR: closed"
+        content = json.loads(as_json({"cores": "2"}, made, [], ratios(made)))
+        assert content["ratios"]["small_rate"] is None
+        assert content["ratios"]["greeting"] == pytest.approx(1.25)
+        assert content["asked"]["growth"] == {"asked": "<= 10", "verdict": "missed"}
+        assert content["failures"] == [{"server": "courier", "work": "big", "why": "RETR: closed"}]
+
+
+class TestFigures:
+    def test_percentiles_are_values_that_were_measured(self) -> None:
+        made = figures((DAEMON, "login_ms", [float(number) for number in range(20, 0, -1)]))
+        assert made.percentile(DAEMON, "login_ms", 50) == 10.0
+        assert made.percentile(DAEMON, "login_ms", 95) == 19.0
+        assert made.median(DAEMON, "login_ms") == 10.5
+        assert made.percentile(DAEMON, "small_ms", 95) is None
+
+    def test_refuse_a_metric_that_nobody_shows(self) -> None:
+        with pytest.raises(KeyError):
+            Figures().add(DAEMON, "login_hours", 1.0)
+
+
+SESSION = (
+    '{"client": 0, "begun": 1000000000, "ended": 1100000000, "cut": false, "error": "", "steps": '
+    '{"USER": [1, 1000000, 5], "RETR": [10, 20000000, 40960], "greeting": [1, 3000000, 5], "end": [1, 9000000, 0]}}'
+)
+
+
+class TestGenerator:
+    def test_output_is_sessions_with_times_of_their_steps(self) -> None:
+        run = parsed([SESSION, SESSION.replace('"ended": 1100000000', '"ended": 1500000000'), '{"cpu": 0.25}'])
+        assert run.rate == pytest.approx(4.0)
+        assert run.cpu_seconds == 0.25
+        (session, _) = run.sessions
+        assert session.seconds == pytest.approx(0.024)  # without the end of the stream
+        assert session.until("USER") == pytest.approx(0.004)  # the greeting comes first
+        assert session.steps["RETR"].octets == 40960
+
+    def test_a_failed_session_is_a_failed_server(self) -> None:
+        with pytest.raises(ServerFailed, match="PASS: -ERR no"):
+            parsed([SESSION, SESSION.replace('"error": ""', '"error": "PASS: -ERR no"'), '{"cpu": 0.1}'])
+
+    def test_no_session_is_a_failed_server(self) -> None:
+        with pytest.raises(ServerFailed):
+            parsed(['{"cpu": 0.1}'])
+
+    def test_less_than_the_mail_is_not_accepted(self) -> None:
+        run = parsed([SESSION, '{"cpu": 0.1}'])
+        works.check_octets(run, "RETR", 40960)
+        with pytest.raises(ServerFailed):
+            works.check_octets(run, "RETR", 40961)
+
+    def test_script_has_a_line_a_command(self) -> None:
+        script = Script().login("c%c").add("UIDL", "UIDL", many=True)
+        assert script.lines == ["USER . USER c%c", "PASS . PASS secret", "UIDL : UIDL"]
+
+
+class TestExtrapolation:
+    @pytest.mark.parametrize(("commands", "seconds", "note"), [(20_000, 2.0, False), (500, 80.0, True)])
+    def test_is_said(self, commands: int, seconds: float, note: bool) -> None:
+        made = Figures()
+        run = parsed([SESSION.replace('"RETR": [10, 20000000', f'"RETR": [{commands}, 2000000000'), '{"cpu": 0.1}'])
+        works.add_whole(made, "popa3d", "big_retr_s", run, "RETR")
+        assert made.median("popa3d", "big_retr_s") == pytest.approx(seconds)
+        assert bool(made.notes) is note
+
+
+class TestMail:
+    @pytest.mark.parametrize("octets", [1_000, 4_096, 8_500, 3_000_000])
+    def test_messages_have_their_size(self, octets: int) -> None:
+        made = mail.message(7, octets)
+        assert len(made) == octets
+        assert made.endswith(b"\n")
+        assert b"\nMessage-ID: <00000007@example.org>\n" in made
+        assert b"\nFrom " not in made  # it would be two messages in an mbox
+
+    def test_messages_differ(self) -> None:
+        assert len(set(mail.messages(50, 1_000))) == 50
+
+
+class TestSlots:
+    def test_more_than_a_server_has_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="slots"):
+            Running(SERVERS["popa3d"], Machine(Path("/nonexistent")), "").make_room(481)
+
+    def test_each_round_fits(self) -> None:
+        for size in (works.QUICK, works.FULL):
+            assert max(size.login, size.login_by_eight, size.later) <= SERVERS["popa3d"].slots
