@@ -1,6 +1,7 @@
 """The benchmark's arithmetic on made-up figures, its generator's output, the mail that it makes. Nothing is timed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -109,11 +110,13 @@ class TestRatios:
     def test_in_json_are_numbers_by_name(self) -> None:
         made = figures(*ALL[1:])
         made.failures["courier", "big"] = "RETR: closed"
-        content = json.loads(as_json({"cores": "2"}, made, [], ratios(made)))
+        content = json.loads(as_json({"cores": "2"}, made, {}, ratios(made)))
         assert content["ratios"]["small_rate"] is None
         assert content["ratios"]["greeting"] == pytest.approx(1.25)
         assert content["asked"]["growth"] == {"asked": "<= 10", "verdict": "missed"}
         assert content["failures"] == [{"server": "courier", "work": "big", "why": "RETR: closed"}]
+        again = Figures.of(content)
+        assert (again.values, again.failures) == (made.values, made.failures)
 
 
 class TestFigures:
@@ -127,6 +130,26 @@ class TestFigures:
     def test_refuse_a_metric_that_nobody_shows(self) -> None:
         with pytest.raises(KeyError):
             Figures().add(DAEMON, "login_hours", 1.0)
+
+
+class TestPage:
+    def test_has_all_that_was_measured_and_needs_nothing_else(self) -> None:
+        pytest.importorskip("matplotlib", reason="python3-matplotlib draws the page's plots")
+        from tests.bench import plots, report
+
+        made = figures(*ALL, *(("popa3d", metric, [1.0, 2.0]) for metric in METRICS))
+        made.notes["popa3d", "big_retr_s"] = "extrapolated from 3 of 20000 messages"
+        made.failures["courier", "big"] = "RETR: <closed>"
+        facts = dict.fromkeys(("date", "run", "cores", "processor", "release"), "made up")
+        page = report.page(made, ratios(made), facts, {"popa3d": "1.0.3"})
+        assert page.count("<svg") == 1 + sum(len(drawings) for drawings in plots.PLOTS.values())
+        assert "7 of 12 ratios are met" in page
+        assert "extrapolated from 3 of 20000" in page
+        assert "Courier, Maildir failed: RETR: &lt;closed&gt;" in page
+        assert not re.search(r"#0000[0-2][0-9a-f]\b", page)  # every colour is one of the theme's
+        for name in re.findall(r"var\(--([\w-]+)\)", page):
+            assert f"--{name}:" in page
+        assert not re.search(r"(src|href)=.(?!#)", page)
 
 
 SESSION = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help=f"where the page goes (default: {CACHE}/bench/report)"
     )
+    parser.add_argument("--page-of", type=Path, metavar="FILE", help="make the page anew from a --json FILE; no more")
     parser.add_argument("--release", default="bookworm", help="of Debian (default: bookworm)")
     parser.add_argument("--package", type=Path, metavar="DEB", help="the popad to measure (default: build this tree's)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the servers")
@@ -69,7 +71,8 @@ def measure(running: list[Running], works_: list[Work], size: Size, quick: bool,
                 try:
                     work.go(each, size, figures, round_)
                 except (ServerFailed, OSError, AssertionError) as failure:
-                    figures.failures[name, work.name] = str(failure) or type(failure).__name__
+                    why = str(failure) or type(failure).__name__
+                    figures.failures[name, work.name] = f"{why} ({servers.state(each)})"
                 progress(f"{work.name:8} round {round_ + 1}  {each.server.title:24} {time.monotonic() - begun:5.1f} s")
 
 
@@ -113,11 +116,11 @@ def table_of_ratios(reached: list[Ratio]) -> str:
     return table(rows, ["ratio", "work", "asked", "reached", ""])
 
 
-def as_json(facts: dict[str, str], figures: Figures, running: list[Running], reached: list[Ratio]) -> str:
+def as_json(facts: dict[str, str], figures: Figures, versions: dict[str, str], reached: list[Ratio]) -> str:
     """`ratios` is keyed by the names of ratios.py; null where something that it needs was not measured."""
     content = {
         "machine": facts,
-        "versions": {each.server.name: each.version for each in running if each.version},
+        "versions": versions,
         "ratios": {each.row.name: each.value for each in reached},
         "asked": {each.row.name: {"asked": each.row.asked, "verdict": each.verdict} for each in reached},
         "failures": [{"server": server, "work": work, "why": why} for (server, work), why in figures.failures.items()],
@@ -126,9 +129,26 @@ def as_json(facts: dict[str, str], figures: Figures, running: list[Running], rea
     return json.dumps(content, indent=1) + "\n"
 
 
+def write_page(directory: Path, figures: Figures, facts: dict[str, str], versions: dict[str, str]) -> None:
+    """The page with the plots, where matplotlib is there to draw them."""
+    if importlib.util.find_spec("matplotlib") is None:
+        progress("no page: python3-matplotlib is not installed")
+        return
+    from tests.bench import report  # loads matplotlib
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "index.html").write_text(report.page(figures, ratios(figures), facts, versions))
+    progress(f"the page: {directory / 'index.html'}")
+
+
 def main() -> int:
     """The exit status: 0 when everything that was to be measured was. Ratios are reported and not judged."""
     options = arguments()
+    directory = options.report or CACHE / "bench/report"
+    if options.page_of:
+        content = json.loads(options.page_of.read_text())
+        write_page(directory, Figures.of(content), content["machine"], content["versions"])
+        return 0
     if reason := needs():
         raise SystemExit(f"tests/bench/run: {reason}")
     package = options.package or built_package()
@@ -155,6 +175,8 @@ def main() -> int:
     reached = ratios(figures)
     print(f"{', '.join(f'{name} {value}' for name, value in facts.items())}\n")
     print(f"{tables(figures, running)}\n\n{table_of_ratios(reached)}")
+    versions = {each.server.name: each.version for each in running if each.version}
     if options.json:
-        options.json.write_text(as_json(facts, figures, running, reached))
+        options.json.write_text(as_json(facts, figures, versions, reached))
+    write_page(directory, figures, facts, versions)
     return 1 if figures.failures else 0

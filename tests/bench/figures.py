@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 GROWTH = (10, 100, 1_000, 10_000, 20_000, 100_000, 200_000)  # messages
 
@@ -71,6 +73,15 @@ class Figures:
     def measured(self, metric: str) -> list[str]:
         """The servers that have this metric, in the order of their first value."""
         return [server for server, name in self.values if name == metric and self.values[server, name]]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Figures:
+        """The figures that a file of --json has."""
+        made = cls()
+        for row in content["figures"]:
+            made.add(row["server"], row["metric"], *row["values"], note=row["note"])
+        made.failures = {(row["server"], row["work"]): row["why"] for row in content["failures"]}
+        return made
 
     def rows(self) -> list[dict[str, object]]:
         """For JSON: one object for each server and metric."""

@@ -34,6 +34,7 @@ class Server:
     set_up: Callable[[Machine], None]
     packages: Sequence[str] = ()  # of Debian, besides the machine's own; the first one's version is shown
     slots: int = 0  # sessions that may begin within POPA3D_SLOT_SECONDS; 0: no limit
+    unit: str = UNIT
 
 
 @dataclass
@@ -77,9 +78,16 @@ def start(server: Server, machine: Machine, package: Path) -> Running:
         except OSError:
             pass
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{server.title} does not serve: {machine.run(['systemctl', 'status', UNIT]).stdout}")
+            said = machine.run(["systemctl", "status", server.unit], check=False).stdout
+            raise RuntimeError(f"{server.title} does not serve: {said}")
         time.sleep(0.05)
     return Running(server, machine, version(server, machine))
+
+
+def state(running: Running) -> str:
+    """What systemd says of the server, to go with a failure."""
+    shown = running.machine.show(running.server.unit, "ActiveState", "SubState", "Result", "ExecMainStatus")
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def version(server: Server, machine: Machine) -> str:
@@ -197,8 +205,8 @@ def answer_with(machine: Machine, messages: int, octets: int) -> None:
 SERVERS = {
     server.name: server
     for server in (
-        Server("popad-daemon", "popad -D", "mbox", popad_daemon),
-        Server("popad-accept", "popad, Accept=yes", "mbox", popad_accept),
+        Server("popad-daemon", "popad -D", "mbox", popad_daemon, unit="popad.service"),
+        Server("popad-accept", "popad, Accept=yes", "mbox", popad_accept, unit="popad.socket"),
         Server("popa3d", "popa3d -D", "mbox", popa3d, ("popa3d",), POPA3D_SLOTS),
         Server("dovecot", "Dovecot, mbox", "mbox", dovecot, ("dovecot-pop3d",)),
         Server("dovecot-tuned", "Dovecot, Maildir, tuned", "maildir", dovecot_tuned, ("dovecot-pop3d",)),
