@@ -1,6 +1,7 @@
 """The benchmark's arithmetic on made-up figures, its generator's output, the mail that it makes. Nothing is timed."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -162,7 +163,7 @@ class TestGenerator:
     def test_output_is_sessions_with_times_of_their_steps(self) -> None:
         run = parsed([SESSION, SESSION.replace('"ended": 1100000000', '"ended": 1500000000'), '{"cpu": 0.25}'])
         assert run.rate == pytest.approx(4.0)
-        assert run.cpu_seconds == 0.25
+        assert run.load == pytest.approx(100 * 0.25 / 0.5 / (os.cpu_count() or 1))
         (session, _) = run.sessions
         assert session.seconds == pytest.approx(0.024)  # without the end of the stream
         assert session.until("USER") == pytest.approx(0.004)  # the greeting comes first

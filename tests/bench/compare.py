@@ -44,7 +44,9 @@ def arguments() -> argparse.Namespace:
         "--report", type=Path, metavar="DIR", help=f"where the page goes (default: {CACHE}/bench/report)"
     )
     parser.add_argument("--page-of", type=Path, metavar="FILE", help="make the page anew from a --json FILE; no more")
-    parser.add_argument("--release", default="bookworm", help="of Debian (default: bookworm)")
+    parser.add_argument(
+        "--release", default="bookworm", help="of Debian (default: bookworm, which the peers are configured for)"
+    )
     parser.add_argument("--package", type=Path, metavar="DEB", help="the popad to measure (default: build this tree's)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the servers")
     parser.add_argument(

@@ -24,8 +24,10 @@ class Metric:
 METRICS = {
     "login_ms": Metric("login, one client", "ms"),
     "login_rate": Metric("logins, 8 clients", "/s", True, 0),
+    "login_load": Metric("of the processors the clients take", "%"),
     "small_ms": Metric("small, one client", "ms"),
     "small_rate": Metric("small, 8 clients", "/s", True),
+    "small_load": Metric("of the processors the clients take", "%"),
     "greeting_ms": Metric("greeting", "ms"),
     "big_first_s": Metric("big: first login", "s", digits=3),
     "big_later_s": Metric("big: later logins", "s", digits=3),

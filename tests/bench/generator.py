@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,10 +78,19 @@ class Run:
     cpu_seconds: float
 
     @property
+    def elapsed(self) -> float:
+        """Seconds from the first session's begin to the last one's end."""
+        return max(session.ended for session in self.sessions) - min(session.begun for session in self.sessions)
+
+    @property
     def rate(self) -> float:
         """Sessions a second."""
-        elapsed = max(session.ended for session in self.sessions) - min(session.begun for session in self.sessions)
-        return len(self.sessions) / elapsed
+        return len(self.sessions) / self.elapsed
+
+    @property
+    def load(self) -> float:
+        """What the clients took of this host's processors, in percent."""
+        return 100 * self.cpu_seconds / (self.elapsed * (os.cpu_count() or 1))
 
 
 @dataclass

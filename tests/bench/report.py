@@ -15,6 +15,7 @@ from tests.bench.works import WORKS
 
 HERE = Path(__file__).parent
 TITLES = {name: server.title for name, server in SERVERS.items()} | {LINE_OF_PYTHON: "one line of Python"}
+LOADS = ("login_load", "small_load")
 # What the figures of a work mean, in HTML. In the order of the page.
 STORY = {
     "login": """USER, PASS, STAT, QUIT on a mailbox of ten messages: by one client that begins the next session when the
@@ -44,10 +45,17 @@ def page(figures: Figures, reached: Sequence[Ratio], facts: Mapping[str, str], v
         scores=plots.scores(reached),
         ratios=table_of_ratios(reached),
         works="\n".join(section(figures, work) for work in STORY),
+        load=f"{largest_load(figures):.0f}",
         floor=escape(SERVERS[FLOOR].title),
         versions=", ".join(f"{escape(SERVERS[name].title)} {escape(version)}" for name, version in versions.items()),
         conditions=", ".join(f"{name} {value}" for name, value in fact.items()),
     )
+
+
+def largest_load(figures: Figures) -> float:
+    """The clients' part of the processors, in percent, with the server that leaves the most to them."""
+    loads = [figures.median(name, metric) or 0.0 for name in SERVERS if name != FLOOR for metric in LOADS]
+    return max(loads)
 
 
 def table_of_ratios(reached: Sequence[Ratio]) -> str:
