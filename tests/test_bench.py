@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import mail, works
+from tests.bench import mail, trace, works
 from tests.bench.compare import as_json
 from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import Script, ServerFailed, parsed
@@ -209,6 +209,44 @@ class TestMail:
 
     def test_messages_differ(self) -> None:
         assert len(set(mail.messages(50, 1_000))) == 50
+
+
+# As tracefs prints it: the daemon (10) forks a session (11), which runs Python, sends the greeting and leaves.
+TRACE = """\
+# tracer: nop
+          <idle>-0       [000] d..2.     1.000000: sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 \
+prev_state=R ==> next_comm=popad next_pid=10 next_prio=120
+           popad-10      [000] .....     1.001000: sys_clone(clone_flags: 1200011, newsp: 0)
+           popad-10      [000] .....     1.001100: sched_process_fork: comm=popad pid=10 child_comm=popad child_pid=11
+           popad-10      [000] .....     1.001500: sys_clone -> 0xb
+           popad-10      [000] d..2.     1.002000: sched_switch: prev_comm=popad prev_pid=10 prev_prio=120 \
+prev_state=S ==> next_comm=popad next_pid=11 next_prio=120
+           popad-11      [000] .....     1.002200: sys_clone -> 0x0
+           popad-11      [000] .....     1.003200: sys_sendto(fd: 4, buff: 0, len: 13, flags: 4000)
+           popad-11      [000] .....     1.003300: sys_sendto -> 0x13
+           popad-11      [000] .....     1.003400: sys_exit_group(error_code: 0)
+           popad-11      [000] d..2.     1.003900: sched_switch: prev_comm=popad prev_pid=11 prev_prio=120 \
+prev_state=Z ==> next_comm=swapper/0 next_pid=0 next_prio=120
+"""
+
+
+class TestTrace:
+    def test_is_time_on_a_processor_by_process_and_call(self) -> None:
+        found, parents = trace.slices(TRACE.splitlines())
+        spent = [(each.pid, each.what, round((each.ended - each.begun) * 1000, 3)) for each in found if each.pid]
+        python = trace.PYTHON
+        assert spent == [
+            *((10, python, 1.0), (10, "clone", 0.5), (10, python, 0.5)),
+            *((11, "clone", 0.2), (11, python, 1.0), (11, "sendto", 0.1), (11, python, 0.1), (11, "exit_group", 0.5)),
+        ]
+        assert parents == {11: 10}
+
+    def test_knows_processes_by_who_forked_them(self) -> None:
+        parents = {11: 10, 12: 11, 21: 20, 31: 30}
+        assert [trace.role_of(pid, parents, 10, 20) for pid in (10, 20, 11, 12, 21, 31)] == [
+            *(trace.DAEMON, trace.HELPER, trace.SESSION, trace.STRANGER, trace.VERDICT),
+            "",
+        ]
 
 
 class TestSlots:

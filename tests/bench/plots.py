@@ -35,7 +35,7 @@ SERVER_COLOURS = {
 }
 STEP_COLOURS = dict(zip(LOGIN_STEPS, ("#000020", "#000021", "#000022", "#000023", "#000024"), strict=True))
 VARIABLES = {
-    **dict(zip((INK, QUIET, GRID, PAPER, GOOD, BAD), "ink quiet grid paper good bad".split(), strict=True)),
+    **dict(zip((INK, QUIET, GRID, PAPER, GOOD, BAD), "ink quiet grid card good bad".split(), strict=True)),
     **{colour: f"server-{name}" for name, colour in SERVER_COLOURS.items()},
     **{colour: f"step-{name.lower()}" for name, colour in STEP_COLOURS.items()},
 }

@@ -55,12 +55,13 @@ def slices(lines: Iterable[str]) -> tuple[list[Slice], dict[int, int]]:
     """What the trace says: the time on a processor, and who forked whom (parent by child)."""
     found: list[Slice] = []
     parents: dict[int, int] = {}
-    doing: defaultdict[int, str] = defaultdict(lambda: "clone")  # a process begins in the call that made it
+    doing: dict[int, str] = {}
     since: dict[int, float] = {}
 
     def stop(pid: int, now: float) -> None:
         if pid in since:
-            found.append(Slice(since.pop(pid), now, pid, doing[pid]))
+            begins_as = "clone" if pid in parents else PYTHON  # a new process begins in the call that made it
+            found.append(Slice(since.pop(pid), now, pid, doing.get(pid, begins_as)))
 
     for line in lines:
         if (matched := LINE.search(line)) is None:
