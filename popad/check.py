@@ -13,7 +13,7 @@ from popad.configuration import CONFIGURATION, configuration
 from popad.settings import PREFIX, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
-STATE_MODE = 0o1733
+SHARED_MODE = 0o1733
 FIRST_PERSON = 1000  # uids below are the system's (Debian policy 9.2.2)
 
 
@@ -55,7 +55,9 @@ def wrong(settings: Settings) -> "Iterator[str]":
     yield from wrong_maildrop(settings.maildrop)
     if settings.locks == "fcntl,dotlock":
         yield from wrong_locks(settings)
-    yield from wrong_state(settings.state)
+    yield from wrong_shared("POPAD_STATE", settings.state)
+    if settings.cache:
+        yield from wrong_shared("POPAD_CACHE", settings.cache)
     if settings.auth_socket:
         yield from wrong_socket(settings.auth_socket)
 
@@ -112,19 +114,19 @@ def wrong_locks(settings: Settings) -> "Iterator[str]":
         yield f"POPAD_LOCKS: no user may make a lock file in {directory}, so no mailbox there will be served"
 
 
-def wrong_state(path: str) -> "Iterator[str]":
+def wrong_shared(setting: str, path: str) -> "Iterator[str]":
     """Every user may make a file there, and nobody see or remove another's."""
     try:
         status = os.lstat(path)
     except OSError as error:
-        yield f"POPAD_STATE: {error}"
+        yield f"{setting}: {error}"
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield f"POPAD_STATE: {path} is not a directory"
+        yield f"{setting}: {path} is not a directory"
     elif status.st_uid not in (0, os.geteuid()):
-        yield f"POPAD_STATE: {path} belongs to uid {status.st_uid}, not to root"
-    elif status.st_uid == 0 and stat.S_IMODE(status.st_mode) != STATE_MODE:
-        yield f"POPAD_STATE: {path} has mode {stat.S_IMODE(status.st_mode):04o}, not {STATE_MODE:04o}"
+        yield f"{setting}: {path} belongs to uid {status.st_uid}, not to root"
+    elif status.st_uid == 0 and stat.S_IMODE(status.st_mode) != SHARED_MODE:
+        yield f"{setting}: {path} has mode {stat.S_IMODE(status.st_mode):04o}, not {SHARED_MODE:04o}"
 
 
 def wrong_socket(path: str) -> "Iterator[str]":

@@ -3,7 +3,8 @@
 What runs as root, from the first line to privsep.become(): reading the settings, looking up POPAD_USER, the greeting (a
 constant), the fork of the authorization child, log entries and notifications, one message from the child (its shape is
 checked, its content passed on and never parsed), one question to the helper, one verdict (checked again here), opening
-POPAD_STATE, and to a login that fails a constant reply. Where no warm helper is configured, a child of it asks PAM.
+POPAD_STATE and POPAD_CACHE, and to a login that fails a constant reply. Where no warm helper is configured, a child of
+it asks PAM.
 """
 
 import os
@@ -163,7 +164,7 @@ def authorize(session: Session) -> None:
             privsep.become(*stranger)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
-    state = open_state(settings.state)
+    state, cache = open_state(settings.state), open_cache(settings.cache)
     try:
         privsep.become(verdict.uid, verdict.gid)
     except PermissionError as error:
@@ -171,7 +172,7 @@ def authorize(session: Session) -> None:
         connection.write(NOT_SERVED, settings.timeout)
         connection.hang_up()
         return
-    transaction_role(session, notifier, verdict, state, bytes(ahead))
+    transaction_role(session, notifier, verdict, state, cache, bytes(ahead))
 
 
 def authorization_role(session: Session, deadline: float, channel: "Channel") -> None:
@@ -300,8 +301,23 @@ def open_state(path: str) -> "State | MaildropUnavailable":
         return MaildropUnavailable("SYS/TEMP", f"POPAD_STATE: {error}")
 
 
+def open_cache(path: str) -> "State | None":
+    """The directory for what is learnt of mailboxes, which is guarded like the one for updates; None without one."""
+    from popad.maildrop.state import State
+
+    try:
+        return State(path) if path else None
+    except OSError:
+        return None  # `popad check` says so; sessions are only slower
+
+
 def transaction_role(
-    session: Session, notifier: "Notifier", verdict: "Verdict", state: "State | MaildropUnavailable", ahead: bytes
+    session: Session,
+    notifier: "Notifier",
+    verdict: "Verdict",
+    state: "State | MaildropUnavailable",
+    cache: "State | None",
+    ahead: bytes,
 ) -> None:
     """TRANSACTION and UPDATE, as the user."""
     from popad import journal, privsep
@@ -314,7 +330,7 @@ def transaction_role(
     notifier.put_off(settings.timeout)
     try:
         privsep.never_gain_privileges()
-        drop = open_maildrop(session, verdict, state)
+        drop = open_maildrop(session, verdict, state, cache)
     except MaildropUnavailable as failure:
         session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
         connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
@@ -362,7 +378,9 @@ def transaction_role(
     log_the_end(session, done)
 
 
-def open_maildrop(session: Session, verdict: "Verdict", state: "State | MaildropUnavailable") -> "Maildrop":
+def open_maildrop(
+    session: Session, verdict: "Verdict", state: "State | MaildropUnavailable", cache: "State | None"
+) -> "Maildrop":
     """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
     from popad import journal
     from popad.maildrop.maildrop import Maildrop
@@ -374,7 +392,7 @@ def open_maildrop(session: Session, verdict: "Verdict", state: "State | Maildrop
     path = verdict.maildrop.partition(":")[2]
     updates = state.journal_of(path)
     limits = settings.lock_timeout, settings.max_messages, settings.max_octets
-    store = Mbox(path, updates, *limits, settings.locks)
+    store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
     elif store.recovery and store.recovery.kept:

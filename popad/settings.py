@@ -250,6 +250,12 @@ TABLE: "dict[str, Setting]" = {
     "POPAD_STATE": Setting(
         path, "/var/lib/popad", "", "Where the messages that an update moves are kept until it is done. Mode 1733."
     ),
+    "POPAD_CACHE": Setting(
+        optional_path,
+        "/var/cache/popad",
+        "",
+        "Where what a session learns of a large mailbox is kept for the next one. Mode 1733. Empty: nowhere.",
+    ),
     "POPAD_LOG_UNKNOWN": Setting(
         switch, "no", "", "Whether names that do not exist are logged: such a name may be a password typed too early."
     ),
@@ -287,6 +293,7 @@ class Settings:
     guess_memory: int
     stop_timeout: int
     state: str
+    cache: str
     log_unknown: bool
 
     def __init__(self, environ: "Mapping[str, str]") -> None:

@@ -107,11 +107,13 @@ class Server:
         self.path = path
         self.mailbox = path / "mail" / NAME
         self.state = path / "state"
+        self.cache = path / "cache"
         self.stderr = path / "stderr"
         self.credentials = path / "credentials"
         self.mailbox.parent.mkdir()
-        self.state.mkdir()
-        self.state.chmod(0o1733)
+        for shared in (self.state, self.cache):
+            shared.mkdir()
+            shared.chmod(0o1733)
         self.credentials.touch(0o600)
         self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), credentials.ITERATIONS) + "\n")
         owner = pwd.getpwnam(OWNER)
@@ -121,6 +123,7 @@ class Server:
             "POPAD_CREDENTIALS": str(self.credentials),
             "POPAD_MAILDROP": f"mbox:{path}/mail/{{user}}",
             "POPAD_STATE": str(self.state),
+            "POPAD_CACHE": str(self.cache),
             "POPAD_USER": STRANGER,
             "POPAD_VIRTUAL_USER": OWNER,
         }

@@ -593,8 +593,8 @@ def test_a_change_within_a_tick_of_a_coarse_clock_is_noticed(
     """A file system that stamps files by a slower clock than this machine's."""
     real = mbox.signature
 
-    def coarse(fd: int) -> mbox.Signature:
-        device, inode, size, modified, changed = real(fd)
+    def coarse(status: os.stat_result) -> mbox.Signature:
+        device, inode, size, modified, changed = real(status)
         odd = tick < 1_000_000_000  # whole seconds are how such a file system is told
         return device, inode, size, modified // tick * tick + odd, changed // tick * tick + odd
 

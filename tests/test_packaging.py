@@ -80,9 +80,10 @@ class TestSettings:
         for unit in services:
             assert "EnvironmentFile=-/etc/popad/popad.conf\n" in unit.read_text(), unit.name
 
-    def test_tmpfiles_makes_the_state_directory(self) -> None:
+    def test_tmpfiles_makes_the_directories(self) -> None:
         made = re.findall(r"^d\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)", text("packaging/tmpfiles.conf"), re.M)
-        assert (DEFAULTS["POPAD_STATE"], "1733", "root", "root") in made
+        for setting in ("POPAD_STATE", "POPAD_CACHE"):
+            assert (DEFAULTS[setting], "1733", "root", "root") in made
 
     def test_sysusers_makes_the_user(self) -> None:
         assert re.findall(r"^u (\S+) ", text("packaging/sysusers.conf"), re.M) == [DEFAULTS["POPAD_USER"]]

@@ -188,7 +188,7 @@ def test_files_are_made_for_their_user_alone(server: Server) -> None:
 
 
 def test_descriptors_after_the_login(server: Server) -> None:
-    """The client, the mailbox, the state directory; none of the credentials, of the child's or of the helper's."""
+    """The client, the mailbox, the two directories; none of the credentials, of the child's or of the helper's."""
     with server.session() as (client, process):
         client.log_in()
         opened = {}
@@ -196,7 +196,7 @@ def test_descriptors_after_the_login(server: Server) -> None:
             opened[int(entry.name)] = os.readlink(entry)
         client.ask("QUIT")
     others = sorted(target.partition(":")[0] for fd, target in opened.items() if fd > 2)
-    assert others == sorted(["socket", str(server.mailbox), str(server.state)])
+    assert others == sorted(["socket", str(server.mailbox), str(server.state), str(server.cache)])
 
 
 @contextmanager
@@ -335,6 +335,7 @@ def test_docstring_says_what_runs_as_root() -> None:
         "helper",
         "verdict",
         "POPAD_STATE",
+        "POPAD_CACHE",
     ):
         assert word in session.__doc__
 

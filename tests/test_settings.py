@@ -85,6 +85,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
     "POPAD_GUESS_MEMORY": [("1", 1)],
     "POPAD_STATE": [("/srv/state",) * 2],
+    "POPAD_CACHE": [("/srv/cache",) * 2, ("", "")],
     "POPAD_LOG_UNKNOWN": [("yes", True), ("no", False)],
 }
 RELATIVE: list[str] = ["", "x", "./x", "/x/../y", "/.."]
@@ -127,6 +128,7 @@ BAD: dict[str, list[str]] = {
     "POPAD_GUESS_DELAY": NO_NUMBER,
     "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
     "POPAD_STATE": RELATIVE,
+    "POPAD_CACHE": [value for value in RELATIVE if value],
     "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
 }
 

@@ -168,7 +168,7 @@ class OneUid:
 def as_somebody(server: Server, settings: Mapping[str, str] = {}) -> Iterator[Daemon]:
     """A daemon that is not root."""
     if ROOT:
-        for path in (server.path, server.credentials, server.state):
+        for path in (server.path, server.credentials, server.state, server.cache):
             os.chown(path, NOBODY, NOBODY)
         server.stderr.touch()
         os.chown(server.stderr, NOBODY, NOBODY)

@@ -2,6 +2,7 @@
 
 import hashlib
 import string
+from array import array
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -186,13 +187,18 @@ def test_header_is_read_no_further_than_it_goes() -> None:
 
 # -- unique ids of a maildrop
 
+NOTHING_KNOWN = array("Q")
 few_digests = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=12)
 
 
 def ids_of(messages: list[tuple[int, int]]) -> list[str]:
     """Ids of messages that are (header, content) each."""
-    digests = [bytes([header]) * 16 for header, _ in messages]
-    return [uidl.text_of(number) for number in uidl.unique_ids(digests, lambda index: bytes(messages[index]) * 8)]
+    return [uidl.text_of(number) for number in numbers_of(messages, NOTHING_KNOWN)]
+
+
+def numbers_of(messages: list[tuple[int, int]], known: "array[int]") -> "array[int]":
+    digests = [bytes([header]) * 16 for header, _ in messages[len(known) :]]
+    return uidl.unique_ids(known, digests, lambda index: bytes(messages[index]) * 8)
 
 
 @given(few_digests)
@@ -228,6 +234,28 @@ def test_twins_keep_their_ids_when_later_ones_go(messages: list[tuple[int, int]]
         assert ids_of(messages[:gone] + messages[gone + 1 :]) == before[:gone] + before[gone + 1 :]
 
 
+@given(few_digests, st.data())
+def test_what_is_known_of_the_first_messages_changes_nothing(
+    messages: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    known = numbers_of(messages, NOTHING_KNOWN)[: data.draw(st.integers(0, len(messages)))]
+    assert numbers_of(messages, known) == numbers_of(messages, NOTHING_KNOWN)
+
+
+@given(few_digests, few_digests, st.data())
+def test_known_ids_outlive_the_first_of_the_twins(
+    messages: list[tuple[int, int]], later: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """Whichever messages go: where the ids of the others are known they keep them, and later mail gets none of them."""
+    stays = data.draw(st.lists(st.booleans(), min_size=len(messages), max_size=len(messages)))
+    kept = [message for message, stay in zip(messages, stays, strict=True) if stay]
+    before = numbers_of(messages, NOTHING_KNOWN)
+    known = array("Q", (number for number, stay in zip(before, stays, strict=True) if stay))
+    ids = numbers_of(kept + later, known)
+    assert ids[: len(kept)] == known
+    assert len(set(ids)) == len(kept) + len(later)
+
+
 def test_content_is_read_for_twins_only() -> None:
     asked = []
 
@@ -235,12 +263,12 @@ def test_content_is_read_for_twins_only() -> None:
         asked.append(index)
         return bytes([index]) * 16
 
-    uidl.unique_ids([b"a" * 16, b"b" * 16, b"a" * 16, b"c" * 16, b"a" * 16], content_digest)
+    uidl.unique_ids(NOTHING_KNOWN, [b"a" * 16, b"b" * 16, b"a" * 16, b"c" * 16, b"a" * 16], content_digest)
     assert asked == [2, 4]
 
 
 def test_100_000_identical_messages() -> None:
-    ids = uidl.unique_ids([b"a" * 16] * 100_000, lambda index: b"b" * 16)
+    ids = uidl.unique_ids(NOTHING_KNOWN, [b"a" * 16] * 100_000, lambda index: b"b" * 16)
     assert len(set(ids)) == 100_000
 
 

@@ -4,12 +4,15 @@ No lock is held between the commands of a session (popa3d's choice: no stale loc
 line). Instead each access begins and ends with a look at the file. Same identity, size and times: nothing has happened.
 Else the CRC of all that this session knows is compared, so that mail appended by others passes and any other change, of
 whatever size or age, ends the session.
+
+What was read counts only if nothing has happened since the last such look: then it is what the session knows.
 """
 
 import errno
 import os
 import stat
 import time
+from itertools import compress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +25,14 @@ else:
 
 from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop import rewrite, uidl
+from popad.maildrop.index import Index, without
 from popad.maildrop.locks import Lock, dotlock_of
-from popad.maildrop.scan import Messages, Scan
+from popad.maildrop.scan import FROM, Messages, Scan
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
-HEADER_BLOCK = 1 << 13  # most headers are shorter
+HEADER_BLOCK = 1 << 12  # most headers are shorter
+# A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
+LARGE = 1 << 20
 # Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
 # on file systems that keep whole seconds.
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
@@ -40,9 +46,9 @@ Signature = tuple[int, int, int, int, int]
 class Mbox:
     """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
 
-    `journal` is where an update keeps what it moves (rewrite.py), `lock_timeout` is in seconds,
-    `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
-    maildrop, for the whole session.
+    `journal` is where an update keeps what it moves (rewrite.py), `cache` where what is learnt of a large mailbox is
+    kept (index.py), if anywhere; `lock_timeout` is in seconds, `locks` is POPAD_LOCKS. Raises MaildropUnavailable for
+    what cannot or must not be served. A missing file is an empty maildrop, for the whole session.
     """
 
     def __init__(
@@ -53,116 +59,180 @@ class Mbox:
         max_messages: int,
         max_octets: int,
         locks: str = "auto",
+        cache: "Journal | None" = None,
     ) -> None:
         self.path = path
         self.journal = journal
         self.lock_timeout = lock_timeout
+        self.max_messages = max_messages
+        self.max_octets = max_octets
         self.dotlock = dotlock_of(path, locks)
+        self.cache = cache
+        self.index: Index | None = None
         self.messages = Messages()
         self.recovery: rewrite.Recovery | None = None
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
+        self.settled = False  # whether whatever is written since `signature` was taken must leave another
         if self.fd >= 0:
             try:
-                self.load(max_messages, max_octets)
+                self.load()
             except OSError as error:
                 raise unavailable(error) from error
         self.sizes: Sequence[int] = self.messages.sizes
 
-    def load(self, max_messages: int, max_octets: int) -> None:
+    def load(self) -> None:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
         with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock) as seen:
             # Under the lock: before it, whoever holds it may still begin an update, and die.
-            if not self.journal.exists():
-                self.scan(seen, max_messages, max_octets)
-                return
-        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
-            self.recovery = rewrite.recover(self.fd, self.journal)
-            self.scan(os.fstat(self.fd), max_messages, max_octets)
+            if not (unfinished := self.journal.exists()):
+                self.find_messages(seen)
+        if unfinished:
+            with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
+                self.recovery = rewrite.recover(self.fd, self.journal)
+                self.find_messages(os.fstat(self.fd))
+        if not self.messages.remembered:
+            self.remember()
 
-    def scan(self, seen: os.stat_result, max_messages: int, max_octets: int) -> None:
-        """Under a lock: find the messages of the file as it was seen."""
-        self.signature = signature_of(seen)
+    def find_messages(self, seen: os.stat_result) -> None:
+        """Under a lock: remember or scan where the messages of the file as it was seen are."""
+        self.signature, self.settled = settled_signature(seen)
         size = self.signature[2]
-        if max_octets and size > max_octets:
-            raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {max_octets}")
+        if self.max_octets and size > self.max_octets:
+            raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {self.max_octets}")
         if holes(self.fd, size) > MAX_HOLES:
             raise MaildropUnavailable(PERMANENT, f"not an mbox: holes in its {size} octets")
-        self.messages = Scan(self.read, size, max_messages).run()
-        settle(self.signature)
+        if self.cache and size >= LARGE:
+            self.index = Index(self.cache)
+            if known := self.index.recall(self.signature, self.read, self.max_messages):
+                self.messages = known
+                return
+        self.messages = Scan(self.read, size, self.max_messages).run()
+
+    def remember(self) -> None:
+        """Keep what is known for the next session."""
+        if self.index and self.settled:
+            self.index.store(self.messages, self.signature)
 
     def read(self, count: int, offset: int) -> bytes:
         return os.pread(self.fd, count, offset)
 
-    def check(self) -> None:
-        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet."""
+    def check(self) -> bool:
+        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet.
+
+        Returns whether the file has been touched since the last look: what was read meanwhile may be anything.
+        """
         try:
-            if self.looks_different():
-                with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock):
-                    self.verify()
+            if not self.looks_different():
+                return False
+            with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock):
+                self.verify()
         except MaildropUnavailable as locked:
             raise MaildropChanged(f"perhaps: {locked.reason}") from locked
         except OSError as error:
             raise MaildropChanged(f"it cannot be read: {error}") from error
+        return True
 
     def looks_different(self) -> bool:
         """Whether the file needs to be read again. Raises MaildropChanged where it is not the same file, OSError."""
-        now = signature(self.fd)
         try:
-            there = os.stat(self.path, follow_symlinks=False)
+            there = signature(os.stat(self.path, follow_symlinks=False))
         except FileNotFoundError:
             raise MaildropChanged("it is gone") from None
-        if (there.st_dev, there.st_ino) != now[:2]:
+        if there == self.signature:
+            return False
+        if there[:2] != self.signature[:2]:
             raise MaildropChanged("another file has taken its place")
-        return now != self.signature
+        return True
 
     def verify(self) -> None:
         """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
-        now = signature(self.fd)
+        seen, settled = settled_signature(os.fstat(self.fd))
         known = self.messages.end
-        if now[2] < known:
-            raise MaildropChanged(f"it shrank from {known} to {now[2]} octets")
+        if seen[2] < known:
+            raise MaildropChanged(f"it shrank from {known} to {seen[2]} octets")
         if rewrite.crc_of(self.read, 0, known) != self.messages.crc:
             raise MaildropChanged("its messages were rewritten")
-        settle(now)
-        self.signature = now
+        self.signature, self.settled = seen, settled
+        self.messages.remembered = False
 
     def content(self, index: int) -> "Iterator[bytes]":
-        self.check()
-        for block in self.blocks(self.messages.starts[index], self.messages.ends[index]):
-            self.check()  # behind each block, as the reader may not want the last (TOP)
-            yield block
+        place, end = self.messages.starts[index], self.messages.ends[index]
+        if self.messages.remembered:
+            self.look_at(index)
+        while place < end:
+            block = self.read_block(place, end)
+            if not self.check():  # behind each block, as the reader may not want the last (TOP)
+                yield block
+                place += len(block)
+
+    def look_at(self, index: int) -> None:
+        """Look at the borders of a message that is remembered, and was not read in this session."""
+        froms, end = self.messages.froms, self.messages.end
+        after = froms[index + 1] if index + 1 < len(froms) else end
+        try:
+            stands = (
+                self.message_begins(froms[index])
+                and self.read(1, self.messages.starts[index] - 1) == b"\n"
+                and (after == end or self.message_begins(after))
+            )
+        except OSError as error:
+            raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
+        if not stands:
+            if self.index:
+                self.index.drop()
+            raise MaildropChanged(f"message {index + 1} is not where it was")
+
+    def message_begins(self, place: int) -> bool:
+        """Whether a From line begins there, behind a blank line or at the start of the file."""
+        behind = min(place, len(b"\n\r\n"))
+        octets = self.read(behind + len(FROM), place - behind)
+        return octets[behind:] == FROM and (not place or octets[:behind].endswith((b"\n\n", b"\n\r\n")))
+
+    def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
+        """Some octets of a part of the file. Raises MaildropChanged when it is not there any more."""
+        try:
+            block = self.read(min(most, end - place), place)
+        except OSError as error:
+            raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
+        if not block:
+            raise MaildropChanged("it shrank while it was read")
+        return block
 
     def blocks(self, place: int, end: int) -> "Iterator[bytes]":
-        """A part of the file. Raises MaildropChanged when it is not there any more."""
+        """A part of the file, for a reader who checks for himself whether it has been touched."""
         while place < end:
-            try:
-                block = self.read(min(CONTENT_BLOCK, end - place), place)
-            except OSError as error:
-                raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
-            if not block:
-                raise MaildropChanged("it shrank while it was read")
+            block = self.read_block(place, end)
             yield block
             place += len(block)
 
     def unique_ids(self) -> "Sequence[int]":
-        if self.fd < 0:
-            return ()
-        self.check()
-        starts, ends = self.messages.starts, self.messages.ends
-        headers = (uidl.header_pieces(self.small_blocks(*place)) for place in zip(starts, ends, strict=True))
-        ids = uidl.unique_ids(
-            map(uidl.header_digest, headers),
-            lambda index: uidl.digest_of_content(self.blocks(starts[index], ends[index])),
-        )
-        self.check()
-        return ids
+        messages = self.messages
+        missing = range(len(messages.ids), len(messages.starts))
+        if missing:
+            ids = uidl.unique_ids(messages.ids, map(self.header_digest, missing), self.content_digest)
+            while self.check():
+                ids = uidl.unique_ids(messages.ids, map(self.header_digest, missing), self.content_digest)
+            messages.ids = ids
+            self.remember()
+        elif self.fd >= 0:
+            self.check()
+        return messages.ids
+
+    def header_digest(self, index: int) -> bytes:
+        if self.messages.remembered:
+            self.look_at(index)
+        blocks = self.small_blocks(self.messages.starts[index], self.messages.ends[index])
+        return uidl.header_digest(uidl.header_pieces(blocks))
+
+    def content_digest(self, index: int) -> bytes:
+        return uidl.digest_of_content(self.blocks(self.messages.starts[index], self.messages.ends[index]))
 
     def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
         """A part of the file for a reader who wants the header: one small block first."""
-        middle = min(place + HEADER_BLOCK, end)
-        yield from self.blocks(place, middle)
-        yield from self.blocks(middle, end)
+        first = self.read_block(place, end, HEADER_BLOCK)
+        yield first
+        yield from self.blocks(place + len(first), end)
 
     def remove(self, marks: bytearray) -> None:
         """Take the marked messages out, under the exclusive lock, keeping what others have appended meanwhile."""
@@ -176,21 +246,42 @@ class Mbox:
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
                     self.verify()
+                if self.messages.remembered:
+                    for index in compress(range(len(marks)), marks):
+                        self.look_at(index)
                 rewrite.remove(self.fd, spans, self.journal)
+                if self.index:
+                    self.remember_what_is_left(self.index, marks)
         except OSError as error:
             raise unavailable(error) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
+    def remember_what_is_left(self, index: Index, marks: bytearray) -> None:
+        """Still under the exclusive lock: the next session need not scan what this one has left."""
+        left = without(self.messages, marks)
+        if left.end < LARGE:
+            index.drop()
+            return
+        try:
+            seen, settled = settled_signature(os.fstat(self.fd))
+            left.crc = rewrite.crc_of(self.read, 0, left.end)
+        except OSError:
+            return  # the update is done, and what the index says of the mailbox before it will not be believed
+        if settled:
+            index.store(left, seen)
 
-def signature(fd: int) -> Signature:
+
+def signature(status: os.stat_result) -> Signature:
     """What differs when a file has been changed: device, inode, size, mtime and ctime in ns."""
-    return signature_of(os.fstat(fd))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def signature_of(now: os.stat_result) -> Signature:
-    """The same of a status."""
-    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+def settled_signature(status: os.stat_result) -> tuple[Signature, bool]:
+    """Under a lock, before what it stands for is read: how a file looks, and whether a change must look different."""
+    seen = signature(status)
+    settle(seen)
+    return seen, waiting_time(seen) <= 0
 
 
 def holes(fd: int, size: int) -> int:
@@ -213,11 +304,19 @@ def holes(fd: int, size: int) -> int:
 
 def settle(seen: Signature) -> None:
     """Keep the lock until a change by the next holder must leave other times than `seen`."""
-    newest = max(seen[3], seen[4])
-    tick = COARSE_TICK if newest % 1_000_000_000 == 0 else FINE_TICK
-    wait = newest + tick - time.time_ns()
-    if 0 < wait <= tick:
+    wait = waiting_time(seen)
+    if 0 < wait <= tick_of(seen):  # a time in the future is not waited for
         time.sleep(wait / 1e9)
+
+
+def waiting_time(seen: Signature) -> int:
+    """ns from now until a change must leave other times than `seen`."""
+    return max(seen[3], seen[4]) + tick_of(seen) - time.time_ns()
+
+
+def tick_of(seen: Signature) -> int:
+    """ns of the clock that stamped the file, at most."""
+    return COARSE_TICK if max(seen[3], seen[4]) % 1_000_000_000 == 0 else FINE_TICK
 
 
 def open_mailbox(path: str) -> int:

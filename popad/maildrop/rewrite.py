@@ -302,9 +302,8 @@ def reader(fd: int) -> "Callable[[int, int], bytes]":
     return lambda count, offset: os.pread(fd, count, offset)
 
 
-def crc_of(read: "Callable[[int, int], bytes]", begin: int, end: int) -> int:
-    """The CRC-32 of octets `begin` to `end`; of what there is of them, if the file is shorter."""
-    crc = 0
+def crc_of(read: "Callable[[int, int], bytes]", begin: int, end: int, crc: int = 0) -> int:
+    """The CRC-32 of octets `begin` to `end`, going on from `crc`; of what there is of them, if the file is shorter."""
     while begin < end and (block := read(min(BLOCK, end - begin), begin)):
         crc = zlib.crc32(block, crc)
         begin += len(block)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 from popad.errors import MaildropUnavailable
 
-BLOCK = 1 << 20  # octets read at a time
-SEPARATOR = b"\nFrom "
+BLOCK = 1 << 16  # octets read at a time: they stay in a core's cache while several passes are made over them
+FROM = b"From "
+SEPARATOR = b"\n" + FROM
 # What must be seen together to tell a separator from text is `LF CR LF From space`: so many octets at the end of a
 # block are looked at again with the next one, and two octets before them stay at hand to look back at.
 STRADDLE = 8
@@ -34,25 +35,30 @@ class Messages:
         self.sizes = array("q")
         self.end = 0  # so many octets of the file were scanned
         self.crc = 0  # and this is their CRC-32
+        self.ids = array("Q")  # unique-ids of the first messages, as many as are known
+        self.remembered = False  # from an earlier session, and not looked at in this one (index.py)
 
 
 class Scan:
-    """One pass over the first `size` octets of a file; `read(count, offset)` is pread.
+    """One pass over a file of `size` octets; `read(count, offset)` is pread.
 
+    It goes on behind what is `known` of the file and adds to it: a message begins there, or the file does.
     `text` is the part of the file at hand, `offset` where it begins in the file; what stands before `done` in it has
     been taken into account. The other attributes describe the message under way.
     """
 
-    def __init__(self, read: "Callable[[int, int], bytes]", size: int, max_messages: int) -> None:
+    def __init__(
+        self, read: "Callable[[int, int], bytes]", size: int, max_messages: int, known: Messages | None = None
+    ) -> None:
         self.read = read
         self.size = size
         self.max_messages = max_messages
-        self.found = Messages()
+        self.found = known or Messages()
         self.text = b""
-        self.offset = 0
+        self.offset = self.found.end
         self.done = 0
         self.has_cr = False
-        self.begin(0)
+        self.begin(self.offset)
 
     def begin(self, place: int) -> None:
         """A From line begins at `place` in the file; the data begins where the line ends, which may not be at hand."""
@@ -65,7 +71,7 @@ class Scan:
     def run(self) -> Messages:
         """Raises MaildropUnavailable for what is not an mbox, has too many messages, or shrinks meanwhile."""
         found = self.found
-        if self.size and self.read(len(b"From "), 0) != b"From ":
+        if self.size and self.read(len(FROM), self.offset) != FROM:
             raise refused("its first line does not begin with `From `")
         while (have := self.offset + len(self.text)) < self.size:
             block = self.read(min(BLOCK, self.size - have), have)

@@ -50,7 +50,10 @@ def header_pieces(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
     rest = b""
     begins_line = True
     for block in blocks:
-        lines = split_lines(rest + block)
+        text = rest + block
+        if (blank := text.find(b"\n\n")) >= 0:
+            text = text[: blank + 2]  # the header ends there at the latest: the body need not be cut into lines
+        lines = split_lines(text)
         rest = lines.pop()
         for line in lines:
             if begins_line and line in (b"\n", b"\r\n"):
@@ -82,22 +85,28 @@ def text_of(unique_id: int) -> str:
     return f"{unique_id:016x}"
 
 
-def unique_ids(digests: "Iterable[bytes]", content_digest: "Callable[[int], bytes]") -> "array[int]":
+def unique_ids(
+    known: "array[int]", digests: "Iterable[bytes]", content_digest: "Callable[[int], bytes]"
+) -> "array[int]":
     """A unique-id for each message, all different (RFC 1939 section 7). 8 octets a message, as there may be millions.
+
+    `known` are those of the first messages, and stay; `digests` are of the headers of the others.
 
     The first message with a header digest keeps popa3d's id. A later twin gets an id made of that id, its whole
     content (`content_digest` of its index), and how many equal to it in every octet stood before it. So it keeps its
-    id when other twins go, except the first of all: then the next one becomes the first, as in popa3d.
+    id when other twins go, except the first of all: then the next one becomes the first, as in popa3d, unless it is
+    `known`.
     """
-    ids = array("Q", map(number_of, digests))
+    ids = known + array("Q", map(number_of, digests))
     in_order = sorted(ids)
     twins = {one for one, next_one in pairwise(in_order) if one == next_one}
     if not twins:
         return ids
     taken = set(in_order)
-    seen: set[int] = set()
+    seen = set(known)
     copies: dict[bytes, int] = {}
-    for index, first_id in enumerate(ids):
+    for index in range(len(known), len(ids)):
+        first_id = ids[index]
         if first_id in twins and first_id in seen:
             both = b"%016x" % first_id + content_digest(index)
             while (unique_id := number_of(twin_digest(both, copies))) in taken:

@@ -96,7 +96,7 @@ def main() -> None:
     with Machine(tree(options.release)) as machine:
         for unit in instances.UNITS.glob("popad*"):
             machine.copy(unit, f"/usr/lib/systemd/system/{unit.name}")
-        machine.run(["mkdir", "-p", "/var/lib/popad", "/etc/popad"])
+        machine.run(["mkdir", "-p", "/var/lib/popad", "/var/cache/popad", "/etc/popad"])
         instances.build_hello(machine)
         instances.lay_out(machine, measured)
         # It pulls in popad-sandbox.service, which leaves when nobody needs it.

@@ -129,15 +129,16 @@ def container(engine: Engine, *options: str, safety: tuple[str, ...] = SAFETY) -
     (configuration / "credentials").touch(0o600)
     (configuration / "credentials").write_text(line)
     running = Container(engine, name, configuration)
-    volumes = [f"{configuration}:/etc/popad:ro", f"{name}-mail:/var/mail/popad", f"{name}-state:/var/lib/popad"]
-    mounts = [f"--volume={volume}" for volume in volumes]
+    places = {"mail": "/var/mail/popad", "state": "/var/lib/popad", "cache": "/var/cache/popad"}
+    volumes = [f"{name}-{volume}:{place}" for volume, place in places.items()]
+    mounts = [f"--volume={volume}" for volume in (f"{configuration}:/etc/popad:ro", *volumes)]
     try:
         running.podman("run", "--detach", "--name", name, *RUN_HERE, *safety, *mounts, *options, "popad")
         wait_until(running.listens)
         yield running
     finally:
         running.podman("rm", "--force", "--time=0", name)
-        running.podman("volume", "rm", f"{name}-mail", f"{name}-state")
+        running.podman("volume", "rm", *(f"{name}-{volume}" for volume in places))
 
 
 def attempt(address: tuple[str, int]) -> bytes:
@@ -199,9 +200,10 @@ class TestServing:
         assert served.events()[before:] == ["session-opened", "login-passed", "maildrop-loaded", "session-closed"]
 
     def test_volumes_belong_to_who_writes_there(self, served: Container) -> None:
-        mail, state = served.volume("mail").stat(), served.volume("state").stat()
+        mail = served.volume("mail").stat()
         assert (mail.st_uid, mail.st_gid, mail.st_mode & 0o1777) == (MAIL_UID, MAIL_UID, 0o700)
-        assert (state.st_uid, state.st_gid, state.st_mode & 0o1777) == (0, 0, 0o1733)
+        for shared in (served.volume("state").stat(), served.volume("cache").stat()):
+            assert (shared.st_uid, shared.st_gid, shared.st_mode & 0o1777) == (0, 0, 0o1733)
 
     def test_an_interrupted_update_outlives_the_container(self, served: Container) -> None:
         """The messages that an update moves are in a volume, on a disk: not in the container."""
@@ -210,6 +212,7 @@ class TestServing:
         assert {mount["Destination"] for mount in mounts if mount["Type"] == "volume"} == {
             "/var/mail/popad",
             "/var/lib/popad",
+            "/var/cache/popad",
         }
 
     def test_check_finds_nothing_wrong(self, served: Container) -> None:

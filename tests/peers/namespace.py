@@ -31,7 +31,7 @@ MAILBOX = Path("/var/mail") / USER
 POOL = Path("/mnt")
 POPAD = ["/usr/bin/python3", "-m", "popad"]
 POPA3D, CHECKOUT, STDERR = POOL / "popa3d", POOL / "checkout", POOL / "stderr"
-CREDENTIALS, STATE = POOL / "credentials", POOL / "state"
+CREDENTIALS, STATE, CACHE = POOL / "credentials", POOL / "state", POOL / "cache"
 # An old mailbox: both servers wait for the clock to move on where a mailbox was modified this very moment.
 MODIFIED_AGO = 1000
 # Nobody waits for this long on purpose: it ends a session that hangs, and the test then shows what came until there.
@@ -70,8 +70,9 @@ def furnish(popa3d: str, checkout: str) -> None:
     os.mkdir("/var/lib/popa3d", 0o755)
     CREDENTIALS.touch(0o600)
     CREDENTIALS.write_text(f"{USER} {verifier()}\nroot {verifier()}\n")
-    STATE.mkdir()
-    STATE.chmod(0o1733)
+    for shared in (STATE, CACHE):
+        shared.mkdir()
+        shared.chmod(0o1733)
     os.chdir(CHECKOUT)
 
 
@@ -200,7 +201,7 @@ def import_popad() -> Callable[[], object]:
 
 
 def popad_environment() -> dict[str, str]:
-    files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE)}
+    files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_CACHE": str(CACHE)}
     return {"PATH": "/usr/bin:/bin", "POPAD_AUTH": "file", **files}
 
 

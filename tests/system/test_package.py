@@ -100,7 +100,8 @@ def test_install_serves(installed: Machine) -> None:
     account = installed.run(["getent", "passwd", "popad"]).stdout.split(":")
     assert account[6].strip().endswith("/nologin")
     assert installed.run(["getent", "shadow", "popad"]).stdout.split(":")[1].startswith("!")
-    assert installed.run(["stat", "-c", "%a %U %G", "/var/lib/popad"]).stdout == "1733 root root\n"
+    for directory in ("/var/lib/popad", "/var/cache/popad"):
+        assert installed.run(["stat", "-c", "%a %U %G", directory]).stdout == "1733 root root\n"
     with installed.connect() as client:
         assert client.recv(512).startswith(b"+OK")
 

@@ -137,7 +137,7 @@ def test_sandbox(server: Server) -> None:
 
         for path in ("/", "/etc", "/usr", "/var/lib", "/run", "/run/popad", "/sys", "/sys/fs/cgroup"):
             assert "ro" in options(path), path
-        for path in ("/var/mail", "/var/lib/popad"):
+        for path in ("/var/mail", "/var/lib/popad", "/var/cache/popad"):
             assert "rw" in options(path), path
 
         server.machine.run(["mknod", "/dev/disk", "b", "7", "0"])
