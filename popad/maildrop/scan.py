@@ -16,11 +16,17 @@ from popad.errors import MaildropUnavailable
 
 BLOCK = 1 << 16  # octets read at a time: they stay in a core's cache while several passes are made over them
 FROM = b"From "
-SEPARATOR = b"\n" + FROM
+LF = 0x0A
+# A separator is looked for by a part of it: short, as Python searches faster for less than six octets, and without what
+# is frequent in text, as a search that meets an octet which is not in the word skips the whole word. Half the time.
+BEHIND_BLANK = b"\n\nFro"
+BEHIND_LINE = b"\nFro"  # where there are CRs: the blank line may be CRLF
 # What must be seen together to tell a separator from text is `LF CR LF From space`: so many octets at the end of a
 # block are looked at again with the next one, and two octets before them stay at hand to look back at.
 STRADDLE = 8
 BEHIND = 2
+SHORT_LINES = 32  # octets
+SAMPLE = 64  # one octet of so many is looked at to know how long lines are
 
 
 class Messages:
@@ -58,6 +64,7 @@ class Scan:
         self.offset = self.found.end
         self.done = 0
         self.has_cr = False
+        self.dense = False  # short lines
         self.begin(self.offset)
 
     def begin(self, place: int) -> None:
@@ -80,6 +87,9 @@ class Scan:
             found.crc = zlib.crc32(block, found.crc)
             self.text += block
             self.has_cr = b"\r" in self.text
+            # Octet by octet costs the same for any text; taking line ends out and comparing is three times as fast
+            # for lines of usual length, as Python goes from one to the next by memchr(3).
+            self.dense = self.text[::SAMPLE].count(b"\n") * SHORT_LINES * SAMPLE > len(self.text)
             self.messages_at_hand()
             self.move_on()
         if self.size:
@@ -90,37 +100,56 @@ class Scan:
     def messages_at_hand(self) -> None:
         """Find every separator that is complete in the text at hand."""
         text = self.text
+        separator = BEHIND_LINE if self.has_cr else BEHIND_BLANK
         search = max(self.done - 1, 0)
         while True:
             if self.start < 0:
-                line_end = text.find(b"\n", self.done)
-                if line_end < 0:
-                    self.done = len(text)
+                if not self.data_begins():
                     return
-                self.done = line_end + 1
-                self.start = self.offset + self.done
-                search = line_end
-            line_end = text.find(SEPARATOR, search)
-            if line_end < 0:
+                search = self.done - 1
+            before = text.find(separator, search)
+            if before < 0:
                 return
-            place = line_end + 1
-            if self.offset + place == self.start:
-                raise refused(f"two `From ` lines stand together at octet {self.from_line}")
-            before = text[max(line_end - 2, 0) : line_end]
-            if before.endswith(b"\n") or before == b"\n\r":
-                self.count(place)
-                self.end(self.offset + place, len(b"\r\n" if before == b"\n\r" else b"\n"))
-                self.begin(self.offset + place)
-                self.done = place
-            else:
-                search = place
+            search = place = before + len(separator) - len(b"Fro")
+            if not text.startswith(FROM, place):
+                continue
+            blank = 1
+            if self.has_cr and text[place - 2] != LF:
+                if text[place - 3 : place] != b"\n\r\n":
+                    continue
+                blank = 2
+            self.count(place)
+            self.end(self.offset + place, blank)
+            self.begin(self.offset + place)
+            self.done = place
+
+    def data_begins(self) -> bool:
+        """Whether the From line ends in the text at hand, and enough follows to tell that it is not another one."""
+        text = self.text
+        line_end = text.find(b"\n", self.done)
+        if line_end < 0:
+            self.done = len(text)
+            return False
+        start = line_end + 1
+        if start + len(FROM) > len(text) and self.offset + len(text) < self.size:
+            self.done = line_end
+            return False
+        if text.startswith(FROM, start):
+            raise refused(f"two `From ` lines stand together at octet {self.from_line}")
+        self.done = start
+        self.start = self.offset + start
+        return True
 
     def count(self, upto: int) -> None:
         """Take the message's octets from `done` up to `upto` in the text at hand into account."""
         text, done = self.text, self.done
         if upto <= done:
             return
-        self.line_ends += text.count(b"\n", done, upto)
+        if self.dense:
+            self.line_ends += text.count(b"\n", done, upto)
+        else:
+            part = text[done:upto]
+            self.line_ends += len(part) - len(part.replace(b"\n", b""))
         if self.has_cr:
             self.pairs += text.count(b"\r\n", done - 1, upto)
         if self.header_end < 0:

@@ -1,14 +1,14 @@
 """The mailboxes to compare popa3d and popad on: edge cases by name, and as many as wanted from a seeded generator.
 
 Sizes matter: popa3d parses fragments of lines (32 octets at least) out of blocks of 65,536 octets and sends blocks of
-32,768; popad parses blocks of 1,048,576 octets, sends blocks of 131,072, and hashes blocks of 8,192.
+32,768; popad parses blocks of 65,536 octets, sends blocks of 131,072, and hashes blocks of 4,096.
 """
 
 import random
 from collections.abc import Iterator
 
 LINE, SEND_BLOCK, PARSE_BLOCK = 32, 32_768, 65_536
-HEADER_BLOCK, CONTENT_BLOCK, SCAN_BLOCK = 8192, 131_072, 1_048_576
+HEADER_BLOCK, CONTENT_BLOCK, SCAN_BLOCK = 4096, 131_072, 65_536
 
 FROM = b"From sender@example.org Thu Jan  1 00:00:00 1970\n"
 HEADER = b"Date: Thu, 1 Jan 1970 00:00:00 +0000\nMessage-ID: <1@a>\nSubject: t\n"

@@ -6,6 +6,7 @@ answer is (octets received, mailbox afterwards, standard error). The namespace h
 
 popad costs tens of milliseconds of start-up a session when it is executed. Thousands of sessions are therefore forked
 from this process, which has imported popad already ("popad"); what goes through execve as under inetd is "popad-exec".
+"popad-indexed" is a session that finds the index of an earlier one, whatever the size of the mailbox.
 """
 
 import base64
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 USER, PASSWORD = "reader", "secret"
 UID, POPA3D_UID, POPAD_UID = 61971, 61972, 61973
@@ -32,6 +33,8 @@ POOL = Path("/mnt")
 POPAD = ["/usr/bin/python3", "-m", "popad"]
 POPA3D, CHECKOUT, STDERR = POOL / "popa3d", POOL / "checkout", POOL / "stderr"
 CREDENTIALS, STATE, CACHE = POOL / "credentials", POOL / "state", POOL / "cache"
+LEARN = f"USER {USER}\r\nPASS {PASSWORD}\r\nUIDL\r\nQUIT\r\n".encode()
+REMEMBERED = b"the mailbox was not scanned\n"
 # An old mailbox: both servers wait for the clock to move on where a mailbox was modified this very moment.
 MODIFIED_AGO = 1000
 # Nobody waits for this long on purpose: it ends a session that hangs, and the test then shows what came until there.
@@ -200,6 +203,27 @@ def import_popad() -> Callable[[], object]:
     return main
 
 
+def remembering(main: Callable[[], object]) -> Callable[[], object]:
+    """popad as for a large mailbox. A session that needs no scan says REMEMBERED on standard error."""
+
+    def indexed() -> None:
+        index: Any = sys.modules["popad.maildrop.index"]
+        mbox: Any = sys.modules["popad.maildrop.mbox"]
+        recall = index.Index.recall
+
+        def recall_aloud(*arguments: object) -> object:
+            messages = recall(*arguments)
+            if messages and messages.remembered:
+                os.write(2, REMEMBERED)
+            return messages
+
+        index.Index.recall = recall_aloud
+        mbox.LARGE = 1
+        main()
+
+    return indexed
+
+
 def popad_environment() -> dict[str, str]:
     files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_CACHE": str(CACHE)}
     return {"PATH": "/usr/bin:/bin", "POPAD_AUTH": "file", **files}
@@ -216,9 +240,11 @@ def verifier() -> str:
 
 def serve(channel: Connection) -> None:
     """Answer requests until the other end is closed."""
+    popad = import_popad()
     servers: dict[str, Callable[[socket.socket], int]] = {
         "popa3d": starter(exec_popa3d),
-        "popad": starter(import_popad()),
+        "popad": starter(popad),
+        "popad-indexed": starter(remembering(popad)),
         "popad-exec": starter(exec_popad),
     }
     while True:
@@ -227,6 +253,8 @@ def serve(channel: Connection) -> None:
         except EOFError:
             return
         put_mailbox(content)
+        if server == "popad-indexed":
+            converse(servers[server], [LEARN])
         output = converse(servers[server], steps)
         after = MAILBOX.read_bytes() if MAILBOX.is_file() and not MAILBOX.is_symlink() else None
         channel.send((output, after, STDERR.read_bytes()))

@@ -16,6 +16,7 @@ import pytest
 
 from . import differences, mailboxes, scripts
 from .driver import Mailbox, Peers, Session, Unavailable, peers
+from .namespace import REMEMBERED
 from .replies import Reply, parse
 
 # RFC 1939 section 7.
@@ -54,6 +55,7 @@ class Tally:
     octets: int = 0
     differences: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    remembered: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
@@ -61,6 +63,7 @@ class Tally:
         self.octets += other.octets
         self.differences += other.differences
         self.refused += other.refused
+        self.remembered += other.remembered
         self.problems += other.problems
 
 
@@ -80,7 +83,17 @@ class Comparison:
         self.tally.refused += len(expected) < 5
         for name in names:
             self.compare(name, scripts.SCRIPTS[name](count))
+        self.compare_with_index(scripts.SCRIPTS[names[0]](count))
         return self.tally
+
+    def compare_with_index(self, script: bytes) -> None:
+        """What popad remembers of an earlier session makes no difference."""
+        scanned, remembered = (self.both.run(server, self.mailbox, script) for server in ("popad", "popad-indexed"))
+        self.tally.remembered += REMEMBERED in remembered.stderr
+        if remembered.received != scanned.received:
+            self.tally.problems.append(f"{self.name!r}: {remembered.received!r} with an index, {scanned.received!r}")
+        if remembered.mailbox != scanned.mailbox or b"Traceback" in remembered.stderr:
+            self.tally.problems.append(f"{self.name!r}: {remembered.mailbox!r} with an index; {remembered.stderr!r}")
 
     def popa3d(self, rows: list[differences.Difference], script: bytes, for_ids: bool = False) -> tuple[bytes, Session]:
         """popa3d's session with the input rewritten by `rows`, and the script it got."""
@@ -215,12 +228,14 @@ def test_sessions(both: Peers, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n\npopad against popa3d, {time.monotonic() - began:.0f} s")
         rows = [("mailboxes", len(boxes)), ("of them refused", total.refused), ("scripts", len(names) + 1)]
+        rows += [("of popad that found an index", total.remembered)]
         rows += [("sessions", both.sessions), ("replies compared", total.replies), ("octets compared", total.octets)]
         rows += [(f"differs: {name}", total.differences[name]) for name in differences.NAMES]
         for name, figure in rows:
             print(f"  {name:45}{figure:>12,}")
     count = f"{len(total.problems)} differences outside of the table"
     assert not total.problems, "\n".join([count, *total.problems[:40]])
+    assert total.remembered > (len(boxes) - total.refused) // 2, "an index that nobody uses"
     assert [name for name in differences.NAMES if not total.differences[name]] == [], "differences that do not occur"
 
 
@@ -272,7 +287,9 @@ def test_another_program_changes_the_mailbox(both: Peers, name: str) -> None:
     before = scripts.LOGIN + scripts.lines("STAT")
     steps = (before, (change.how, before.count(b"\n") + 1, change.octets), change.then)
     sent = before + change.then
-    theirs, ours = (both.run(server, THREE, *steps) for server in ("popa3d", "popad"))
+    theirs, ours, remembered = (both.run(server, THREE, *steps) for server in ("popa3d", "popad", "popad-indexed"))
+    assert (remembered.received, remembered.mailbox) == (ours.received, ours.mailbox)
+    assert REMEMBERED in remembered.stderr
     expected, answers = parse(sent, theirs.received), parse(sent, ours.received)
     mailbox = theirs.mailbox
     if change.dropped_at:
