@@ -24,10 +24,10 @@ else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import MaildropChanged, MaildropUnavailable
-from popad.maildrop import rewrite, uidl
+from popad.maildrop import halves, rewrite, uidl
 from popad.maildrop.index import Index, without
 from popad.maildrop.locks import Lock, dotlock_of
-from popad.maildrop.scan import FROM, Messages, Scan
+from popad.maildrop.scan import FROM, Messages
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
 HEADER_BLOCK = 1 << 12  # most headers are shorter
@@ -107,7 +107,7 @@ class Mbox:
             if known := self.index.recall(self.signature, self.read, self.max_messages):
                 self.messages = known
                 return
-        self.messages = Scan(self.read, size, self.max_messages).run()
+        self.messages = halves.scan(self.read, size, self.max_messages)
 
     def remember(self) -> None:
         """Keep what is known for the next session."""

@@ -189,7 +189,7 @@ class Scan:
         """
         found = self.found
         if len(found.froms) >= self.max_messages:
-            raise MaildropUnavailable("SYS/PERM", f"more than {self.max_messages} messages")
+            raise too_many(self.max_messages)
         size = end - self.start + self.line_ends - self.pairs
         if blank and self.header_end < end:
             end -= blank
@@ -198,6 +198,11 @@ class Scan:
         found.starts.append(self.start)
         found.ends.append(end)
         found.sizes.append(size)
+
+
+def too_many(max_messages: int) -> MaildropUnavailable:
+    """More than a session may have to keep in memory."""
+    return MaildropUnavailable("SYS/PERM", f"more than {max_messages} messages")
 
 
 def refused(reason: str) -> MaildropUnavailable:
