@@ -5,7 +5,9 @@ has written is there, what it has not is not. Power loss is another matter and n
 survives.
 """
 
+import errno
 import os
+import resource
 import shutil
 import stat
 import zlib
@@ -35,7 +37,7 @@ class Box:
         self.state = path / "state"
         self.state.mkdir(exist_ok=True)
         self.updates = State(str(self.state)).journal_of(str(self.path))
-        self.journal = self.state / self.updates.name
+        self.journal = self.state / self.updates.names[0]
 
     def fill(self, content: bytes) -> None:
         self.path.write_bytes(content)
@@ -278,6 +280,77 @@ def test_short_writes_are_gone_on_with(box: Box, monkeypatch: pytest.MonkeyPatch
     assert box.content == without(MESSAGES, {0})
 
 
+def test_a_journal_that_cannot_be_removed_costs_nobody_mail(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The update is done, and said to be. The mailbox is served; the next update begins when the journal is gone."""
+    box.fill(b"".join(MESSAGES))
+
+    def unlink(*arguments: object, **options: object) -> None:
+        raise OSError(5, "EIO")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink)
+        box.remove(spans_of(MESSAGES, {1}))
+        assert box.content == without(MESSAGES, {1})
+        assert not box.recover().kept
+        with pytest.raises(OSError, match="has not been finished"):
+            box.remove(spans_of(MESSAGES, {0}))
+    assert not box.recover().kept
+    assert not box.journal.exists()
+    assert box.content == without(MESSAGES, {1})
+
+
+def test_a_limit_on_files_meets_us_first(box: Box) -> None:
+    """What is to be kept is small and the journal fits, but the mailbox is beyond the limit."""
+    messages = [b"From a\n\n" + b"x" * 20_000 + b"\n", *MESSAGES]
+    box.fill(b"".join(messages))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384))
+            box.remove(spans_of(messages, {1}))
+        except OSError as error:
+            os._exit(error.errno or 1)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
+    assert box.content == b"".join(messages)
+    assert not box.journal.exists()
+
+
+def test_a_mailbox_with_two_names_is_not_moved_about(box: Box) -> None:
+    """Who came by the other name would find no journal. To cut off its end is safe."""
+    box.fill(b"".join(MESSAGES))
+    os.link(box.path, box.path.with_name("other"))
+    with pytest.raises(OSError, match="several names"):
+        box.remove(spans_of(MESSAGES, {1}))
+    assert box.content == b"".join(MESSAGES)
+    box.remove(spans_of(MESSAGES, {5}))
+    assert box.content == without(MESSAGES, {5})
+
+
+@given(st.integers(1, 40))
+def test_a_mark_is_no_run_of_nuls(room: int) -> None:
+    mark = rewrite.new_mark(room)
+    assert len(mark) == min(room, rewrite.MARK)
+    assert mark.startswith(b"\0")
+    assert mark.count(0) == 1
+
+
+def test_a_small_removal_still_notices_a_rewritten_mailbox(box: Box) -> None:
+    """Less goes than the mark takes, so that no octet is behind it: the last octets tell."""
+    messages = [b"From a\n\n", b"From b\n\n12345678\n", b"From c\nDate: 1\n\nabcdefgh\n\n"]
+    for death in range(20):
+        box.fill(b"".join(messages))
+        assert dies(lambda: box.remove(spans_of(messages, {0})), death)
+        if record_of(box, 0):
+            break
+    box.path.write_bytes(messages[0] + messages[2] + b"From d\n\nmail that came later\n")
+    there = box.content
+    recovery = box.recover()
+    assert (recovery.finished, recovery.reason) == (False, "the end of the mailbox was changed")
+    assert box.content == there
+
+
 # -- journals that must not be applied
 
 
@@ -415,13 +488,21 @@ def test_a_journal_of_another_user(public_path: Path) -> None:
     if pid == 0:
         try:
             os.setresuid(65534, 65534, 65534)
+            name = box.updates.names[0]
             recovery = box.recover()
-            os._exit(0 if recovery.kept == box.updates.name and not recovery.finished else 1)
+            if recovery.kept != name or recovery.finished:
+                os._exit(1)
+            # Mail can be deleted all the same; and an update that is interrupted then is found behind it.
+            box.remove(spans_of(MESSAGES, {1}))
+            dies(lambda: box.remove(spans_of(MESSAGES[:1] + MESSAGES[2:], {1})), 12)
+            box.updates.names.insert(0, name)  # the next session
+            recovery = box.recover()
+            os._exit(0 if recovery.kept == name and recovery.finished else 1)
         finally:
             os._exit(2)
     box.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert box.content == b"".join(MESSAGES)
+    assert box.content == without(MESSAGES, {1, 2})
     assert box.journal.read_bytes() == b"planted"
 
 
@@ -465,6 +546,7 @@ records = st.builds(
     rewrite.Record,
     st.sampled_from([rewrite.MOVING, rewrite.MOVED]),
     st.binary(min_size=1, max_size=16),
+    st.binary(max_size=64),
     st.text(st.characters(blacklist_categories=["Cs"]), max_size=40),
     **dict.fromkeys(rewrite.Record.NUMBERS, numbers),
 )
@@ -522,7 +604,7 @@ PATHS = [
 
 @pytest.mark.parametrize("mailbox", PATHS, ids=range(len(PATHS)))
 def test_a_record_shows_the_mailbox_and_nothing_in_its_name_is_a_line(mailbox: str) -> None:
-    record = rewrite.Record(rewrite.MOVING, b"m", mailbox, **dict.fromkeys(rewrite.Record.NUMBERS, 7))
+    record = rewrite.Record(rewrite.MOVING, b"m", b"", mailbox, **dict.fromkeys(rewrite.Record.NUMBERS, 7))
     read = rewrite.Record.unpack(record.pack())
     assert read is not None
     assert (read.size, read.phase) == (7, rewrite.MOVING)

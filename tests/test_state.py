@@ -93,13 +93,34 @@ def test_a_key_that_others_know_is_not_believed(path: Path, mode: int) -> None:
 
 
 @needs_root
-def test_a_key_that_somebody_else_made_is_not_believed(path: Path) -> None:
-    """The directory is open to every user, and the key may be missing."""
+@pytest.mark.parametrize("make", ["file", "directory", "symlink"])
+def test_what_a_user_put_in_the_keys_place_keeps_nobody_out(path: Path, make: str) -> None:
+    """The directory is open to every user, and there is no key before the first session."""
+    place = path / KEY
+    if make == "file":
+        place.write_bytes(bytes(32))
+        place.chmod(0o600)
+    elif make == "directory":
+        place.mkdir()
+        (place / "not empty").touch()
+    else:
+        place.symlink_to("/etc/passwd")
+    os.chown(place, OTHER, OTHER, follow_symlinks=False)
+    with state_at(path) as state:
+        assert any(state.key)
+    made = place.lstat()
+    assert stat.S_ISREG(made.st_mode)
+    assert made.st_uid == 0
+    with state_at(path) as again:
+        assert again.key == state.key
+
+
+def test_no_descriptor_is_left_where_the_key_is_not_believed(path: Path) -> None:
     (path / KEY).touch(0o600)
-    (path / KEY).write_bytes(bytes(32))
-    os.chown(path / KEY, OTHER, OTHER)
-    with pytest.raises(OSError, match="not a file of this user alone"):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="too short"):
         State(str(path))
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("make", ["symlink", "fifo", "directory"])
@@ -134,11 +155,11 @@ def test_what_is_no_state_directory(tmp_path: Path, make: str) -> None:
 def test_nobody_can_know_another_users_name(path: Path) -> None:
     """Whoever takes it first keeps that user's deletions from happening. Without the key it cannot be computed."""
     with state_at(path) as root:
-        theirs = root.journal_of("/var/mail/alice").name
+        theirs = root.journal_of("/var/mail/alice").names[0]
         with as_user(NOBODY), state_at(path) as state:
             assert state.key != root.key
             # The name of what the attacker asks for begins with another uid, and ends in another hash.
-            assert state.journal_of("/var/mail/alice").name.partition("-")[2] != theirs.partition("-")[2]
+            assert state.journal_of("/var/mail/alice").names[0].partition("-")[2] != theirs.partition("-")[2]
             with pytest.raises(PermissionError):
                 (path / KEY).read_bytes()
             with pytest.raises(PermissionError):
@@ -148,10 +169,10 @@ def test_nobody_can_know_another_users_name(path: Path) -> None:
 def test_names_are_of_the_user_and_the_mailbox(path: Path, tmp_path: Path) -> None:
     with state_at(path) as state:
         one = state.journal_of("/var/mail/alice")
-        assert one.name.startswith(f"{os.geteuid()}-")
-        assert one.name == state.journal_of("/var/mail/alice").name
-        assert one.name != state.journal_of("/var/mail/alicf").name
-        assert "/" not in one.name
+        assert one.names[0].startswith(f"{os.geteuid()}-")
+        assert one.names[0] == state.journal_of("/var/mail/alice").names[0]
+        assert one.names[0] != state.journal_of("/var/mail/alicf").names[0]
+        assert "/" not in one.names[0]
         assert one.mailbox == "/var/mail/alice"
 
 
@@ -161,15 +182,15 @@ def test_two_ways_to_a_mailbox_are_one_name(path: Path, tmp_path: Path) -> None:
     (tmp_path / "spool").symlink_to("mail")
     (tmp_path / "mail/link").symlink_to("alice")
     with state_at(path) as state:
-        name = state.journal_of(f"{tmp_path}/mail/alice").name
-        assert state.journal_of(f"{tmp_path}/spool/alice").name == name
-        assert state.journal_of(f"{tmp_path}/mail/link").name != name
+        name = state.journal_of(f"{tmp_path}/mail/alice").names[0]
+        assert state.journal_of(f"{tmp_path}/spool/alice").names[0] == name
+        assert state.journal_of(f"{tmp_path}/mail/link").names[0] != name
 
 
 def test_any_path_has_a_name(path: Path) -> None:
     with state_at(path) as state:
         for mailbox in ("/" + "ä" * 2000, "/var/mail/\udcff", "/var/mail/a b\nc"):
-            assert len(state.journal_of(mailbox).name) < 100
+            assert len(state.journal_of(mailbox).names[0]) < 100
 
 
 # -- files
@@ -179,25 +200,26 @@ def test_a_file_there_and_gone(path: Path) -> None:
     with state_at(path) as state:
         journal = state.journal_of("/m")
         assert not journal.exists()
-        fd = journal.create()
+        name, fd = journal.create()
+        assert name == journal.names[0]
         assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
         assert journal.exists()
         with pytest.raises(FileExistsError):
             journal.create()
         os.write(fd, b"text")
         os.close(fd)
-        fd = journal.open()
+        fd = journal.open(name)
         assert os.pread(fd, 9, 0) == b"text"
         os.close(fd)
-        journal.remove()
+        journal.remove(name)
         assert not journal.exists()
         with pytest.raises(FileNotFoundError):
-            journal.open()
+            journal.open(name)
 
 
 def test_descriptors_are_not_inherited_by_programs(path: Path) -> None:
     with state_at(path) as state:
-        fd = state.journal_of("/m").create()
+        _, fd = state.journal_of("/m").create()
         assert not os.get_inheritable(fd)
         assert not os.get_inheritable(state.fd)
         os.close(fd)
@@ -209,7 +231,8 @@ def test_what_is_not_believed_and_kept(path: Path, make: str) -> None:
         pytest.skip("needs root: gives a file away")
     with state_at(path) as state:
         journal = state.journal_of("/m")
-        place = path / journal.name
+        name = journal.names[0]
+        place = path / name
         (path / "elsewhere").write_bytes(b"precious")
         (path / "elsewhere").chmod(0o600)
         if make == "symlink":
@@ -228,11 +251,11 @@ def test_what_is_not_believed_and_kept(path: Path, make: str) -> None:
             if make == "others":
                 os.chown(place, OTHER, OTHER)
         assert journal.exists()
-        with pytest.raises(JournalForeign, match=journal.name):
-            journal.open()
-        kept = journal.keep()
-        assert (path / kept).is_symlink() or (path / kept).exists()
-        assert (kept == journal.name) == (make == "directory")
+        with pytest.raises(JournalForeign, match=name):
+            journal.open(name)
+        assert journal.keep(name) == f"{name}.kept1"
+        assert os.path.lexists(path / f"{name}.kept1")
+        assert not journal.exists()
     assert (path / "elsewhere").read_bytes() == b"precious"
 
 
@@ -241,8 +264,8 @@ def test_each_kept_file_has_a_name_of_its_own(path: Path) -> None:
         journal = state.journal_of("/m")
         kept = set()
         for content in (b"1", b"2", b"3"):
-            (path / journal.name).write_bytes(content)
-            kept.add(journal.keep())
+            (path / journal.names[0]).write_bytes(content)
+            kept.add(journal.keep(journal.names[0]))
         assert {(path / name).read_bytes() for name in kept} == {b"1", b"2", b"3"}
         assert not journal.exists()
 
@@ -251,9 +274,28 @@ def test_each_kept_file_has_a_name_of_its_own(path: Path) -> None:
 def test_another_users_file_stays_where_it_is(path: Path) -> None:
     with state_at(path) as state, as_user(NOBODY):
         journal = state.journal_of("/m")
-        with as_other(path / journal.name):
-            assert journal.keep() == journal.name
+        name, other = journal.names
+        with as_other(path / name):
+            assert journal.keep(name) == name
+            assert (path / name).exists()
+            # In this session it does not count any more; the next one sees it, and the second name.
+            assert not journal.exists()
+            assert journal.create()[0] == other
+            assert state.journal_of("/m").exists()
+            assert journal.keep(other) == f"{other}.kept1"
+
+
+@needs_root
+def test_both_names_taken(path: Path) -> None:
+    """Then there is no update, and no endless search for a name."""
+    with state_at(path) as state, as_user(NOBODY):
+        journal = state.journal_of("/m")
+        first, second = journal.names
+        with as_other(path / first), as_other(path / second):
+            assert [journal.keep(name) for name in (first, second)] == [first, second]
             assert journal.exists()
+            with pytest.raises(FileExistsError):
+                journal.create()
 
 
 @contextmanager
@@ -270,7 +312,8 @@ def test_the_directory_opened_by_root_serves_the_user(path: Path) -> None:
     """Create, make durable and remove: though the user may not even list the directory."""
     with state_at(path) as state, as_user(NOBODY):
         journal = state.journal_of("/m")
-        os.close(journal.create())
+        name, fd = journal.create()
+        os.close(fd)
         state.sync()
-        assert (path / journal.name).stat().st_uid == NOBODY
-        journal.remove()
+        assert (path / name).stat().st_uid == NOBODY
+        journal.remove(name)

@@ -5,10 +5,12 @@ rename(2) would be lost. What must move is written to a journal file first. The 
 
 Words. P is the first octet to go, S the mailbox's size, T the octets behind P that stay ("what moves"), N = P + T the
 size in the end; always N < S. The journal file holds what moves, and a record: sequence number, phase, the mailbox's
-inode, P, S, T, a random mark, and CRCs of what moves, of the mailbox before P and behind N + len(mark). There are two
-slots for records; the valid one with the higher number counts, so that a new record never overwrites the one in force.
+inode, P, S, T, a random mark, CRCs of what moves, of the mailbox before P and behind N + len(mark), and the mailbox's
+last octets as they were. There are two slots for records; the valid one with the higher number counts, so that a new
+record never overwrites the one in force.
 
 Steps, all under the exclusive lock, each durable (fsync) before the next begins:
+ 0. mailbox: as it is. The record will speak of it, and who delivered the last message may not have waited for the disk.
  1. journal: what moves, then its name, then the record "moving". Without a valid record nothing has happened.
  2. mailbox: what moves at P, the mark at N. The mark is what is at N until the truncate, and never after it.
  3. journal: record "moved".
@@ -16,16 +18,32 @@ Steps, all under the exclusive lock, each durable (fsync) before the next begins
  5. journal: emptied, removed.
 
 Recovery, under the same lock, when a journal exists. Others may have appended A octets after the crash.
+ - First, what it goes by is made durable: after a death (not of the machine) it may have been seen and not be on the
+   disk. The mailbox by fsync; the record by writing it once more, as an fsync behind a failed one proves nothing (of
+   the mailbox, step 2 is then done again as a whole).
  - No valid record: step 1 was not done. The mailbox is as it was. Remove the journal.
  - "moving": step 4 has not begun, so the size is S + A and what was appended stands at S. Octets P to N + len(mark) may
-   be old or new, the rest must have its CRCs.
+   be old or new, each for itself. The rest must have its CRCs, and the octets that were the mailbox's last, of which
+   few or none may be in that rest, must each be old or new.
  - "moved": step 2 is durable. The mark at N tells: if it is there, the truncate has not happened and the appended mail
    stands at S; if not, it has, and the appended mail stands at N, where it belongs: only step 5 is missing. Nobody
-   appends the mark: its first octet is NUL, and an appended message begins with `From `.
+   appends the mark: its first octet is NUL, and an appended message begins with `From `; its others are random and not
+   NUL. (One message is 7 octets at least, so there are 6 of these at least, and 15 for any message of real life.)
  - What was appended at S moves too: it is added to the journal behind what moves (T, S and N grow by A; a new record
    "moving" in the other slot, durable before anything else is touched), and then steps 2 to 5 are done (again).
  - A check that fails (inode, size, a CRC, owner) means that somebody else has changed the mailbox, or that the journal
-   is not of this mailbox: it is renamed, kept, reported, and never applied.
+   is not of this mailbox: it is renamed, kept, reported, and never applied. Where step 4 was done no mail is missing.
+
+What this asks of others: that they append under the lock, or replace the file. A program that rewrote octets P to
+N + len(mark) alone, of a mailbox that was left half moved, would not be noticed, and its change undone. Of the disk:
+that it keeps what fsync has promised, and that what a truncate cut off does not come back when the file grows again.
+
+CRCs are against accidents, of programs and disks, and suffice for that. A sum that an attacker cannot meet (BLAKE2)
+takes eight times as long over the whole mailbox, and who may write there needs no collision to destroy mail.
+
+A step that fails (no space, quota, a limit, the disk) ends the update with an OSError. Before the record of step 1 the
+mailbox is untouched then; behind it, the next session's recovery finishes what was begun. Recovery needs room in
+POPAD_STATE for what was appended meanwhile; while there is none the mailbox is not served, and nothing changes.
 
 Removing the end of a mailbox moves nothing: a truncate is atomic and needs no journal.
 """
@@ -48,6 +66,7 @@ BLOCK = 1 << 20  # octets copied at a time
 SLOT = 4096  # octets a record's slot takes: never in one disk sector with the other
 DATA = 2 * SLOT  # where what moves begins in the journal
 MARK = 16  # octets of the mark at most; less where less than that is removed
+TAIL = 64  # octets of the mailbox's end in a record, at most
 LONGEST_PATH = 1024  # octets of the mailbox's path that a record shows to an administrator
 MAGIC = b"popad update journal 1"
 MOVING, MOVED = b"moving", b"moved"
@@ -67,9 +86,10 @@ class Record:
 
     NUMBERS = ("sequence", "inode", "first", "size", "moves", "crc_moves", "crc_before", "crc_behind")
 
-    def __init__(self, phase: bytes, mark: bytes, mailbox: str, **numbers: int) -> None:
+    def __init__(self, phase: bytes, mark: bytes, tail: bytes, mailbox: str, **numbers: int) -> None:
         self.phase = phase
         self.mark = mark
+        self.tail = tail  # the last octets before S, none of them before P
         self.mailbox = mailbox  # not used: for whoever looks at a journal that was kept
         self.sequence = numbers["sequence"]
         self.inode = numbers["inode"]
@@ -87,7 +107,8 @@ class Record:
 
     def pack(self) -> bytes:
         """A slot: readable lines, the last of them the CRC of those before."""
-        lines = [MAGIC, b"phase %b" % self.phase, b"mark %b" % self.mark.hex().encode()]
+        lines = [MAGIC, b"phase %b" % self.phase]
+        lines += [b"mark %b" % self.mark.hex().encode(), b"tail %b" % self.tail.hex().encode()]
         lines.append(b"mailbox %b" % self.mailbox.encode("unicode_escape")[:LONGEST_PATH])
         lines += [b"%b %d" % (name.encode(), getattr(self, name)) for name in self.NUMBERS]
         text = b"\n".join(lines) + b"\n"
@@ -107,6 +128,7 @@ class Record:
             return cls(
                 words[b"phase"],
                 bytes.fromhex(words[b"mark"].decode()),
+                bytes.fromhex(words[b"tail"].decode()),
                 words[b"mailbox"].decode("unicode_escape", "ignore"),  # its end may be cut off
                 **numbers,
             )
@@ -122,65 +144,60 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
     """
     if journal.exists():
         # Somebody died with this mailbox half moved. Even a truncate would take away what recovery needs to see.
-        raise OSError(errno.EAGAIN, "an earlier update has not been finished", journal.name)
-    size = os.fstat(mailbox).st_size
+        raise OSError(errno.EAGAIN, "an earlier update has not been finished", journal.names[0])
+    status = os.fstat(mailbox)
     first = spans[0][0]
-    stays = gaps(spans, size)
+    stays = gaps(spans, status.st_size)
     if not stays:
         os.ftruncate(mailbox, first)
         os.fsync(mailbox)
         return
+    if status.st_nlink != 1:
+        # A session that came by another name would find it half moved, and no journal.
+        raise OSError(errno.EMLINK, "the mailbox has several names", journal.mailbox)
     moves = sum(end - begin for begin, end in stays)
-    fd = journal.create()
+    mark = new_mark(status.st_size - first - moves)
+    probe(mailbox, first + moves + len(mark))
+    os.fsync(mailbox)
+    name, fd = journal.create()
     try:
         try:
             crc = copy(mailbox, stays, fd, DATA)
-            mark = new_mark(size - first - moves)
-            read = reader(mailbox)
-            record = Record(
-                MOVING,
-                mark,
-                journal.mailbox,
-                sequence=1,
-                inode=os.fstat(mailbox).st_ino,
-                first=first,
-                size=size,
-                moves=moves,
-                crc_moves=crc,
-                crc_before=crc_of(read, 0, first),
-                crc_behind=crc_of(read, first + moves + len(mark), size),
-            )
+            record = new_record(mailbox, journal.mailbox, 1, first, moves, crc, mark)
             write(fd, bytes(DATA), 0)
             os.fsync(fd)
             journal.state.sync()
             store(fd, record)
         except BaseException:
-            journal.remove()  # nothing has been touched
+            discard(fd, journal, name)  # nothing has been touched
             raise
         apply(mailbox, fd, record)
-        discard(fd, journal)
+        discard(fd, journal, name)
     finally:
         os.close(fd)
 
 
 def recover(mailbox: int, journal: "Journal") -> Recovery:
     """Finish an update that was interrupted, under the exclusive lock of the mailbox. Raises OSError."""
-    try:
-        fd = journal.open()
-    except FileNotFoundError:
-        return Recovery(finished=False)
-    except JournalForeign as foreign:
-        return Recovery(finished=False, kept=journal.keep(), reason=str(foreign))
-    try:
-        record = current_record(fd)
-        if record:
-            finish(mailbox, fd, record)
-        discard(fd, journal)
-    except JournalForeign as foreign:
-        return Recovery(finished=False, kept=journal.keep(), reason=str(foreign))
-    finally:
-        os.close(fd)
-    return Recovery(finished=record is not None)
+    found = Recovery(finished=False)
+    for name in tuple(journal.names):
+        try:
+            fd = journal.open(name)
+        except FileNotFoundError:
+            continue
+        except JournalForeign as foreign:
+            found.kept, found.reason = journal.keep(name), str(foreign)
+            continue
+        try:
+            if record := current_record(fd):
+                finish(mailbox, fd, record)
+                found.finished = True
+            discard(fd, journal, name)
+        except JournalForeign as foreign:
+            found.kept, found.reason = journal.keep(name), str(foreign)
+        finally:
+            os.close(fd)
+    return found
 
 
 def finish(mailbox: int, journal: int, record: Record) -> None:
@@ -193,6 +210,8 @@ def finish(mailbox: int, journal: int, record: Record) -> None:
         raise JournalForeign("what it keeps is damaged")
     if size < record.end or crc_of(read, 0, record.first) != record.crc_before:
         raise JournalForeign("the mailbox was changed before the part that moves")
+    os.fsync(mailbox)
+    store(journal, record)
     behind = record.end + len(record.mark)
     if record.phase == MOVED:
         if crc_of(read, record.first, record.end) != record.crc_moves:
@@ -201,33 +220,55 @@ def finish(mailbox: int, journal: int, record: Record) -> None:
             return  # truncated already; what others appended is where it belongs
     if size < record.size or crc_of(read, behind, record.size) != record.crc_behind:
         raise JournalForeign("the mailbox was changed behind the part that moves")
+    if not is_the_end(mailbox, journal, record):
+        raise JournalForeign("the end of the mailbox was changed")
     if size > record.size:
         record = also_moves(mailbox, journal, record, size)
     apply(mailbox, journal, record)
 
 
+def is_the_end(mailbox: int, journal: int, record: Record) -> bool:
+    """Whether each of the octets that were the mailbox's last is as it was, or as step 2 makes it."""
+    begin = record.size - len(record.tail)
+    new = os.pread(journal, max(record.end - begin, 0), DATA + max(begin - record.first, 0))
+    new += record.mark[max(begin - record.end, 0) :]
+    new = (new + record.tail[len(new) :])[: len(record.tail)]
+    there = os.pread(mailbox, len(record.tail), begin)
+    return all(octet in pair for octet, *pair in zip(there, record.tail, new, strict=True))
+
+
 def also_moves(mailbox: int, journal: int, record: Record, size: int) -> Record:
     """Take what others have appended behind the old end into the journal: a record that replaces `record`."""
-    appended = size - record.size
-    moves = record.moves + appended
+    moves = record.moves + size - record.size
     copy(mailbox, [(record.size, size)], journal, DATA + record.moves)
-    mark = new_mark(size - record.first - moves)
-    wider = Record(
-        MOVING,
-        mark,
-        record.mailbox,
-        sequence=record.sequence + 1,
-        inode=record.inode,
-        first=record.first,
-        size=size,
-        moves=moves,
-        crc_moves=crc_of(reader(journal), DATA, DATA + moves),
-        crc_before=record.crc_before,
-        crc_behind=crc_of(reader(mailbox), record.first + moves + len(mark), size),
-    )
     os.fsync(journal)
+    crc = crc_of(reader(journal), DATA, DATA + moves)
+    mark = new_mark(size - record.first - moves)
+    wider = new_record(mailbox, record.mailbox, record.sequence + 1, record.first, moves, crc, mark)
     store(journal, wider)
     return wider
+
+
+def new_record(mailbox: int, path: str, sequence: int, first: int, moves: int, crc_moves: int, mark: bytes) -> Record:
+    """The record "moving" of a mailbox that is durable as it is now."""
+    status = os.fstat(mailbox)
+    read = reader(mailbox)
+    size = status.st_size
+    tail = min(TAIL, size - first)
+    return Record(
+        MOVING,
+        mark,
+        read(tail, size - tail),
+        path,
+        sequence=sequence,
+        inode=status.st_ino,
+        first=first,
+        size=size,
+        moves=moves,
+        crc_moves=crc_moves,
+        crc_before=crc_of(read, 0, first),
+        crc_behind=crc_of(read, first + moves + len(mark), size),
+    )
 
 
 def apply(mailbox: int, journal: int, record: Record) -> None:
@@ -254,11 +295,21 @@ def current_record(journal: int) -> Record | None:
     return max((record for record in records if record), key=lambda record: record.sequence, default=None)
 
 
-def discard(fd: int, journal: "Journal") -> None:
-    """The update is done. Emptied first: if the removal is lost with the power, what comes back says nothing."""
-    os.ftruncate(fd, 0)
-    os.fsync(fd)
-    journal.remove()
+def discard(fd: int, journal: "Journal", name: str) -> None:
+    """The update is done, or has not begun. Emptied first: if the removal is lost with the power, what comes back says
+    nothing. One that cannot be removed says at the next recovery what it says now; until then no update begins.
+    """
+    try:
+        os.ftruncate(fd, 0)
+        os.fsync(fd)
+        journal.remove(name)
+    except OSError:
+        pass
+
+
+def probe(mailbox: int, end: int) -> None:
+    """Write the octet before `end` as it is: a limit on the size of files shall meet us before anything is touched."""
+    write(mailbox, os.pread(mailbox, 1, end - 1), end - 1)
 
 
 def gaps(spans: "Sequence[Span]", size: int) -> "list[Span]":
@@ -269,8 +320,10 @@ def gaps(spans: "Sequence[Span]", size: int) -> "list[Span]":
 
 
 def new_mark(room: int) -> bytes:
-    """What stands at N until the truncate: NUL, which no message begins with, and random octets."""
-    return b"\0" + os.urandom(min(MARK, room) - 1)
+    """What stands at N until the truncate: NUL, which no message begins with, and random octets other than NUL, which
+    is what a file system puts where it lost something.
+    """
+    return b"\0" + bytes(octet or 1 for octet in os.urandom(min(MARK, room) - 1))
 
 
 def copy(source: int, spans: "Sequence[Span]", target: int, place: int) -> int:

@@ -25,18 +25,23 @@ class State:
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
+        flags = os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.fd = os.open(path, os.O_RDONLY | flags)
         except PermissionError:
             if os.geteuid() == 0:
                 raise
-            self.fd = os.open(
-                path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-            )  # one uid: no fsync of another's directory
-        self.key = self.read_key()
+            self.fd = os.open(path, os.O_PATH | flags)  # one uid, and another's directory
+        try:
+            self.key = self.read_key()
+        except BaseException:
+            os.close(self.fd)
+            raise
 
     def read_key(self) -> bytes:
         """The key, made if it is not there. Raises OSError where it cannot be believed."""
+        if os.geteuid() == 0:
+            self.put_strangers_aside()
         try:
             fd = os.open(KEY, os.O_RDONLY | SAME_FILE, dir_fd=self.fd)
         except FileNotFoundError:
@@ -57,9 +62,18 @@ class State:
             raise OSError(errno.EIO, "too short", KEY)
         return key
 
+    def put_strangers_aside(self) -> None:
+        """As root: what a user has put in the key's place, before there was one, must not keep everybody out."""
+        try:
+            stranger = os.lstat(KEY, dir_fd=self.fd).st_uid != 0
+        except FileNotFoundError:
+            return
+        if stranger:
+            os.rename(KEY, f"{KEY}.{os.urandom(8).hex()}", src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
     def make_key(self) -> None:
         """A new key, complete and durable before it has its name; where two sessions make one, the first counts."""
-        new = f"{KEY}.{os.getpid()}"
+        new = f"{KEY}.{os.urandom(8).hex()}"  # a name that nobody can have taken
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAME_FILE, 0o600, dir_fd=self.fd)
         try:
             os.write(fd, os.urandom(KEY_OCTETS))
@@ -74,12 +88,24 @@ class State:
         self.sync()
 
     def sync(self) -> None:
-        """Make names that came or went durable."""
+        """Make names that came or went durable.
+
+        Not without root in another's directory: there a journal's name is as durable as fsync of the file makes it (on
+        ext4, XFS and btrfs it does). sync(2) would wait for all that the machine writes.
+        """
         try:
             os.fsync(self.fd)
         except OSError as error:
             if error.errno != errno.EBADF:  # O_PATH
                 raise
+
+    def has(self, name: str) -> bool:
+        """Whether anything has this name. Raises OSError where that cannot be told."""
+        try:
+            os.lstat(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        return True
 
     def journal_of(self, mailbox: str) -> "Journal":
         """Where this process's user keeps the journal of an update of the mailbox at this path."""
@@ -91,60 +117,63 @@ class State:
 
 
 class Journal:
-    """The journal file of one mailbox's updates: `name` in the state directory."""
+    """The journal file of one mailbox's updates, in the state directory.
+
+    It has two names to choose from: where another user's file stands under the first (put there by root; nobody else
+    can guess it), that file can be neither believed nor removed, and must not keep the user from deleting mail.
+    """
 
     def __init__(self, state: State, name: str, mailbox: str) -> None:
         self.state = state
-        self.name = name
+        self.names = [name, f"{name}+"]
         self.mailbox = mailbox
 
     def exists(self) -> bool:
         """Whether an update has begun and not ended. Raises OSError where that cannot be told."""
-        try:
-            os.lstat(self.name, dir_fd=self.state.fd)
-        except FileNotFoundError:
-            return False
-        return True
+        return any(map(self.state.has, self.names))
 
-    def create(self) -> int:
+    def create(self) -> tuple[str, int]:
         """A new, empty file. Raises OSError, FileExistsError if there is one."""
-        return os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAME_FILE, 0o600, dir_fd=self.state.fd)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAME_FILE
+        return self.names[0], os.open(self.names[0], flags, 0o600, dir_fd=self.state.fd)
 
-    def open(self) -> int:
+    def open(self, name: str) -> int:
         """The file that is there, if it is a plain one of this user that nobody else could write.
 
         Raises JournalForeign for any other, FileNotFoundError where there is none, OSError.
         """
         try:
-            fd = os.open(self.name, os.O_RDWR | SAME_FILE, dir_fd=self.state.fd)
+            fd = os.open(name, os.O_RDWR | SAME_FILE, dir_fd=self.state.fd)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.ELOOP, errno.ENXIO, errno.EISDIR):
-                raise JournalForeign(f"{self.name} is not a file of this user") from error
+                raise JournalForeign(f"{name} is not a file of this user") from error
             raise
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
             os.close(fd)
-            raise JournalForeign(f"{self.name} is not a plain file of this user")
+            raise JournalForeign(f"{name} is not a plain file of this user")
         if status.st_mode & 0o077:
             os.close(fd)
-            raise JournalForeign(f"others may read or write {self.name}")
+            raise JournalForeign(f"others may read or write {name}")
         return fd
 
-    def remove(self) -> None:
+    def remove(self, name: str) -> None:
         """The file is not needed any more."""
-        os.unlink(self.name, dir_fd=self.state.fd)
+        os.unlink(name, dir_fd=self.state.fd)
 
-    def keep(self) -> str:
-        """Take a file that must not be applied out of the way. Returns its name, the same where that is not allowed."""
+    def keep(self, name: str) -> str:
+        """Take a file that must not be applied out of the way, for good. Returns its name.
+
+        One that cannot be renamed stays, and counts no more in this session.
+        """
         number = 1
-        while True:
-            kept = f"{self.name}.kept{number}"
-            try:
-                os.link(self.name, kept, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd, follow_symlinks=False)
-                self.remove()
-            except FileExistsError:
-                number += 1
-            except OSError:
-                return self.name
-            else:
-                return kept
+        while self.state.has(kept := f"{name}.kept{number}"):
+            number += 1
+        try:
+            os.rename(name, kept, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+        except OSError:
+            if len(self.names) > 1:
+                self.names.remove(name)
+            return name
+        self.state.sync()  # what comes back with the power would be judged again, by a mailbox that has changed
+        return kept
