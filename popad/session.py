@@ -395,7 +395,7 @@ def open_maildrop(
     store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
-    elif store.recovery and store.recovery.kept:
+    if store.recovery and store.recovery.kept:
         session.log(journal.UPDATE_ORPHANED, kept=store.recovery.kept, reason=store.recovery.reason)
     drop = Maildrop(store)
     session.log(journal.MAILDROP_LOADED, messages=drop.messages, octets=drop.octets_in_all)

@@ -60,7 +60,7 @@ class Box:
     @property
     def place(self) -> Path:
         """The index's file."""
-        return self.path.parent / "cache" / self.file.name
+        return self.path.parent / "cache" / self.file.names[0]
 
     def open(self, cached: bool = True, most: int = MOST) -> Watched:
         journal = self.state.journal_of(str(self.path))

@@ -455,6 +455,20 @@ def test_update(box: Box, numbers: tuple[int, ...], left: bytes, appended: bytes
     assert may_lock(box.path, fcntl.LOCK_EX)
 
 
+@pytest.mark.parametrize("between", [b"\n", b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize(("numbers", "left"), [((1, 2), b""), ((2,), ONE)])
+def test_line_ends_before_a_delivery_go_with_the_message_that_had_none(
+    box: Box, numbers: tuple[int, ...], left: bytes, between: bytes
+) -> None:
+    """Else the mailbox would begin with them, and be no mbox any more; or the message before would have grown."""
+    box.path.write_bytes(ONE + b"From b\nDate: 2\n\ncut sho")
+    store = box.open()
+    box.append(between + THREE)
+    store.remove(marks(store, *numbers))
+    assert box.path.read_bytes() == left + THREE
+    assert len(box.open().sizes) == bool(left) + 1
+
+
 def test_update_waits_for_a_delivery(box: Box) -> None:
     """The other program got the lock first: what it appends before it lets go stays."""
     store = box.open(lock_timeout=10)
@@ -541,6 +555,13 @@ def test_an_interrupted_update_is_finished_at_the_next_open(quick_box: Box) -> N
     assert quick_box.open().recovery is None
 
 
+def test_a_journal_kept_aside_is_named_though_the_mailbox_is_refused(quick_box: Box) -> None:
+    interrupt_an_update(quick_box)
+    quick_box.path.write_bytes(b"no mbox" * 40)
+    with pytest.raises(MaildropUnavailable, match=r"not an mbox.*kept as .*kept1: the mailbox was changed"):
+        quick_box.open()
+
+
 def test_a_foreign_journal_does_not_keep_mail_from_being_read(quick_box: Box) -> None:
     interrupt_an_update(quick_box)
     quick_box.replace(ALL)
@@ -564,7 +585,7 @@ def interrupt_an_update(box: Box) -> None:
         def fsync(fd: Any) -> None:
             real(fd)
             calls.append(fd)
-            if len(calls) == 4:  # the journal, its name, its record; what has moved
+            if len(calls) == 5:  # the mailbox; the journal, its name, its record; what has moved
                 os._exit(0)
 
         os.fsync = fsync  # the child's own

@@ -52,6 +52,7 @@ class Index:
 
     def __init__(self, file: "Journal") -> None:
         self.file = file
+        self.name = file.names[0]
 
     def recall(self, now: "Signature", read: "Callable[[int, int], bytes]", most: int) -> Messages | None:
         """The messages of the mailbox whose signature is `now`, at most `most`; None: it has to be scanned.
@@ -71,7 +72,7 @@ class Index:
     def load(self, most: int) -> "tuple[Signature, Messages] | None":
         """What was stored last, if it can be believed."""
         try:
-            fd = self.file.open()
+            fd = self.file.open(self.name)
         except (OSError, JournalForeign):
             return None
         try:
@@ -93,7 +94,7 @@ class Index:
         given to a file that is not complete yet, which nobody believes.
         """
         content = pack(messages, signature)
-        directory, new = self.file.state.fd, f"{self.file.name}.new"
+        directory, new = self.file.state.fd, f"{self.name}.new"
         self.remove(new)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -103,13 +104,13 @@ class Index:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), new)
             finally:
                 os.close(fd)
-            os.rename(new, self.file.name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.rename(new, self.name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
             self.remove(new)
 
     def drop(self) -> None:
         """Forget it: it is wrong, or of a mailbox that is small by now."""
-        self.remove(self.file.name)
+        self.remove(self.name)
 
     def remove(self, name: str) -> None:
         """A file of the directory, if it is there and the user's."""
@@ -120,7 +121,7 @@ class Index:
 
     def digest(self, content: bytes | memoryview) -> bytes:
         """Of what stands behind it in the file, and of whose it is."""
-        hashed = _blake2.blake2b(self.file.name.encode(), digest_size=DIGEST, key=self.file.state.key, person=VERSION)
+        hashed = _blake2.blake2b(self.name.encode(), digest_size=DIGEST, key=self.file.state.key, person=VERSION)
         hashed.update(content)
         return hashed.digest()
 

@@ -33,6 +33,7 @@ CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cac
 HEADER_BLOCK = 1 << 12  # most headers are shorter
 # A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
 LARGE = 1 << 20
+MOST_LINE_ENDS = 4  # octets between a message without a blank line at its end and the next
 # Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
 # on file systems that keep whole seconds.
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
@@ -89,8 +90,14 @@ class Mbox:
                 self.find_messages(seen)
         if unfinished:
             with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
-                self.recovery = rewrite.recover(self.fd, self.journal)
-                self.find_messages(os.fstat(self.fd))
+                self.recovery = found = rewrite.recover(self.fd, self.journal)
+                try:
+                    self.find_messages(os.fstat(self.fd))
+                except MaildropUnavailable as refused:
+                    if not found.kept:
+                        raise
+                    why = f"{refused.reason}; the journal of an update was kept as {found.kept}: {found.reason}"
+                    raise MaildropUnavailable(refused.code, why) from refused
         if not self.messages.remembered:
             self.remember()
 
@@ -236,10 +243,6 @@ class Mbox:
 
     def remove(self, marks: bytearray) -> None:
         """Take the marked messages out, under the exclusive lock, keeping what others have appended meanwhile."""
-        froms = self.messages.froms
-        ends = froms[1:]
-        ends.append(self.messages.end)
-        spans = [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
         # An update that is interrupted is finished by the next session; one that is about to end had better end.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
         try:
@@ -249,13 +252,24 @@ class Mbox:
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
-                rewrite.remove(self.fd, spans, self.journal)
+                rewrite.remove(self.fd, self.spans(marks), self.journal)
                 if self.index:
                     self.remember_what_is_left(self.index, marks)
         except OSError as error:
             raise unavailable(error) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+    def spans(self, marks: bytearray) -> "list[tuple[int, int]]":
+        """Where the marked messages are. Line ends that a delivery has put behind the last one, which had no blank line
+        at its end, go with it: they must not become the beginning of the mailbox, nor of another message's end.
+        """
+        froms = self.messages.froms
+        ends = froms[1:]
+        end = self.messages.end
+        behind = self.read(MOST_LINE_ENDS, end)
+        ends.append(end + len(behind) - len(behind.lstrip(b"\r\n")))
+        return [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
 
     def remember_what_is_left(self, index: Index, marks: bytearray) -> None:
         """Still under the exclusive lock: the next session need not scan what this one has left."""
