@@ -1,0 +1,134 @@
+"""Updates that are wrong on purpose, for the harness to find: what it cannot find in them it could not find in popad.
+
+Run as `python3 -m tests.faults.broken NAME`, with the interposer loaded; the answer is JSON, {"bad": messages lost,
+doubled or damaged, "points": how many states were tried}.
+"""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from popad.maildrop import rewrite
+from popad.maildrop.state import Journal
+from tests.faults.crashes import Matrix
+from tests.faults.interposer import Interposer
+from tests.faults.mailboxes import APPENDED, cases
+from tests.faults.power import PowerLoss
+from tests.faults.world import world
+
+fsync, store = os.fsync, rewrite.store
+
+
+def nothing() -> None:
+    """popad's update as it is."""
+
+
+def without_fsync(of: Callable[[int], bool]) -> Callable[[], None]:
+    """It does not wait for the disk."""
+
+    def breaks() -> None:
+        replaced: Any = lambda fd: None if of(fd) else fsync(fd)  # noqa: E731
+        os.fsync = replaced
+
+    return breaks
+
+
+def is_mailbox(fd: int) -> bool:
+    return os.readlink(f"/proc/self/fd/{fd}").endswith("/mailbox")
+
+
+def is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def is_journal(fd: int) -> bool:
+    return not is_mailbox(fd) and not is_directory(fd)
+
+
+def cuts_first() -> None:
+    """It truncates before the journal says that what moves has moved."""
+
+    def apply(mailbox: int, journal: int, record: rewrite.Record) -> None:
+        rewrite.copy(journal, [(rewrite.DATA, rewrite.DATA + record.moves)], mailbox, record.first)
+        os.ftruncate(mailbox, record.end)
+        os.fsync(mailbox)
+        record.sequence += 1
+        record.phase = rewrite.MOVED
+        store(journal, record)
+
+    rewrite.apply = apply
+
+
+def in_place() -> None:
+    """It moves what stays to the front, as popa3d does, and keeps nothing."""
+
+    def remove(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
+        stays = rewrite.gaps(spans, os.fstat(mailbox).st_size)
+        rewrite.copy(mailbox, stays, mailbox, spans[0][0])
+        os.ftruncate(mailbox, spans[0][0] + sum(end - begin for begin, end in stays))
+        os.fsync(mailbox)
+
+    rewrite.remove = remove
+
+
+def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
+    """Its recovery goes by what the running system sees, durable or not."""
+
+    def breaks() -> None:
+        finish = rewrite.finish
+
+        def finishes(mailbox: int, journal: int, record: rewrite.Record) -> None:
+            def once(*arguments: Any) -> None:
+                """The first call does nothing, and is the only one that comes here."""
+                os.fsync, rewrite.store = fsync, store
+
+            instead: Any = once
+            if skipped == "fsync":
+                os.fsync = instead
+            else:
+                rewrite.store = instead
+            finish(mailbox, journal, record)
+
+        rewrite.finish = finishes
+
+    return breaks
+
+
+def appended_is_forgotten() -> None:
+    """Its recovery does not look for mail that was appended meanwhile."""
+    rewrite.also_moves = lambda mailbox, journal, record, size: record
+
+
+BROKEN: dict[str, Callable[[], None]] = {
+    "nothing": nothing,
+    "no fsync of the mailbox": without_fsync(is_mailbox),
+    "no fsync of the journal": without_fsync(is_journal),
+    "no fsync of the directory": without_fsync(is_directory),
+    "cut before it is written down": cuts_first,
+    "no journal": in_place,
+    "recovery from a mailbox that is not durable": recovery_of_the_cache("fsync"),
+    "recovery by a record that is not durable": recovery_of_the_cache("store"),
+    "what was appended is forgotten": appended_is_forgotten,
+}
+
+
+def main() -> None:
+    BROKEN[sys.argv[1]]()
+    with world() as place:
+        interposer = Interposer(place.root)
+        matrix, power = Matrix(place, interposer, 1), PowerLoss(place, interposer, 1, most=8)
+        case = next(cases((3,), ("middle",), 1))
+        matrix.run(case, 15, 1)
+        tallies = (matrix.updates, matrix.recoveries, power.tally)
+        for nth in (5, 9, 11, 13, 15, 2, 4, 6, 7, 8, 10, 12, 14, 16, 17):
+            if sys.argv[1] == "nothing" or not any(tally.bad for tally in tallies):  # one is enough
+                power.after_death(case, nth, b"")
+                power.after_death(case, nth, APPENDED[1])
+    print(json.dumps({"bad": sum(tally.bad for tally in tallies), "points": sum(tally.points for tally in tallies)}))
+
+
+if __name__ == "__main__":
+    main()

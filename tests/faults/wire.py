@@ -1,0 +1,142 @@
+"""The same faults end to end: real sessions over a connection, from the login to QUIT, killed or failing in UPDATE."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from popad.auth.guessing import ROW_OCTETS, ROWS
+from tests.faults.crashes import deaths
+from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
+from tests.faults.judge import Tally
+from tests.faults.mailboxes import APPENDED, Case
+from tests.faults.world import Wanted, write
+from tests.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Server
+
+NUMBERS = {
+    errno.ENOSPC: b"[SYS/TEMP]",
+    errno.EDQUOT: b"[SYS/TEMP]",
+    errno.EIO: b"[SYS/TEMP]",
+    errno.EROFS: b"[SYS/PERM]",
+}
+
+
+class Wire:
+    """One user's mailbox and sessions of it."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.server = Server(path)
+        self.log = path / "calls"
+        self.log.touch()
+        self.log.chmod(0o666)
+        self.chance = random.Random(f"wire {seed}")
+        self.tally = Tally()
+        self.server.deliver(b"")
+        self.session([], Mode.COUNT)  # makes the key of the state directory, once
+
+    def session(
+        self, deletions: Sequence[int], mode: Mode, nth: int = 0, number: int = 0, program: Sequence[str] = ()
+    ) -> tuple[bytes, int]:
+        """Log in, delete, QUIT, with a fault; the answer to QUIT and the exit status."""
+        self.log.write_bytes(b"")
+        roots = f"{self.server.mailbox.parent}:{self.server.state}"
+        environment = preloaded() | orders(roots, mode, nth, number, self.log)
+        with self.server.session(program=[*program, *POPAD_WITHOUT_JOURNAL], environment=environment) as (
+            client,
+            process,
+        ):
+            if not client.log_in().startswith(b"+OK"):
+                return b"refused", process.wait(PATIENCE)
+            for deleted in deletions:
+                assert client.ask(f"DELE {deleted + 1}").startswith(b"+OK")
+            client.send(b"QUIT\r\n")
+            status = process.wait(PATIENCE)
+            return b"" if status < 0 else client.rest(), status  # the connection of one that was killed stays open
+
+    def calls(self) -> list[Call]:
+        return list(parse(self.log.read_bytes()))
+
+    def put(self, case: Case) -> None:
+        if not self.server.mailbox.exists():
+            self.server.deliver(b"")
+        self.server.mailbox.write_bytes(case.before)
+
+    def check(self, where: str, wanted: Wanted) -> None:
+        """The next session opens the mailbox and retrieves each message."""
+        self.tally.points += 1
+        with self.server.session() as (client, _):
+            answer = client.log_in()
+            listed = client.ask("LIST")
+            sizes = [int(line.split()[1]) for line in client.body().splitlines()] if listed.startswith(b"+OK") else []
+            for number, size in enumerate(sizes, 1):
+                client.ask(f"RETR {number}")
+                body = client.body()
+                if len(body.replace(b"\r\n..", b"\r\n.")) - body.startswith(b"..") != size:
+                    self.tally.fail(f"{where}: message {number} is not of its size", damaged=1)
+            client.ask("QUIT")
+        left = [name for name in os.listdir(self.server.state) if name != ".key"]
+        if not answer.startswith(b"+OK") or left or not wanted.by(self.server.mailbox.read_bytes()):
+            self.tally.fail(f"{where}: {answer!r}, left {left}", damaged=1)
+
+    def kill(self, case: Case, most: int) -> None:
+        """SIGKILL at each call of UPDATE, or at so many."""
+        self.put(case)
+        self.session(sorted(case.gone), Mode.COUNT)
+        calls = self.calls()
+        points = deaths(calls, 1 << 20, self.chance)
+        for mode, nth in self.chance.sample(points, min(len(points), most)):
+            self.put(case)
+            _, status = self.session(sorted(case.gone), mode, nth)
+            where = f"{case.name}, over the wire: {mode.name} at call {nth} of {len(calls)}"
+            if status != -signal.SIGKILL:
+                self.tally.fail(f"{where}: exit status {status}", damaged=1)
+            appended = [self.append(APPENDED[1])] if nth % 2 else []
+            self.check(where, Wanted(case, appended))
+
+    def append(self, message: bytes) -> bytes:
+        fd = os.open(self.server.mailbox, os.O_WRONLY | os.O_APPEND)
+        if not self.server.mailbox.read_bytes().endswith(b"\n"):
+            message = b"\n\n" + message
+        write(fd, message)
+        os.close(fd)
+        return message
+
+    def fail(self, case: Case, most: int) -> None:
+        """Errors in UPDATE: what the client hears."""
+        self.put(case)
+        self.session(sorted(case.gone), Mode.COUNT)
+        writes = [nth for nth, call in enumerate(self.calls(), 1) if call.kind in (Kind.WRITE, Kind.FSYNC)]
+        points = [(nth, number) for nth in writes[:-2] for number in NUMBERS]  # the last are of a journal not needed
+        for nth, number in self.chance.sample(points, min(len(points), most)):
+            self.put(case)
+            answer, status = self.session(sorted(case.gone), Mode.FAIL, nth, number)
+            where = f"{case.name}, over the wire: {errno.errorcode[number]} at call {nth}"
+            if not answer.startswith(b"-ERR " + NUMBERS[number]) or status:
+                self.tally.fail(f"{where}: {answer!r}, exit status {status}", damaged=1)
+            self.tally.notes[f"{NUMBERS[number].decode()} to QUIT"] += 1
+            self.check(where, Wanted(case))
+
+    def limit(self, case: Case) -> None:
+        """RLIMIT_FSIZE below what the journal needs: an error and no death by SIGXFSZ."""
+        limit = ROWS * ROW_OCTETS  # the helper's table of guesses is a file, too
+        self.put(case)
+        self.server.stderr.unlink()
+        answer, status = self.session(sorted(case.gone), Mode.COUNT, program=["prlimit", f"--fsize={limit}"])
+        if len(case.after) <= limit or not answer.startswith(b"-ERR [SYS/TEMP]") or status:
+            self.tally.fail(f"{case.name}, over the wire, file size limit: {answer!r}, status {status}", damaged=1)
+        self.check(f"{case.name}, over the wire: file size limit", Wanted(case, done=False))
+
+
+@contextmanager
+def wire(seed: int) -> Iterator[Wire]:
+    path = Path(tempfile.mkdtemp(prefix="popad-faults-"))
+    path.chmod(0o755)
+    try:
+        yield Wire(path, seed)
+    finally:
+        shutil.rmtree(path)
