@@ -532,6 +532,17 @@ def test_a_journal_without_a_record_says_that_nothing_has_happened(box: Box, con
     assert not box.journal.exists()
 
 
+def test_a_record_of_another_version_does_not_say_that_nothing_has_happened(interrupted: Box) -> None:
+    """After an upgrade, say: what it cannot read may be half done."""
+    text, _, _ = interrupted.journal.read_bytes()[: rewrite.SLOT].rstrip(b"\0").rpartition(b"crc ")
+    text = text.replace(rewrite.MAGIC, b"popad update journal 9")
+    with interrupted.journal.open("r+b") as file:
+        file.write((text + b"crc %d\n" % zlib.crc32(text)).ljust(rewrite.SLOT, b"\0"))
+    recovery = interrupted.recover()
+    assert (recovery.finished, recovery.reason) == (False, "it is of another version of popad")
+    assert (interrupted.state / recovery.kept).exists()
+
+
 def test_no_journal(box: Box) -> None:
     box.fill(b"".join(MESSAGES))
     recovery = box.recover()

@@ -68,7 +68,7 @@ DATA = 2 * SLOT  # where what moves begins in the journal
 MARK = 16  # octets of the mark at most; less where less than that is removed
 TAIL = 64  # octets of the mailbox's end in a record, at most
 LONGEST_PATH = 1024  # octets of the mailbox's path that a record shows to an administrator
-MAGIC = b"popad update journal 1"
+MAGIC = b"popad update journal 2"
 MOVING, MOVED = b"moving", b"moved"
 
 
@@ -116,10 +116,12 @@ class Record:
 
     @classmethod
     def unpack(cls, slot: bytes) -> "Record | None":
-        """The record in a slot; None where no complete one is. JournalForeign for what pack() does not make."""
+        """The record in a slot; None where no complete one is. Raises JournalForeign for what pack() does not make."""
         text, _, crc = slot.rstrip(b"\0").rpartition(b"crc ")
-        if not text.startswith(MAGIC + b"\n") or crc != b"%d\n" % zlib.crc32(text):
+        if not text or crc != b"%d\n" % zlib.crc32(text):
             return None
+        if not text.startswith(MAGIC + b"\n"):
+            raise JournalForeign("it is of another version of popad")
         try:
             words = dict(line.split(b" ", 1) for line in text.splitlines()[1:])
             numbers = {name: int(words[name.encode()]) for name in cls.NUMBERS}
