@@ -64,12 +64,18 @@ def mutt_dotlock(user: User, message: bytes) -> bool:
     return run(["mutt_dotlock", "-p", "-u", str(user.mailbox)], user=user)
 
 
+def fcntl_alone(user: User, message: bytes) -> bool:
+    """The lock that all programs of Debian take, and no program to start: some thousand deliveries a second."""
+    append(user, message, locked=True)
+    return True
+
+
 def reckless(user: User, message: bytes) -> bool:
     """No lock at all: what it loses shows that this race can see a loss."""
     append(user, message, locked=False)
     return True
 
 
-WAYS = {way.__name__: way for way in (procmail, maildrop, exim, dotlockfile, mutt_dotlock, reckless)}
+WAYS = {way.__name__: way for way in (procmail, maildrop, exim, dotlockfile, mutt_dotlock, fcntl_alone, reckless)}
 # Without fcntl they are safe only where popad may make lock files, too.
 ONLY_AT_HOME = ("dotlockfile",)

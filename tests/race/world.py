@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,8 +139,8 @@ def forget_locks() -> None:
     module = importlib.import_module("popad.maildrop.locks")
 
     @contextmanager
-    def no_lock(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
-        yield
+    def no_lock(fd: int, *arguments: object, **options: object) -> Iterator[os.stat_result]:
+        yield os.fstat(fd)
 
     module.Lock = no_lock  # type: ignore[attr-defined]
     importlib.import_module("popad.maildrop.mbox").Lock = no_lock  # type: ignore[attr-defined]
