@@ -337,8 +337,8 @@ def test_damage_anywhere(box: Box) -> None:
 def test_an_index_of_another_mailbox_or_version(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.learn()
     other = box.cache.journal_of(str(box.path) + "x")
-    box.place.with_name(other.name).touch(0o600)
-    box.place.with_name(other.name).write_bytes(box.place.read_bytes())
+    box.place.with_name(other.names[0]).touch(0o600)
+    box.place.with_name(other.names[0]).write_bytes(box.place.read_bytes())
     assert Index(other).load(MOST) is None
     with monkeypatch.context() as patch:
         patch.setattr(index, "VERSION", b"popad0little")

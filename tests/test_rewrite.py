@@ -579,13 +579,14 @@ def test_record_there_and_back(record: rewrite.Record) -> None:
         (b"phase moving\n", b""),
         (b"phase moving\n", b"phase moving\nx\n"),
         (b"mark 6d\n", b"mark 6\n"),
+        (b"tail 74\n", b""),
         (b"first 7\n", b"first -7\n"),
         (b"first 7\n", b"first x\n"),
     ],
 )
 def test_a_record_that_is_whole_and_not_ours(old: bytes, new: bytes) -> None:
     """Its CRC is right, so no crash made it: nothing of it is applied, nothing thrown away."""
-    record = rewrite.Record(rewrite.MOVING, b"m", "/mail/alice", **dict.fromkeys(rewrite.Record.NUMBERS, 7))
+    record = rewrite.Record(rewrite.MOVING, b"m", b"t", "/mail/alice", **dict.fromkeys(rewrite.Record.NUMBERS, 7))
     text = record.pack().rpartition(b"crc ")[0]
     assert old in text
     text = text.replace(old, new)
