@@ -205,7 +205,7 @@ def test_no_descriptor_left() -> None:
         assert relayed.ask(b"hello")[0] == b"HELLO"  # it is up
         limits = resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-        with pytest.raises(ContractBroken):
+        with pytest.raises((ContractBroken, BrokenPipeError)):  # after the request, or before
             relayed.ask(b"hello")
         resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, limits)
         assert relayed.ask(b"hello")[0] == b"HELLO"
