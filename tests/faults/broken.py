@@ -97,6 +97,21 @@ def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
     return breaks
 
 
+def begins_at_once() -> None:
+    """It does not make sure that the mailbox is durable which its record speaks of."""
+    remove = rewrite.remove
+
+    def removes(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
+        def once(fd: int) -> None:
+            os.fsync = fsync
+
+        instead: Any = once
+        os.fsync = instead
+        remove(mailbox, spans, journal)
+
+    rewrite.remove = removes
+
+
 def appended_is_forgotten() -> None:
     """Its recovery does not look for mail that was appended meanwhile."""
     rewrite.also_moves = lambda mailbox, journal, record, size: record
@@ -111,6 +126,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "no journal": in_place,
     "recovery from a mailbox that is not durable": recovery_of_the_cache("fsync"),
     "recovery by a record that is not durable": recovery_of_the_cache("store"),
+    "update of a mailbox that is not durable": begins_at_once,
     "what was appended is forgotten": appended_is_forgotten,
 }
 
@@ -123,6 +139,7 @@ def main() -> None:
         case = next(cases((3,), ("middle",), 1))
         matrix.run(case, 15, 1)
         tallies = (matrix.updates, matrix.recoveries, power.tally)
+        power.behind_a_delivery(case, APPENDED[2])
         for nth in (5, 9, 11, 13, 15, 2, 4, 6, 7, 8, 10, 12, 14, 16, 17):
             if sys.argv[1] == "nothing" or not any(tally.bad for tally in tallies):  # one is enough
                 power.after_death(case, nth, b"")

@@ -168,6 +168,8 @@ class PowerLoss:
         world.fill(case.before)
         calls = self.calls_of(lambda: world.update(case))
         self.replay(case, "update", Disk(case.before, {}), [(calls, b"")], done=True)
+        if case.before.endswith(b"\n\n"):  # else the delivery would be a part of the last message
+            self.behind_a_delivery(case, APPENDED[2])
         stops = list(range(1, len(calls) + 1))
         for nth in sorted(self.chance.sample(stops, min(len(stops), most))):
             for message in (b"", APPENDED[1]):
@@ -197,6 +199,20 @@ class PowerLoss:
         # A truncate alone has no journal: where it was not made durable, nobody has been told of it.
         done = world.path.read_bytes() == case.after + message if stages[-1][0] else None
         self.replay(case, f"killed before call {nth}", Disk(case.before, {}), stages, done)
+
+    def behind_a_delivery(self, case: Case, message: bytes) -> None:
+        """The last message was delivered by a program that did not wait for the disk; the others are taken out."""
+        world = self.world
+        world.fill(case.before)
+        delivery = [call for call in self.calls_of(lambda: world.append(message)) if call.kind != Kind.FSYNC]
+        message = b"".join(call.data for call in delivery)
+
+        def update() -> None:
+            with world.session() as store:
+                store.remove(case.marks + b"\0")
+
+        stages = [(delivery, message), (self.calls_of(update), b"")]
+        self.replay(case, "behind a delivery", Disk(case.before, {}), stages, done=True)
 
     def after_failed_fsync(self, case: Case, nth: int) -> None:
         """An fsync fails, and the pages it has not written are taken for clean from then on."""

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from tests.faults.broken import BROKEN
-from tests.faults.interposer import preloaded
+from tests.faults.interposer import CACHE, preloaded
 from tests.faults.judge import compare, split
 from tests.faults.mailboxes import message
 from tests.faults.power import File
 from tests.serving import CHECKOUT
 
-pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc, for the interposer")
+CAN_BUILD = shutil.which("gcc") and os.access(CACHE if CACHE.exists() else CACHE.parent, os.W_OK)
+pytestmark = pytest.mark.skipif(not CAN_BUILD, reason="needs gcc and a cache to write to, for the interposer")
 SECTIONS = {"deaths", "recoveries", "power loss", "errors"}
 
 
