@@ -71,14 +71,16 @@ class Wire:
         self.tally.points += 1
         with self.server.session() as (client, _):
             answer = client.log_in()
-            listed = client.ask("LIST")
-            sizes = [int(line.split()[1]) for line in client.body().splitlines()] if listed.startswith(b"+OK") else []
+            sizes = []
+            if answer.startswith(b"+OK"):
+                client.ask("LIST")
+                sizes = [int(line.split()[1]) for line in client.body().splitlines()]
             for number, size in enumerate(sizes, 1):
                 client.ask(f"RETR {number}")
                 body = client.body()
                 if len(body.replace(b"\r\n..", b"\r\n.")) - body.startswith(b"..") != size:
                     self.tally.fail(f"{where}: message {number} is not of its size", damaged=1)
-            client.ask("QUIT")
+            client.send(b"QUIT\r\n")
         left = [name for name in os.listdir(self.server.state) if name != ".key"]
         if not answer.startswith(b"+OK") or left or not wanted.by(self.server.mailbox.read_bytes()):
             self.tally.fail(f"{where}: {answer!r}, left {left}", damaged=1)
@@ -100,7 +102,8 @@ class Wire:
 
     def append(self, message: bytes) -> bytes:
         fd = os.open(self.server.mailbox, os.O_WRONLY | os.O_APPEND)
-        if not self.server.mailbox.read_bytes().endswith(b"\n"):
+        there = self.server.mailbox.read_bytes()
+        if there and not there.endswith(b"\n"):
             message = b"\n\n" + message
         write(fd, message)
         os.close(fd)

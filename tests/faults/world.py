@@ -118,6 +118,10 @@ class World:
                 froms = [*store.messages.froms, store.messages.end]
                 served = [content[begin:end] for begin, end in pairwise(froms)]
         except MaildropUnavailable as refused:
+            if wanted.unsynced and wanted.by(self.path.read_bytes()):
+                # What its program did not wait for is torn in its From line, and no mbox any more: nobody can mend it.
+                tally.notes["refused for a torn delivery"] += 1
+                return
             tally.fail(f"{where}: refused: {refused.reason}", damaged=len(case.messages))
             return
         if not wanted.by(content):
