@@ -50,7 +50,9 @@ class World:
         return self.state_path / self.state.journal_of(str(self.path)).names[0]
 
     def open(self) -> mbox.Mbox:
-        return mbox.Mbox(str(self.path), self.state.journal_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0)
+        # By fcntl alone: a lock file of a session that was killed would be waited for, each time, until it is removed.
+        # wire.py has sessions that leave one.
+        return mbox.Mbox(str(self.path), self.state.journal_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0, "fcntl")
 
     @contextmanager
     def session(self) -> Iterator[mbox.Mbox]:
