@@ -33,6 +33,8 @@ CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cac
 HEADER_BLOCK = 1 << 12  # most headers are shorter
 # A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
 LARGE = 1 << 20
+BLANK_LINES = b"\n\r\n", b"\n\n"  # with the end of the line before them
+BLANK_LINE = BLANK_LINES[0]  # the longest
 MOST_LINE_ENDS = 4  # octets between a message without a blank line at its end and the next
 # Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
 # on file systems that keep whole seconds.
@@ -166,35 +168,46 @@ class Mbox:
     def content(self, index: int) -> "Iterator[bytes]":
         place, end = self.messages.starts[index], self.messages.ends[index]
         if self.messages.remembered:
-            self.look_at(index)
+            block = self.look_at(index)
+            if len(block) == end - place and not self.check():
+                yield block
+                return
         while place < end:
             block = self.read_block(place, end)
             if not self.check():  # behind each block, as the reader may not want the last (TOP)
                 yield block
                 place += len(block)
 
-    def look_at(self, index: int) -> None:
-        """Look at the borders of a message that is remembered, and was not read in this session."""
-        froms, end = self.messages.froms, self.messages.end
-        after = froms[index + 1] if index + 1 < len(froms) else end
+    def look_at(self, index: int) -> bytes:
+        """Look at the borders of a message that is remembered, and was not read in this session.
+
+        Returns its octets where one block has them and the borders, else none.
+        """
+        messages = self.messages
+        begin, start, last = messages.froms[index], messages.starts[index], index + 1 == len(messages.froms)
+        after = messages.end if last else messages.froms[index + 1]
+        place = max(begin - len(BLANK_LINE), 0)
+        block = b""
         try:
-            stands = (
-                self.message_begins(froms[index])
-                and self.read(1, self.messages.starts[index] - 1) == b"\n"
-                and (after == end or self.message_begins(after))
-            )
+            if after - place < CONTENT_BLOCK:
+                block = self.read(after + len(FROM) - place, place)
+                stands = begins(block, begin - place) and (last or begins(block, after - place))
+                stands = stands and block[start - 1 - place : start - place] == b"\n"
+            else:
+                stands = self.message_begins(begin) and (last or self.message_begins(after))
+                stands = stands and self.read(1, start - 1) == b"\n"
         except OSError as error:
             raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
         if not stands:
             if self.index:
                 self.index.drop()
             raise MaildropChanged(f"message {index + 1} is not where it was")
+        return block[start - place : messages.ends[index] - place]
 
     def message_begins(self, place: int) -> bool:
         """Whether a From line begins there, behind a blank line or at the start of the file."""
-        behind = min(place, len(b"\n\r\n"))
-        octets = self.read(behind + len(FROM), place - behind)
-        return octets[behind:] == FROM and (not place or octets[:behind].endswith((b"\n\n", b"\n\r\n")))
+        behind = min(place, len(BLANK_LINE))
+        return begins(self.read(behind + len(FROM), place - behind), behind)
 
     def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
         """Some octets of a part of the file. Raises MaildropChanged when it is not there any more."""
@@ -284,6 +297,11 @@ class Mbox:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if settled:
             index.store(left, seen)
+
+
+def begins(octets: bytes, place: int) -> bool:
+    """The same of octets that were read, from the start of the file or with the blank line."""
+    return octets.startswith(FROM, place) and (not place or octets.endswith(BLANK_LINES, 0, place))
 
 
 def signature(status: os.stat_result) -> Signature:

@@ -72,7 +72,10 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
                 if len(out) + len(block) > ENOUGH:
                     peer.write(out)
                     out, mark = bytearray(), 0
-                out += block
+                if len(block) > ENOUGH:
+                    peer.write(block)  # without a copy
+                else:
+                    out += block
         except CommandRefused as refused:
             out += err(refused.text)
         except MaildropChanged:
