@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import shutil
@@ -33,6 +34,12 @@ def _lines() -> bytes:
     return bytes(made)
 
 
+@cache
+def _encoded() -> bytes:
+    """A megabyte in base64."""
+    return base64.encodebytes(random.Random(6).randbytes(57 * 18_000))
+
+
 def message(number: int, octets: int) -> bytes:
     """Message `number`, of `octets` octets with LF as line ends, header included."""
     header = (
@@ -44,12 +51,13 @@ def message(number: int, octets: int) -> bytes:
         f"Message-ID: <{number:08d}@example.org>\nMIME-Version: 1.0\nContent-Type: text/plain; charset=us-ascii\n\n"
     ).encode()
     left, text = octets - len(header), _lines()
+    if octets > len(text) // 2:
+        # What is as large as that is an attachment: base64, 76 characters a line.
+        encoded = _encoded()
+        return header + (encoded * (left // len(encoded) + 1))[: left - 1] + b"\n"
     start = number * 977 % 500_000
     start = text.index(b"\n", start) + 1
-    body = text[start : start + left - 1]
-    if len(body) < left - 1:  # longer than the text: repeat it
-        body = (text * (left // len(text) + 1))[: left - 1]
-    return header + body + b"\n"
+    return header + text[start : start + left - 1] + b"\n"
 
 
 def messages(count: int, octets: int) -> Iterator[bytes]:

@@ -277,7 +277,7 @@ WORKS = {
         Work("small", "Small: ten messages of 4 kB", small, MOST_ROUNDS, 2, floor=True),
         Work("greeting", "Greeting: from connect to the first line", greeting, 2, only=[ACCEPT]),
         Work("idle", "Memory of an idle session", idle, 3),
-        Work("one", "One message of 100 MB", one, 3, floor=True, quick_only=WITHOUT_THE_SLOWEST),
+        Work("one", "One message of 100 MB, an attachment", one, 3, floor=True, quick_only=WITHOUT_THE_SLOWEST),
         Work(
             "big",
             "Big: 20,000 messages, 170 MB",
