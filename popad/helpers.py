@@ -13,7 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from popad.inherited import Connection
+    from popad.settings import Settings
+
 from popad import privsep
+from popad.auth import helper
+from popad.errors import ContractBroken
 
 
 def on_demand(role: "Callable[[privsep.Channel], None]") -> privsep.Child:
@@ -56,16 +61,58 @@ class Relay:
         self.socket.close()
 
 
+def verdict(
+    connection: "Connection",
+    settings: "Settings",
+    relay: Relay | None,
+    request: "Sequence[bytes | bytearray]",
+    meanwhile: "Callable[[], object]",
+) -> helper.Verdict:
+    """What the authentication helper says to `request` (name, password, the client's address).
+
+    Whatever goes wrong on the way to it is a verdict as well, that nothing is known. `meanwhile` is done in any case,
+    best while the helper is busy.
+    """
+
+    def role(channel: privsep.Channel) -> None:
+        connection.socket.close()  # the helper knows passwords and no client
+        helper.Helper(settings).serve(channel)
+
+    try:
+        if settings.auth_socket:
+            warm = by_socket(settings.auth_socket)
+        elif relay:
+            warm = relay.reach()
+        else:
+            warm = on_demand(role)
+    except OSError as error:
+        meanwhile()
+        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+    try:
+        return helper.unpack_verdict(ask(warm, request, helper.VERDICT_LIMITS, settings.auth_timeout, meanwhile))
+    except TimeoutError:
+        return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
+    except (OSError, ContractBroken, ValueError) as error:
+        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+
+
 def ask(
-    helper: privsep.Child, request: "Sequence[bytes | bytearray]", answer_limits: "Sequence[int]", timeout: float
+    child: privsep.Child,
+    request: "Sequence[bytes | bytearray]",
+    answer_limits: "Sequence[int]",
+    timeout: float,
+    meanwhile: "Callable[[], object]" = lambda: None,
 ) -> list[bytearray]:
-    """Send the one request, get the answer.
+    """Send the one request, do something else while it is answered, get the answer.
 
     Raises OSError where the helper is gone, ContractBroken where it dies or says what it may not say, TimeoutError
     after `timeout` seconds.
     """
     try:
-        helper.channel.send(request)
-        return helper.channel.receive(answer_limits, timeout)
+        try:
+            child.channel.send(request)
+        finally:
+            meanwhile()
+        return child.channel.receive(answer_limits, timeout)
     finally:
-        helper.end()
+        child.end()

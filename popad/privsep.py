@@ -43,13 +43,17 @@ class Channel:
             raise ContractBroken("a message too long to send")
         self.socket.sendmsg(pieces, (), _socket.MSG_NOSIGNAL)
 
+    def waits(self, timeout: float | None) -> bool:
+        """Whether a message (or the end) has come within `timeout` seconds; None: as long as it takes."""
+        left = None if timeout is None else max(timeout, 0)  # on a busy machine a deadline has passed before the wait
+        return bool(select.select([self.socket.fileno()], [], [], left)[0])
+
     def receive(self, limits: "Sequence[int]", timeout: float | None) -> list[bytearray]:
         """One message of exactly len(limits) fields, each of at most so many octets, and no descriptor with it.
 
         Raises ContractBroken for any other message and at the end of the stream, TimeoutError after `timeout` seconds.
         """
-        left = None if timeout is None else max(timeout, 0)  # on a busy machine a deadline has passed before the wait
-        if not select.select([self.socket.fileno()], [], [], left)[0]:
+        if not self.waits(timeout):
             raise TimeoutError
         # As much as may come: to touch and wipe the most that any message could have costs each session 0.1 ms.
         room = bytearray(min(sum(limits) + LENGTH * len(limits), MAX_MESSAGE))

@@ -13,6 +13,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterator
 
     from popad.auth.helper import Verdict
     from popad.helpers import Relay
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from popad.maildrop.maildrop import Maildrop
     from popad.maildrop.state import State
     from popad.notify import Notifier
-    from popad.privsep import Channel, Child
+    from popad.privsep import Channel
     from popad.protocol.transaction import Transaction
     from popad.settings import Settings
 
@@ -43,6 +44,7 @@ WHY_NOT = {QUIT: "QUIT", GONE: "the client left", SILENT: "timed out"}
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
 LINGER = 1.0  # seconds for the last reply to arrive
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
+DONE = "done"
 SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)
 
 
@@ -63,12 +65,29 @@ class Session:
         self.started = time.monotonic()
         self.rhost = connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
+        self.notifier: Notifier | None = None
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session."""
         from popad import journal
 
         journal.send(event, **(self.known | fields))
+
+    def ready(self) -> "Notifier":
+        """Tell systemd that the greeting has left, if it has not heard yet."""
+        if self.notifier is None:
+            from popad import notify
+
+            self.notifier = notify.Notifier()
+            lives = self.settings.login_timeout + self.settings.auth_timeout
+            self.notifier.ready(f"authorization, {self.rhost}", lives)
+        return self.notifier
+
+    def settle_in(self) -> "Iterator[None]":
+        """What a login needs and its verdict does not wait for, step by step: done while somebody else is busy."""
+        self.ready()
+        yield
+        yield from load_what_a_user_needs()
 
 
 def serve(
@@ -128,7 +147,7 @@ def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
 
 def authorize(session: Session) -> None:
     """As root: let the client say to a child that can do nothing who it is, and become that user."""
-    from popad import journal, notify, privsep
+    from popad import journal, privsep
 
     connection, settings, stranger = session.connection, session.settings, session.stranger
     deadline = session.started + settings.login_timeout
@@ -137,9 +156,12 @@ def authorize(session: Session) -> None:
         session.log(journal.SESSION_OPENED)
         if stranger is None:
             session.log(journal.ONE_IDENTITY)
-        notifier = notify.Notifier()
-        notifier.ready(f"authorization, {session.rhost}", settings.login_timeout + settings.auth_timeout)
-        load_what_a_user_needs()
+        from popad import helpers
+
+        steps = session.settle_in()
+        while not child.channel.waits(0):
+            if next(steps, DONE) == DONE:
+                break
         which, name, password, ahead = child.channel.receive(HAND_OVER_LIMITS, deadline + GRACE - time.monotonic())
     except TimeoutError:
         connection.hang_up()  # the child may be busy with it
@@ -149,13 +171,15 @@ def authorize(session: Session) -> None:
     if status != 0:
         raise ContractBroken(f"the authorization child ended with status {status}")
     if which != LOGIN:
+        session.ready()
         if (why := WHY_NOT.get(bytes(which))) is None:
             raise ContractBroken("the authorization child handed over nothing that it may")
         session.log(journal.LOGIN_NOT_ATTEMPTED, reason=why)
         connection.hang_up()
         return
     try:
-        verdict = ask_for_verdict(session, name, password)
+        request = (name, password, session.rhost.encode("ascii", "replace"))
+        verdict = helpers.verdict(connection, settings, session.relay, request, lambda: list(steps))
     finally:
         privsep.wipe(password)
     if not passed(session, verdict, bytes(name)):
@@ -164,7 +188,9 @@ def authorize(session: Session) -> None:
             privsep.become(*stranger)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
-    state, cache = open_state(settings.state), open_cache(settings.cache)
+    from popad.maildrop.state import of_indexes, of_updates
+
+    state, cache = of_updates(settings.state), of_indexes(settings.cache)
     try:
         privsep.become(verdict.uid, verdict.gid)
     except PermissionError as error:
@@ -172,7 +198,7 @@ def authorize(session: Session) -> None:
         connection.write(NOT_SERVED, settings.timeout)
         connection.hang_up()
         return
-    transaction_role(session, notifier, verdict, state, cache, bytes(ahead))
+    transaction_role(session, verdict, state, cache, bytes(ahead))
 
 
 def authorization_role(session: Session, deadline: float, channel: "Channel") -> None:
@@ -226,46 +252,15 @@ def load_what_a_stranger_needs() -> None:
     from popad.protocol import authorization, dialogue, lines  # noqa: F401
 
 
-def load_what_a_user_needs() -> None:
-    """Import, while the client types, what comes after the login."""
-    from popad import helpers  # noqa: F401
-    from popad.auth import helper  # noqa: F401
-    from popad.maildrop import maildrop, mbox  # noqa: F401
+def load_what_a_user_needs() -> "Iterator[None]":
+    """Import what comes after the login, step by step: it takes longer than all that comes before."""
+    from popad.maildrop import maildrop  # noqa: F401
+
+    yield
     from popad.protocol import transaction  # noqa: F401
 
-
-def reach_helper(session: Session) -> "Child":
-    """The authentication helper, warm where there is one. Raises OSError."""
-    from popad import helpers
-    from popad.auth import helper
-
-    connection, settings = session.connection, session.settings
-    if settings.auth_socket:
-        return helpers.by_socket(settings.auth_socket)
-    if session.relay:
-        return session.relay.reach()
-
-    def role(channel: "Channel") -> None:
-        connection.socket.close()  # the helper knows passwords and no client
-        helper.Helper(settings).serve(channel)
-
-    return helpers.on_demand(role)
-
-
-def ask_for_verdict(session: Session, name: bytearray, password: bytearray) -> "Verdict":
-    """The helper's verdict; whatever goes wrong on the way to it is a verdict as well, that nothing is known."""
-    from popad import helpers
-    from popad.auth import helper
-
-    settings = session.settings
-    request = (name, password, session.rhost.encode("ascii", "replace"))
-    try:
-        answer = helpers.ask(reach_helper(session), request, helper.VERDICT_LIMITS, settings.auth_timeout)
-        return helper.unpack_verdict(answer)
-    except TimeoutError:
-        return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
-    except (OSError, ContractBroken, ValueError) as error:
-        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+    yield
+    from popad.maildrop import mbox  # noqa: F401
 
 
 def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
@@ -291,29 +286,8 @@ def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
     return False
 
 
-def open_state(path: str) -> "State | MaildropUnavailable":
-    """The directory for updates, or why it cannot be had: for the user to hear, not root to act on."""
-    from popad.maildrop.state import State
-
-    try:
-        return State(path)
-    except OSError as error:
-        return MaildropUnavailable("SYS/TEMP", f"POPAD_STATE: {error}")
-
-
-def open_cache(path: str) -> "State | None":
-    """The directory for what is learnt of mailboxes, which is guarded like the one for updates; None without one."""
-    from popad.maildrop.state import State
-
-    try:
-        return State(path) if path else None
-    except OSError:
-        return None  # `popad check` says so; sessions are only slower
-
-
 def transaction_role(
     session: Session,
-    notifier: "Notifier",
     verdict: "Verdict",
     state: "State | MaildropUnavailable",
     cache: "State | None",
@@ -325,7 +299,7 @@ def transaction_role(
     from popad.protocol.dialogue import converse
     from popad.protocol.lines import Lines
 
-    connection, settings = session.connection, session.settings
+    connection, settings, notifier = session.connection, session.settings, session.ready()
     connection.sent_octets = 0  # of the user's session, as the journal counts
     notifier.put_off(settings.timeout)
     try:

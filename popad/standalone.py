@@ -72,7 +72,7 @@ class Daemon:
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
         session.load_what_a_stranger_needs()
-        session.load_what_a_user_needs()
+        list(session.load_what_a_user_needs())
         journal.load()
         wake_up = self.catch_signals()
         for listener in self.listeners:

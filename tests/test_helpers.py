@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 
 from popad import helpers, privsep
 from popad import warm as keeping
+from popad.auth.helper import UNAVAILABLE, Verdict
 from popad.errors import ContractBroken
+from popad.inherited import Connection
 from popad.privsep import Channel
-from tests.serving import PATIENCE, children_of
+from popad.settings import Settings
+from tests.serving import PATIENCE, children_of, connection
 
 ROOT = os.geteuid() == 0
 
@@ -202,3 +206,56 @@ def test_requests_leave_no_zombies(warm: Warm) -> None:
         os.close(gone)
     states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children_of(warm.pid)]
     assert "Z" not in states
+
+
+# -- a verdict
+
+
+class Conversation:
+    """What a verdict is asked for with, and what was done meanwhile."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self.settings = Settings(environ)
+        self.done: list[str] = []
+
+    def verdict(self) -> Verdict:
+        ours, theirs = connection()
+        client = Connection(theirs.detach(), "192.0.2.7", 1)
+        try:
+            request = (b"alice", b"secret", b"192.0.2.7")
+            return helpers.verdict(client, self.settings, None, request, lambda: self.done.append("meanwhile"))
+        finally:
+            ours.close()
+            client.hang_up()
+
+
+def test_a_verdict_of_a_helper_on_demand(tmp_path: Path) -> None:
+    """Here the credentials file cannot be read: the helper is asked, and knows nothing about the password."""
+    asked = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")})
+    said = asked.verdict()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert "missing" in said.reason
+
+
+def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:
+    """What is to be done meanwhile is done in any case: systemd hears of the session from it."""
+    asked = Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")})
+    said = asked.verdict()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert said.reason.startswith("the authentication helper: ")
+
+
+def test_a_helper_that_dies_before_it_is_asked_is_a_verdict_as_well(public_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(public_path / "socket"))
+        listening.listen()
+        asked = Conversation({"POPAD_AUTH_SOCKET": str(public_path / "socket")})
+
+        def accept_and_hang_up() -> None:
+            listening.accept()[0].close()
+
+        hang_up = threading.Thread(target=accept_and_hang_up)
+        hang_up.start()
+        said = asked.verdict()
+        hang_up.join()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from popad.maildrop.state import KEY, JournalForeign, State
+from popad.errors import MaildropUnavailable
+from popad.maildrop.state import KEY, JournalForeign, State, of_indexes, of_updates
 
 ROOT = os.geteuid() == 0
 NOBODY, OTHER = 65534, 1
@@ -317,3 +318,23 @@ def test_the_directory_opened_by_root_serves_the_user(path: Path) -> None:
         state.sync()
         assert (path / name).stat().st_uid == NOBODY
         journal.remove(name)
+
+
+# -- as a session opens them
+
+
+def test_a_directory_that_is_not_there(path: Path) -> None:
+    """Without the one no mailbox is served, as a half-moved one could not be told; without the other all are."""
+    missing = str(path / "missing")
+    refused = of_updates(missing)
+    assert isinstance(refused, MaildropUnavailable)
+    assert refused.code == "SYS/TEMP"
+    assert refused.reason.startswith("POPAD_STATE: ")
+    assert of_indexes(missing) is None
+    assert of_indexes("") is None
+
+
+def test_a_directory_that_is_there(path: Path) -> None:
+    for opened in (of_updates(str(path)), of_indexes(str(path))):
+        assert isinstance(opened, State)
+        os.close(opened.fd)

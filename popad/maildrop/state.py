@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 
+from popad.errors import MaildropUnavailable
+
 KEY = ".key"
 KEY_OCTETS = 32
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -114,6 +116,22 @@ class State:
         return Journal(
             self, f"{os.geteuid()}-{_blake2.blake2b(path, digest_size=16, key=self.key).hexdigest()}", mailbox
         )
+
+
+def of_updates(path: str) -> State | MaildropUnavailable:
+    """The directory of journals, or why it cannot be had: for the user to hear, not root to act on."""
+    try:
+        return State(path)
+    except OSError as error:
+        return MaildropUnavailable("SYS/TEMP", f"POPAD_STATE: {error}")
+
+
+def of_indexes(path: str) -> State | None:
+    """The directory of what is learnt of mailboxes (POPAD_CACHE), guarded like the other; None without one."""
+    try:
+        return State(path) if path else None
+    except OSError:
+        return None  # `popad check` says so; sessions are only slower
 
 
 class Journal:

@@ -204,7 +204,7 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
 def fuzz(count: int, seed: int) -> Counter[str]:
     """So many cases; how many there were of each outcome. AssertionError tells the case."""
     outcomes: Counter[str] = Counter()
-    session.load_what_a_user_needs()
+    list(session.load_what_a_user_needs())
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)
         server = Server(Path(place))
