@@ -6,11 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from popad.maildrop import mbox
 from tests.serving import ALL, Server
 
 # No deadline: on a machine with two busy cores a slow example says nothing about the code.
@@ -45,6 +47,26 @@ def server(public_path: Path) -> Server:
     server = Server(public_path)
     server.deliver(ALL)
     return server
+
+
+@pytest.fixture(autouse=True)
+def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A session's process ends with its mailbox. A test's goes on with the next test, and select(2) ends at 1,024."""
+    opened: list[tuple[int, os.stat_result]] = []
+    real = mbox.open_mailbox
+
+    def open_mailbox(path: str) -> int:
+        fd = real(path)
+        if fd >= 0:
+            opened.append((fd, os.fstat(fd)))
+        return fd
+
+    monkeypatch.setattr(mbox, "open_mailbox", open_mailbox)
+    yield
+    for fd, was in opened:
+        with suppress(OSError):  # the test has closed it
+            if os.path.samestat(os.fstat(fd), was):
+                os.close(fd)
 
 
 @pytest.fixture(autouse=True)
