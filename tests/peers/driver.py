@@ -90,6 +90,10 @@ class Worker:
         self.process.wait(timeout=30)
 
 
+# A session mostly waits: for the clock that stamps files to move on, or for a refusal that is held back.
+SESSIONS_EACH = 4  # at a time, of each processor
+
+
 class Peers:
     """The workers together."""
 
@@ -114,7 +118,7 @@ class Peers:
 def peers() -> Iterator[Peers]:
     """Raises Unavailable where the comparison cannot run."""
     require("unshare")
-    both = Peers(len(os.sched_getaffinity(0)))
+    both = Peers(SESSIONS_EACH * len(os.sched_getaffinity(0)))
     try:
         yield both
     finally:

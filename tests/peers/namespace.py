@@ -226,7 +226,7 @@ def remembering(main: Callable[[], object]) -> Callable[[], object]:
 
 def popad_environment() -> dict[str, str]:
     files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_CACHE": str(CACHE)}
-    return {"PATH": "/usr/bin:/bin", "POPAD_AUTH": "file", **files}
+    return {"PATH": "/usr/bin:/bin", "POPAD_AUTH": "file", "POPAD_GUESS_DELAY": "0", **files}
 
 
 def verifier() -> str:
