@@ -55,11 +55,12 @@ class Channel:
         """
         if not self.waits(timeout):
             raise TimeoutError
-        # As much as may come: to touch and wipe the most that any message could have costs each session 0.1 ms.
-        room = bytearray(min(sum(limits) + LENGTH * len(limits), MAX_MESSAGE))
         try:
+            # As large as what has come: to touch and wipe the most that may come costs each session memory and time.
+            size = self.socket.recv_into(bytearray(1), 1, _socket.MSG_PEEK | _socket.MSG_TRUNC)
+            message = bytearray(min(size, MAX_MESSAGE))
             # No room for descriptors: the kernel closes what it has no room for, and says so in the flags.
-            size, _, flags, _ = self.socket.recvmsg_into([room])
+            size, _, flags, _ = self.socket.recvmsg_into([message])
         except ConnectionError as error:
             raise ContractBroken("no message: the other end is gone") from error
         if not size:
@@ -67,9 +68,9 @@ class Channel:
         try:
             if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
                 raise ContractBroken("a message with more than octets, or more of them than fit")
-            return unpack(room[:size], limits)
+            return unpack(message, limits)
         finally:
-            wipe(room)
+            wipe(message)
 
     def shut(self) -> None:
         """Nothing can be sent any more, from either end; what has been sent can still be received."""
