@@ -138,6 +138,14 @@ def test_a_refusal_does_not_tell_what_its_check_took(path: Path, name: bytes) ->
     assert time.monotonic() - begun >= helper.SOON
 
 
+def test_a_session_that_has_gone_is_no_error(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It was killed while the password was checked: no traceback in the journal."""
+    child = privsep.fork(Helper(settings(path, guess_delay="0")).serve)
+    child.channel.send((b"alice", b"wrong", b""))
+    assert child.end() == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_a_login_that_passes_does_not_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(helper, "SOON", PATIENCE + 1.0)
     verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b""))

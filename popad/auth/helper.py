@@ -118,7 +118,10 @@ class Helper:
             if verdict.which != PASSED:
                 due = max(due, refused_after(took))
             time.sleep(max(min(due, self.settings.auth_timeout - MARGIN) - took, 0.0))
-        channel.send(verdict.pack())
+        try:
+            channel.send(verdict.pack())
+        except ConnectionError:
+            pass  # the session has gone: there is nobody to tell, and nothing wrong here
 
     def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
         """Whether `password` is that of `name`, and who that is."""
