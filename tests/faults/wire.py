@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popad.auth.guessing import ROW_OCTETS, ROWS
+from popad.maildrop.dotlock import TEMPORARY_PREFIX
 from tests.faults.crashes import deaths
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
@@ -64,6 +65,10 @@ class Wire:
     def put(self, case: Case) -> None:
         if not self.server.mailbox.exists():
             self.server.deliver(b"")
+        # The lock file of a session that was killed: the next one has judged it, and this one would make other calls.
+        for left in self.server.mailbox.parent.iterdir():
+            if left != self.server.mailbox:
+                left.unlink()
         self.server.mailbox.write_bytes(case.before)
 
     def check(self, where: str, wanted: Wanted) -> None:
@@ -113,7 +118,12 @@ class Wire:
         """Errors in UPDATE: what the client hears."""
         self.put(case)
         self.session(sorted(case.gone), Mode.COUNT)
-        writes = [nth for nth, call in enumerate(self.calls(), 1) if call.kind in (Kind.WRITE, Kind.FSYNC)]
+        # Without the lock file's: where there can be none, or an empty one, the update goes on.
+        writes = [
+            nth
+            for nth, call in enumerate(self.calls(), 1)
+            if call.kind in (Kind.WRITE, Kind.FSYNC) and TEMPORARY_PREFIX not in call.path
+        ]
         points = [(nth, number) for nth in writes[:-2] for number in NUMBERS]  # the last are of a journal not needed
         for nth, number in self.chance.sample(points, min(len(points), most)):
             self.put(case)
