@@ -1,4 +1,4 @@
-"""POPAD_STATE: the directory where updates keep their journals. Opened by the session as root, used by the user.
+"""POPAD_STATE, where updates keep their journals, and POPAD_CACHE: opened by the session as root, used by the user.
 
 Every user may make a file there, and nobody see or remove another's (mode 1733). Names are made with a key that only
 root can read, so that nobody can take another user's name first and keep that user's deletions from happening. The
