@@ -134,6 +134,8 @@ def test_systemd_ends_a_session_that_hangs(server: Server) -> None:
         server.connect().greeted() as stranger,
     ):
         unit = server.instance(stranger)
+        # Until it has said that it is ready (after the greeting), another limit holds: that of a start.
+        wait_until(lambda: server.machine.show(unit, "ActiveState")["ActiveState"] == "active")
         server.machine.run(["systemctl", "kill", "--signal=STOP", unit])
         entry = server.machine.wait_entry({"UNIT": unit, "UNIT_RESULT": "timeout"}, after=since, timeout=60)
         assert entry["_PID"] == "1"
