@@ -1,13 +1,12 @@
 """The ways to a helper, and the one question a session asks it.
 
-A helper is a role that takes one request from a channel, answers it and ends. It runs in a process of its own: forked
-on demand, or by a warm process that has everything loaded (warm.py). The warm one is reached by its socket, or in the
-standalone daemon by a relay: a pair of message sockets that all sessions inherit, over which each passes one end of a
-channel of its own. A relay has no name, so there is nobody else who could use it.
+A helper is a role that takes one request from a channel and answers it. It runs in a process of its own: forked on
+demand, or a worker of a warm process that has everything loaded (warm.py). The warm one is reached by its socket, or in
+the standalone daemon by a relay: a pair of message sockets that all sessions inherit, over which each passes one end of
+a channel of its own. A relay has no name, so there is nobody else who could use it.
 """
 
 import _socket
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +45,8 @@ class Relay:
     def reach(self) -> privsep.Child:
         """A helper of the warm process at the other end, and the end of this way to it. Raises OSError."""
         ours, theirs = privsep.message_pair()
-        descriptor = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, theirs.fileno().to_bytes(4, sys.byteorder))
         try:
-            self.socket.sendmsg([b"\0"], [descriptor], _socket.MSG_NOSIGNAL)
+            privsep.send_descriptor(self.socket, b"\0", theirs.fileno())
         except OSError:
             ours.close()
             raise

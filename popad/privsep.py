@@ -23,6 +23,7 @@ from popad.errors import ContractBroken
 
 MAX_MESSAGE = 65536  # octets of one message; fits a Unix socket's default buffer (212,992)
 LENGTH = 4  # octets of the length before each field
+DESCRIPTOR = 4  # octets of a descriptor in SCM_RIGHTS
 PATIENCE = 5.0  # seconds that a role may take to end when it has said what it had to say
 CRASHED = 70  # EX_SOFTWARE of sysexits.h: a role ended with an exception
 
@@ -162,6 +163,23 @@ def fork(role: "Callable[[Channel], None]") -> Child:
 def message_pair() -> tuple[_socket.socket, _socket.socket]:
     """A connected pair of message sockets, close-on-exec."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+
+
+def send_descriptor(way: _socket.socket, message: bytes, fd: int) -> None:
+    """One message with a descriptor. Raises OSError when the other end is gone."""
+    ancillary = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(DESCRIPTOR, sys.byteorder))
+    way.sendmsg([message], [ancillary], _socket.MSG_NOSIGNAL)
+
+
+def receive_descriptor(way: _socket.socket, most: int) -> tuple[bytes, int | None]:
+    """One message of at most so many octets, and the descriptor that came with it. Raises OSError.
+
+    There is room for one: the kernel closes what else comes. It must not stay open in a program that a PAM module
+    starts.
+    """
+    room = _socket.CMSG_LEN(DESCRIPTOR)
+    message, ancillary, _, _ = way.recvmsg(most, room, _socket.MSG_CMSG_CLOEXEC)
+    return message, int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else None
 
 
 def run(role: "Callable[[Channel], None]", channel: Channel) -> "NoReturn":

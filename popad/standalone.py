@@ -7,6 +7,7 @@ session is the same code as under systemd's Accept=yes, and lives on when the pa
 import errno
 import gc
 import getopt
+import math
 import os
 import select
 import signal
@@ -228,7 +229,7 @@ class Daemon:
     def helper(self) -> int:
         """In the child: answer the relay. Returns the exit status."""
         self.relay.close()
-        warm.keep(warm.Relay(self.relay_end), Helper(self.settings).serve, None)
+        warm.keep(warm.Relay(self.relay_end), Helper(self.settings).serve, math.inf)
         return session.SUCCESS
 
     def reload(self) -> None:

@@ -1,4 +1,4 @@
-"""Keeping a helper warm: a process with everything loaded that forks a child for each request."""
+"""Keeping a helper warm: a process with everything loaded, and workers forked from it that answer."""
 
 import _socket
 import os
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 PEER_CREDENTIALS = 12  # octets of struct ucred: pid, uid, gid
-DESCRIPTOR = 4  # octets of a descriptor in SCM_RIGHTS
+REQUESTS = 100  # that one worker answers
+MOST_FREE = 8  # workers that wait for the next burst
+AN_HOUR = 3600.0  # select() takes no infinity
+REST = 1.0  # seconds without a request after which only one of them stays
 PAUSE = 0.1  # seconds after a request that could not be taken: it may still wait there, and select() would not
 
 
@@ -59,25 +62,19 @@ class Relay:
     """Requests come over one message socket that all who may ask have inherited, each with a channel of its own."""
 
     def __init__(self, end: _socket.socket) -> None:
-        self.socket = socket.socket(fileno=end.detach())
+        self.socket = end
 
     def fileno(self) -> int:
         """What select() waits for."""
         return self.socket.fileno()
 
     def take(self) -> privsep.Channel | None:
-        """The channel of one request. Raises Exhausted when no process is left that has the other end, OSError.
-
-        There is room for one descriptor: the kernel closes what else comes. It must not stay open in a program that a
-        PAM module starts, which socket.recv_fds() cannot be told.
-        """
-        room = socket.CMSG_LEN(DESCRIPTOR)
-        message, control, _, _ = self.socket.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+        """The channel of one request. Raises Exhausted when no process is left that has the other end, OSError."""
+        message, fd = privsep.receive_descriptor(self.socket, 1)
         if not message and self.is_deserted():
             raise Exhausted
-        if not control:
+        if fd is None:
             return None
-        fd = int.from_bytes(control[0][2], sys.byteorder)
         try:
             return privsep.Channel(_socket.socket(fileno=fd))
         except OSError:
@@ -91,32 +88,136 @@ class Relay:
         return bool(poll.poll(0))
 
 
-def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: float | None) -> None:
-    """Answer requests until none has come for `idle` seconds (None: for ever), or nobody is left who could ask.
+class Worker:
+    """A child that answers one request after the other, and our end of the way to it."""
 
-    There are as many children as requests under way. Their number has no limit here: only sessions can ask, once each,
-    and have limits themselves; the role has a time limit, for the request to come and for all of it.
+    def __init__(self, way: _socket.socket) -> None:
+        self.way = way
+
+    def give(self, channel: privsep.Channel) -> bool:
+        """Hand a request over; False where the worker has gone."""
+        try:
+            privsep.send_descriptor(self.way, b"\0", channel.fileno())
+        except OSError:
+            return False
+        return True
+
+    def has_answered(self) -> bool:
+        """Whether it has just said that it waits for the next request; else it has gone."""
+        try:
+            return bool(self.way.recv(1, _socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+
+class Workers:
+    """The children that answer. One that has answered waits for the next request: a fork costs as much as a login.
+
+    Each has one request at a time, so what crashes or hangs takes one login with it, and leaves after REQUESTS of them:
+    what a module leaks has an end. There are as many as there are requests under way; few of them stay.
+    """
+
+    def __init__(self, source: "Source", role: "Callable[[privsep.Channel], None]") -> None:
+        self.source = source
+        self.role = role
+        self.free: list[Worker] = []  # whoever became free last is the next to work: its memory is at hand
+        self.busy: dict[int, Worker] = {}  # by the descriptor of the way to it
+        self.poll = select.poll()
+
+    def answer(self, channel: privsep.Channel) -> None:
+        """Have this request answered by a worker that is free, or by a new one. Raises OSError."""
+        self.look()
+        while self.free:
+            worker = self.free.pop()
+            if worker.give(channel):
+                self.watch(worker)
+                return
+            worker.way.close()
+        self.start(channel)
+
+    def look(self) -> None:
+        """Learn who is free by now and who has gone."""
+        for fd, _ in self.poll.poll(0):
+            self.poll.unregister(fd)
+            worker = self.busy.pop(fd)
+            if worker.has_answered() and len(self.free) < MOST_FREE:
+                self.free.append(worker)
+            else:
+                worker.way.close()
+
+    def settle(self) -> bool:
+        """No request has come for a while: let all go but one. Returns whether nothing is left to do."""
+        self.look()
+        while len(self.free) > 1:
+            self.free.pop(0).way.close()
+        return not self.busy
+
+    def start(self, channel: privsep.Channel) -> None:
+        """A new worker, which has this request to begin with. Raises OSError."""
+        ours, theirs = privsep.message_pair()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            self.busy[ours.fileno()] = Worker(ours)
+            privsep.run(lambda first: self.work(first, Relay(theirs)), channel)
+        theirs.close()
+        self.watch(Worker(ours))
+
+    def work(self, channel: privsep.Channel | None, way: Relay) -> None:
+        """What a worker does: answer, say so, wait for the next. Ends with the warm process, and after REQUESTS."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
+        os.close(self.source.fileno())
+        for worker in (*self.free, *self.busy.values()):
+            worker.way.close()  # the warm process alone has these: the workers leave when it ends
+        for left in reversed(range(REQUESTS)):
+            if channel:
+                self.role(channel)
+                channel.close()
+            if not left:
+                return
+            try:
+                way.socket.send(b"\0", _socket.MSG_NOSIGNAL)
+                channel = way.take()
+            except (Exhausted, OSError):
+                return
+
+    def watch(self, worker: Worker) -> None:
+        """It is busy: look() hears of it again."""
+        self.busy[worker.way.fileno()] = worker
+        self.poll.register(worker.way, select.POLLIN)
+
+
+def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: float) -> None:
+    """Answer requests until none has come for `idle` seconds (infinity: for ever), or nobody is left who could ask.
+
+    The number of workers has no limit here: only sessions can ask, once each, and have limits themselves; the role has
+    a time limit, for the request to come and for all of it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
-    while select.select([source], [], [], idle)[0]:
+    workers = Workers(source, role)
+    resting = True
+    last = time.monotonic()
+    while True:
+        patience = min(last + idle - time.monotonic(), AN_HOUR if resting else REST)
+        if not select.select([source], [], [], max(patience, 0))[0]:
+            if time.monotonic() >= last + idle:
+                return
+            resting = workers.settle()
+            continue
+        last, resting = time.monotonic(), False
         try:
-            channel = source.take()
+            if channel := source.take():
+                try:
+                    workers.answer(channel)
+                finally:
+                    channel.close()
         except Exhausted:
             return
         except OSError as error:
-            # No descriptor to be had: this login has to be tried again, those under way go on.
+            # No descriptor or process to be had: this login has to be tried again, those under way go on.
             print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)
             time.sleep(PAUSE)
-            continue
-        if channel is None:
-            continue
-        try:
-            pid = os.fork()
-        except OSError as error:
-            print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)
-            pid = -1
-        if pid == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
-            os.close(source.fileno())
-            privsep.run(role, channel)
-        channel.close()

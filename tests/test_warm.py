@@ -1,6 +1,8 @@
 """warm.py: a helper kept warm behind the daemon's relay or a socket with a name: what it survives, when it leaves."""
 
 import _socket
+import contextlib
+import math
 import os
 import resource
 import select
@@ -33,7 +35,7 @@ def shout(channel: privsep.Channel) -> None:
 class Kept:
     """A process that keeps a helper warm."""
 
-    def __init__(self, make: "Callable[[], warm.Relay | warm.Listener]", idle: float | None) -> None:
+    def __init__(self, make: "Callable[[], warm.Relay | warm.Listener]", idle: float) -> None:
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -70,7 +72,7 @@ class Relayed:
             self.end.close()
             return warm.Relay(self.helpers_end)
 
-        return Kept(make, None)
+        return Kept(make, math.inf)
 
     def session(self) -> helpers.Relay:
         """What a session inherits."""
@@ -92,12 +94,73 @@ def relayed() -> Iterator[Relayed]:
     relayed.close()
 
 
-def test_a_relay(relayed: Relayed) -> None:
-    """One process a request, none of them left."""
-    answers = [relayed.ask(b"hello") for _ in range(5)]
-    assert [answer[0] for answer in answers] == [b"HELLO"] * 5
-    assert len({bytes(answer[1]) for answer in answers} | {b"%d" % relayed.kept.pid}) == 6
-    wait_until(lambda: not children_of(relayed.kept.pid))
+@contextlib.contextmanager
+def pidfd(pid: int) -> Iterator[int]:
+    fd = os.pidfd_open(pid)
+    yield fd
+    os.close(fd)
+
+
+def worker(relayed: Relayed) -> int:
+    """Who answers a request."""
+    word, pid = relayed.ask(b"hello")
+    assert word == b"HELLO"
+    return int(pid)
+
+
+def test_a_worker_answers_one_request_after_the_other(relayed: Relayed) -> None:
+    """Never the warm process itself. One that has answered may not have said yet that it is free."""
+    pids = {worker(relayed) for _ in range(50)}
+    assert pids <= set(children_of(relayed.kept.pid))
+    assert len(pids) < 10
+
+
+def test_what_a_worker_leaks_has_an_end(relayed: Relayed) -> None:
+    pids = [worker(relayed) for _ in range(3 * warm.REQUESTS)]
+    assert max(map(pids.count, pids)) <= warm.REQUESTS
+
+
+def test_a_worker_that_dies_while_it_waits_is_no_loss(relayed: Relayed) -> None:
+    before = worker(relayed)
+    with pidfd(before) as gone:
+        os.kill(before, signal.SIGKILL)
+        assert select.select([gone], [], [], PATIENCE)[0]
+    assert worker(relayed) != before
+
+
+def test_as_many_workers_as_requests_and_few_that_stay(relayed: Relayed) -> None:
+    waiting = [relayed.session().reach() for _ in range(warm.MOST_FREE + 3)]
+    for asked in waiting:
+        asked.channel.send([b"wait"])
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == len(waiting))
+    for asked in waiting:
+        asked.channel.send([b"go on"])
+        assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        asked.end()
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == 1)
+    assert [worker(relayed)] == children_of(relayed.kept.pid)
+
+
+def test_workers_end_with_the_warm_process(relayed: Relayed) -> None:
+    """Those that wait, and those that are busy when they have answered: no other one keeps their ways open."""
+    waiting = [relayed.session().reach() for _ in range(3)]
+    for asked in waiting:
+        asked.channel.send([b"wait"])
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == 3)
+    workers = children_of(relayed.kept.pid)
+    with contextlib.ExitStack() as open_:
+        ends = [open_.enter_context(pidfd(pid)) for pid in workers]
+        waiting[0].channel.send([b"go on"])
+        assert waiting[0].channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        os.kill(relayed.kept.pid, signal.SIGKILL)
+        assert relayed.kept.left() == -signal.SIGKILL
+        for asked in waiting[1:]:
+            asked.channel.send([b"go on"])
+            assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        for end in ends:
+            assert select.select([end], [], [], PATIENCE)[0]
+    for asked in waiting:
+        asked.end()
 
 
 def test_a_session_can_ask_once(relayed: Relayed) -> None:
@@ -249,7 +312,7 @@ def listening(public_path: Path) -> Iterator[Listening]:
 
 def test_a_listener(listening: Listening) -> None:
     assert [listening.ask(b"hello")[0] for _ in range(3)] == [b"HELLO"] * 3
-    wait_until(lambda: not children_of(listening.kept.pid))
+    assert len(children_of(listening.kept.pid)) == 1
 
 
 def test_it_leaves_when_nobody_asks(public_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Guessing slowed down where all sessions meet: wrong passwords of a source, and for a name, put verdicts off.
 
-The table is memory that the warm helper shares with its children. It has a fixed size: 4 places for each of 4,096
+The table is memory that the warm helper shares with its workers. It has a fixed size: 4 places for each of 4,096
 values of a keyed hash, so that nobody can choose whose place he takes; where all 4 are in use, the oldest goes.
 """
 

@@ -1,5 +1,5 @@
-"""The authentication helper: a request in, a verdict out. One process a request: a module that crashes, hangs or leaks
-takes one login with it.
+"""The authentication helper: a request in, a verdict out. A process has one request at a time: a module that crashes or
+hangs takes one login with it.
 """
 
 TYPE_CHECKING = False
@@ -101,7 +101,7 @@ class Helper:
         self.guesses = Guesses(settings.guess_delay, settings.guess_memory)
 
     def serve(self, channel: "Channel") -> None:
-        """One request, one verdict. Runs in a process of its own, which SIGALRM ends when a module hangs."""
+        """One request, one verdict. SIGALRM ends the process when a module hangs."""
         import time
 
         begun = time.monotonic()
@@ -109,6 +109,7 @@ class Helper:
         name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
         client = rhost.decode("ascii", "replace")
         verdict = self.judge(bytes(name), bytes(password), client)
+        password[:] = bytes(len(password))  # this process may live on; what PAM had of it PAM has overwritten
         if verdict.known:
             network = source_of(client, self.settings.source_prefix)
             # Good or bad, every verdict waits for what went before: how soon it comes tells nothing. But it comes while
@@ -122,6 +123,7 @@ class Helper:
             channel.send(verdict.pack())
         except ConnectionError:
             pass  # the session has gone: there is nobody to tell, and nothing wrong here
+        signal.alarm(0)
 
     def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
         """Whether `password` is that of `name`, and who that is."""
