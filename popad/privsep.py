@@ -116,25 +116,27 @@ class Child:
         """`pid` is None for a process that somebody else waits for."""
         self.pid = pid
         self.channel = channel
+        self.status = 0
 
     def end(self) -> int:
-        """Close the channel and wait for the role to end. Returns its exit status (negative: a signal).
+        """Close the channel and wait for the role to end. Returns its exit status (negative: a signal), also again.
 
         One that does not end in time is killed; where that is not allowed (no CAP_KILL), ContractBroken: the caller
         ends, and the unit with it. ContractBroken, too, where it has said more than what was received of it.
         """
         if self.pid is None:
             self.channel.close()
-            return 0
+            return self.status
         try:
             self.channel.shut()
             wait_for(self.pid)
-            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.pid = None
             if not self.channel.is_empty():
                 raise ContractBroken("a child said more than it may")
         finally:
             self.channel.close()
-        return status
+        return self.status
 
 
 def wait_for(pid: int) -> None:

@@ -13,7 +13,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator
+    from _socket import socket
+    from collections.abc import Iterator, Sequence
 
     from popad.auth.helper import Verdict
     from popad.helpers import Relay
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from popad.maildrop.maildrop import Maildrop
     from popad.maildrop.state import State
     from popad.notify import Notifier
-    from popad.privsep import Channel
+    from popad.privsep import Child
     from popad.protocol.transaction import Transaction
     from popad.settings import Settings
 
@@ -37,10 +38,7 @@ WRONG = b"-ERR [AUTH] authentication failed\r\n"
 LATER = b"-ERR [SYS/TEMP] authentication is not possible now\r\n"
 NOT_SERVED = b"-ERR [SYS/PERM] the server is not set up to serve this\r\n"
 
-LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
-MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
-HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
-WHY_NOT = {QUIT: "QUIT", GONE: "the client left", SILENT: "timed out"}
+WHY_NOT = {b"quit": "QUIT", b"gone": "the client left", b"silent": "timed out"}  # what the authorization child says
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
 LINGER = 1.0  # seconds for the last reply to arrive
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
@@ -55,12 +53,12 @@ class Session:
         self,
         connection: "Connection",
         settings: "Settings",
-        stranger: tuple[int, int] | None,
+        identity: tuple[int, int] | None,
         relay: "Relay | None",
     ) -> None:
         self.connection = connection
         self.settings = settings
-        self.stranger = stranger  # who the authorization child becomes (uid, gid); None: one uid for all
+        self.identity = identity  # who the authorization child becomes (uid, gid); None: one uid for all
         self.relay = relay  # the way to the authentication helper, where the settings do not name it
         self.started = time.monotonic()
         self.rhost = connection.rhost or "unknown"
@@ -91,19 +89,24 @@ class Session:
 
 
 def serve(
-    connection: "Connection", settings: "Settings", stranger: tuple[int, int] | None, relay: "Relay | None" = None
+    connection: "Connection",
+    settings: "Settings",
+    identity: tuple[int, int] | None,
+    relay: "Relay | None" = None,
+    child: "Child | None" = None,
 ) -> int:
     """One session from the greeting to the end. Returns the exit status of the process.
 
-    `stranger` is what identity_of_strangers() found, `relay` the way to the authentication helper where the settings do
-    not name it. Nothing is imported before the greeting that the greeting does not need: the client waits for it.
+    `identity` is what identity_of_strangers() found, `relay` the way to the authentication helper where the settings do
+    not name it, `child` what prepare() has made, if it has. Nothing is imported before the greeting that the greeting
+    does not need: the client waits for it.
     """
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
-    session = Session(connection, settings, stranger, relay)
+    session = Session(connection, settings, identity, relay)
     try:
         connection.write(GREETING, settings.login_timeout)
-        authorize(session)
+        authorize(session, child)
     except (PeerGone, PeerSilent):
         connection.hang_up()
     except ContractBroken as broken:
@@ -145,47 +148,72 @@ def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def authorize(session: Session) -> None:
-    """As root: let the client say to a child that can do nothing who it is, and become that user."""
-    from popad import journal, privsep
+def prepare(settings: "Settings", identity: tuple[int, int] | None, not_its_own: "Sequence[socket]") -> "Child":
+    """The authorization child of a session whose client has yet to come: for `serve`, when it is there."""
+    from popad import privsep
+    from popad.stranger import authorization_role
 
-    connection, settings, stranger = session.connection, session.settings, session.stranger
+    return privsep.fork(lambda channel: authorization_role(channel, None, 0, settings, identity, not_its_own))
+
+
+def introduce(child: "Child", connection: "Connection") -> None:
+    """Give the authorization child its client. Raises ContractBroken where it has left before."""
+    from popad import privsep
+
+    try:
+        privsep.send_descriptor(child.channel.socket, b"\0", connection.fileno())
+    except OSError as error:
+        raise ContractBroken(f"the authorization child: {error.strerror}") from error
+
+
+def authorize(session: Session, child: "Child | None") -> None:
+    """As root: let the client say to a child that can do nothing who it is, and become that user."""
+    from popad import helpers, journal, privsep, stranger
+
+    connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
-    child = privsep.fork(lambda channel: authorization_role(session, deadline, channel))
+    if child:
+        introduce(child, connection)
+    else:
+        role, relay = stranger.authorization_role, [session.relay.socket] if session.relay else []
+        child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, relay))
+    verdict = None
     try:
         session.log(journal.SESSION_OPENED)
-        if stranger is None:
+        if identity is None:
             session.log(journal.ONE_IDENTITY)
-        from popad import helpers
-
         steps = session.settle_in()
         while not child.channel.waits(0):
             if next(steps, DONE) == DONE:
                 break
-        which, name, password, ahead = child.channel.receive(HAND_OVER_LIMITS, deadline + GRACE - time.monotonic())
+        left = deadline + GRACE - time.monotonic()
+        which, name, password, ahead = child.channel.receive(stranger.HAND_OVER_LIMITS, left)
+        if which == stranger.LOGIN:
+            if not settings.auth_socket and not session.relay:
+                child.end()  # the helper is going to be a fork of this process, and knows no client
+            try:
+                request = (name, password, session.rhost.encode("ascii", "replace"))
+                verdict = helpers.verdict(connection, settings, session.relay, request, lambda: list(steps))
+            finally:
+                privsep.wipe(password)
     except TimeoutError:
         connection.hang_up()  # the child may be busy with it
         raise ContractBroken("the authorization child did not keep its time limit") from None
     finally:
-        status = child.end()
+        status = child.end()  # after the question to a warm helper: while that works, this one ends
     if status != 0:
         raise ContractBroken(f"the authorization child ended with status {status}")
-    if which != LOGIN:
+    if verdict is None:
         session.ready()
         if (why := WHY_NOT.get(bytes(which))) is None:
             raise ContractBroken("the authorization child handed over nothing that it may")
         session.log(journal.LOGIN_NOT_ATTEMPTED, reason=why)
         connection.hang_up()
         return
-    try:
-        request = (name, password, session.rhost.encode("ascii", "replace"))
-        verdict = helpers.verdict(connection, settings, session.relay, request, lambda: list(steps))
-    finally:
-        privsep.wipe(password)
     if not passed(session, verdict, bytes(name)):
         connection.write(WRONG if verdict.known else LATER, settings.timeout)
-        if stranger is not None:
-            privsep.become(*stranger)  # closing reads what the client goes on to say
+        if identity is not None:
+            privsep.become(*identity)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
     from popad.maildrop.state import of_indexes, of_updates
@@ -201,54 +229,9 @@ def authorize(session: Session) -> None:
     transaction_role(session, verdict, state, cache, bytes(ahead))
 
 
-def authorization_role(session: Session, deadline: float, channel: "Channel") -> None:
-    """The AUTHORIZATION state, as somebody who can open and start nothing. Ends with one message on `channel`."""
-    import select
-
-    from popad import privsep
-    from popad.protocol.authorization import TABLE, Authorization
-    from popad.protocol.dialogue import converse
-    from popad.protocol.lines import Lines
-
-    connection = session.connection
-    if session.relay:
-        session.relay.close()  # the helper believes whoever has it
-    if session.stranger is not None:
-        privsep.become(*session.stranger)
-    privsep.close_all_doors()
-
-    class Stranger:
-        """The client, who has until the deadline in all."""
-
-        def read(self) -> bytes:
-            # Asked before each read: a client that never stops sending would never be waited for.
-            if (left := deadline - time.monotonic()) <= 0:
-                raise PeerSilent
-            if channel.fileno() in select.select([connection.fileno(), channel.fileno()], [], [], left)[0]:
-                os._exit(SOFTWARE)  # the session has died: nobody would hear of a login
-            return connection.read(max(deadline - time.monotonic(), 0))
-
-        def write(self, data: bytes | bytearray) -> None:
-            connection.write(data, max(deadline - time.monotonic(), 0))
-
-    state = Authorization()
-    lines = Lines()
-    try:
-        converse(Stranger(), lines, TABLE, state, session.settings.max_argument)
-    except PeerGone:
-        channel.send((GONE, b"", b"", b""))
-    except PeerSilent:
-        channel.send((SILENT, b"", b"", b""))
-    else:
-        if state.password is None:
-            channel.send((QUIT, b"", b"", b""))
-            connection.close()
-        else:
-            channel.send((LOGIN, state.name, state.password, lines.rest()))
-
-
 def load_what_a_stranger_needs() -> None:
     """Import what the authorization child imports: for a process that forks many sessions."""
+    from popad import stranger  # noqa: F401
     from popad.protocol import authorization, dialogue, lines  # noqa: F401
 
 
@@ -273,7 +256,7 @@ def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
             settings.maildrop_of_user(verdict.maildrop)
         except ValueError as wrong:
             raise ContractBroken(f"the helper named a maildrop that {wrong}") from None
-        if verdict.uid == 0 or (session.stranger and verdict.uid == session.stranger[0]) or not verdict.name:
+        if verdict.uid == 0 or (session.identity and verdict.uid == session.identity[0]) or not verdict.name:
             raise ContractBroken(f"the helper named uid {verdict.uid}")
         session.known |= {"user": verdict.name, "maildrop": verdict.maildrop}
         session.log(journal.LOGIN_PASSED)

@@ -50,19 +50,37 @@ class Daemon:
 
     @property
     def helper(self) -> int:
-        """The child that has no client: it was forked first."""
-        return self.children[0]
+        """The child that was forked first, or last after the one before it was killed: it keeps the guesses."""
+        (pid,) = (pid for pid in self.children if any("popad-guesses" in link for link in links_of(pid)))
+        return pid
+
+    @property
+    def sessions(self) -> list[int]:
+        """The children that have a client."""
+        connections = tcp_sockets()
+        return [pid for pid in self.children if connections & links_of(pid)]
+
+    @property
+    def spare(self) -> int:
+        """The session that waits for a client."""
+        (pid,) = set(self.children) - {self.helper, *self.sessions}
+        return pid
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there are the helper and the spare session, and nobody else."""
+        return not self.sessions and not self.zombies and len(self.children) == 2
+
+    @property
+    def descendants(self) -> list[int]:
+        """The children and theirs."""
+        return [pid for child in self.children for pid in (child, *children_of(child))]
 
     @property
     def zombies(self) -> list[int]:
         return [
             pid for pid in self.children if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         ]
-
-    def session_of(self, before: Sequence[int]) -> int:
-        """The child that was not there before."""
-        (pid,) = set(self.children) - set(before)
-        return pid
 
     def reload(self) -> None:
         """SIGHUP, and wait until it has been acted on."""
@@ -78,6 +96,20 @@ class Daemon:
     def ended(self) -> int:
         """The exit status, waited for."""
         return self.process.wait(PATIENCE)
+
+
+def links_of(pid: int) -> set[str]:
+    """What the descriptors of a process are; nothing of one that has gone."""
+    try:
+        return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+
+
+def tcp_sockets() -> set[str]:
+    """All of this host, as links_of() has them."""
+    rows = [row.split() for family in ("tcp", "tcp6") for row in Path(f"/proc/net/{family}").read_text().splitlines()]
+    return {f"socket:[{row[9]}]" for row in rows}
 
 
 def free_ports(family: socket.AddressFamily, address: str, count: int = 1) -> list[int]:

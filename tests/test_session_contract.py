@@ -16,13 +16,13 @@ from tests.serving import (
 
 HOSTILE = """
 import os, sys
-from popad import journal, privsep, session
+from popad import journal, privsep, session, stranger
 journal.JOURNAL_SOCKET = "/nonexistent"
 session.GRACE = -0.8  # with POPAD_LOGIN_TIMEOUT=1 the child is given up after 0.2 s
 privsep.PATIENCE = 0.2
-def authorization_role(asked, deadline, channel):
+def authorization_role(channel, *asked):
     {role}
-session.authorization_role = authorization_role
+stranger.authorization_role = authorization_role
 from popad.__main__ import main
 main()
 """
@@ -57,7 +57,7 @@ def test_a_child_that_breaks_the_contract_ends_the_session(server: Server, role:
 @needs_root
 def test_a_child_that_stays_and_cannot_be_killed(server: Server) -> None:
     """In the unit the session has no CAP_KILL: it ends itself, and systemd what is left."""
-    code = HOSTILE.format(role="import time; privsep.become(*asked.stranger); time.sleep(2)")
+    code = HOSTILE.format(role="import time; privsep.become(*asked[3]); time.sleep(2)")
     program = ["setpriv", "--bounding-set", "-kill", PYTHON, "-c", code]
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}, program) as (client, process):
         assert client.rest() == session.GREETING

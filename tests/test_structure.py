@@ -211,7 +211,7 @@ def test_who_logs() -> None:
         tree = ast.parse(path.read_text())
         if calls_of(tree, "journal", "send") or "popad.journal.send" in imports(tree):
             logging.add(path.name)
-    assert logging == {"session.py", "standalone.py", "access.py"}
+    assert logging == {"session.py", "daemon.py", "access.py"}
 
 
 def test_only_the_journal_knows_how_to_reach_it() -> None:

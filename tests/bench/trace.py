@@ -23,11 +23,12 @@ from tests.bench.figures import LOGIN_STEPS
 from tests.bench.generator import Session
 from tests.bench.instances import table
 from tests.bench.servers import SERVERS
+from tests.serving import children_of
 from tests.system.machine import Machine
 
 LOGINS = 60
 BUFFER_KB = 32_768  # a processor: 60 logins are some MB
-DAEMON, HELPER, SESSION, STRANGER, VERDICT = "daemon", "helper", "session", "authorization child", "helper's child"
+DAEMON, HELPER, SESSION, STRANGER, VERDICT = "daemon", "helper", "session", "authorization child", "helper's worker"
 ROLES = (DAEMON, SESSION, STRANGER, HELPER, VERDICT)
 FORK, EXIT, PYTHON, CALLS = "fork", "exit", "Python, page faults", "other calls"
 KINDS = {"clone": FORK, "clone3": FORK, "fork": FORK, "vfork": FORK, "exit_group": EXIT, "exit": EXIT}
@@ -129,11 +130,18 @@ def recorded(pids: Sequence[int]) -> Iterator[Path]:
 
 
 def host_pids(machine: Machine) -> tuple[int, int]:
-    """The daemon and its helper, as this host numbers them. With no session there the helper is the only child."""
+    """The daemon and its helper, the first child that it has, as this host numbers them."""
     inside = int(machine.show("popad.service", "MainPID")["MainPID"])
     daemon = next(pid for pid, namespaced in numbered(machine) if namespaced == inside)
-    (helper,) = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
-    return daemon, int(helper)
+    return daemon, children_of(daemon)[0]
+
+
+def descendants(pid: int) -> dict[int, int]:
+    """All that a process and its children have forked: the parent by the child."""
+    found: dict[int, int] = {}
+    for child in children_of(pid):
+        found |= {child: pid, **descendants(child)}
+    return found
 
 
 def numbered(machine: Machine) -> Iterator[tuple[int, int]]:
@@ -153,10 +161,12 @@ def of_a_login(package: Path, release: str) -> str:
         works.prepare(servers.start(server, machine, package))
         untraced = generator.run(machine, works.login_session(), sessions=LOGINS)
         daemon, helper = host_pids(machine)
-        with recorded([daemon, helper]) as trace:
+        before = descendants(daemon)  # the helper, a worker of it, the session of the next client
+        with recorded([daemon, *before]) as trace:
             traced = generator.run(machine, works.login_session(), sessions=LOGINS)
             with trace.open() as lines:
                 found, parents = slices(lines)
+        parents |= before
     p50, with_trace = (statistics.median(each.seconds * 1000 for each in run.sessions) for run in (untraced, traced))
     by_role = {pid: role for pid in {each.pid for each in found} if (role := role_of(pid, parents, daemon, helper))}
     head = f"popad -D, {LOGINS} logins one after the other: p50 {p50:.2f} ms, while traced {with_trace:.2f} ms"

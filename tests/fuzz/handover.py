@@ -5,7 +5,7 @@ unpacked is wiped.
 from popad import privsep
 from popad.auth import helper
 from popad.errors import ContractBroken
-from popad.session import HAND_OVER_LIMITS
+from popad.stranger import HAND_OVER_LIMITS
 from tests.fuzz.cutting import Octets
 
 SHAPES = (HAND_OVER_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))

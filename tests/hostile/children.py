@@ -17,7 +17,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from popad import journal, privsep, session
+from popad import journal, privsep, session, stranger
 from popad.inherited import Connection
 from popad.settings import Settings
 from tests.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, ids, read_logfmt
@@ -36,7 +36,7 @@ def packed(*fields: bytes) -> bytes:
 def one_of_four(message: bytes) -> list[bytes] | None:
     """The four fields of a message that may be handed over; None for any other. Reads as plainly as can be."""
     fields = []
-    for limit in session.HAND_OVER_LIMITS:
+    for limit in stranger.HAND_OVER_LIMITS:
         size = int.from_bytes(message[:4], "big")
         if len(message) < 4 or size > limit or len(message) < 4 + size:
             return None
@@ -55,7 +55,7 @@ class Case:
     @staticmethod
     def datagram(chance: random.Random) -> tuple[bytes, int]:
         """Octets, and how many descriptors come with them."""
-        which = chance.choice((session.LOGIN,) * 6 + (session.QUIT, session.GONE, b"root", b"", b"LOGIN"))
+        which = chance.choice((stranger.LOGIN,) * 6 + (stranger.QUIT, stranger.GONE, b"root", b"", b"LOGIN"))
         name = chance.choice(
             (NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 255, b"\xff\0")
         )
@@ -109,7 +109,7 @@ class Case:
         which, name, password, ahead = fields
         if which in session.WHY_NOT:
             return "no login"
-        if which != session.LOGIN:
+        if which != stranger.LOGIN:
             return "broken"
         if (name, password) != (NAME.encode(), PASSWORD.encode()):
             # What fits the hand-over and not a command line is for the helper to refuse.
@@ -193,10 +193,10 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
 
     privsep.become = noted
 
-    def role(session: session.Session, deadline: float, channel: privsep.Channel) -> None:
+    def role(channel: privsep.Channel, *_: object) -> None:
         case.play(channel, arrivals)
 
-    session.authorization_role = role
+    vars(stranger)["authorization_role"] = role
     settings = Settings({**server.settings, "POPAD_LOGIN_TIMEOUT": "1", "POPAD_GUESS_DELAY": "0"})
     os._exit(session.serve(client, settings, session.identity_of_strangers(settings)))
 

@@ -1,0 +1,98 @@
+"""The authorization child: the AUTHORIZATION state, spoken by somebody who can open and start nothing.
+
+It is the one part of popad that reads what strangers send. All that it has to say is one message to its session.
+"""
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Sequence
+
+    from popad.inherited import Connection
+    from popad.privsep import Channel
+    from popad.settings import Settings
+
+from popad.errors import PeerGone, PeerSilent
+
+LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
+MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
+HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
+SOFTWARE = 70  # exit status (sysexits.h)
+
+
+def authorization_role(
+    channel: "Channel",
+    connection: "Connection | None",
+    deadline: float,
+    settings: "Settings",
+    identity: tuple[int, int] | None,
+    not_its_own: "Sequence[socket]",
+) -> None:
+    """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one message.
+
+    Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
+    What is open and `not_its_own` is closed before anything else: the helper believes whoever has its relay.
+    """
+    from popad import privsep
+    from popad.protocol.authorization import TABLE, Authorization
+    from popad.protocol.dialogue import converse
+    from popad.protocol.lines import Lines
+
+    for end in not_its_own:
+        end.close()
+    if identity is not None:
+        privsep.become(*identity)
+    if connection is None:
+        if (connection := client_of(channel)) is None:
+            return
+        deadline = time.monotonic() + settings.login_timeout
+    privsep.close_all_doors()
+    state = Authorization()
+    lines = Lines()
+    try:
+        converse(Stranger(connection, channel, deadline), lines, TABLE, state, settings.max_argument)
+    except PeerGone:
+        channel.send((GONE, b"", b"", b""))
+    except PeerSilent:
+        channel.send((SILENT, b"", b"", b""))
+    else:
+        if state.password is None:
+            channel.send((QUIT, b"", b"", b""))
+            connection.close()
+        else:
+            channel.send((LOGIN, state.name, state.password, lines.rest()))
+
+
+def client_of(channel: "Channel") -> "Connection | None":
+    """The client, when it has come; None where the session has ended before."""
+    from popad import privsep
+    from popad.inherited import Connection
+
+    _, fd = privsep.receive_descriptor(channel.socket, 1)
+    return None if fd is None else Connection(fd, "", None)
+
+
+class Stranger:
+    """The client, who has until the deadline in all."""
+
+    def __init__(self, connection: "Connection", channel: "Channel", deadline: float) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.deadline = deadline
+
+    def read(self) -> bytes:
+        import select
+
+        # Asked before each read: a client that never stops sending would never be waited for.
+        if (left := self.deadline - time.monotonic()) <= 0:
+            raise PeerSilent
+        ends = [self.connection.fileno(), self.channel.fileno()]
+        if self.channel.fileno() in select.select(ends, [], [], left)[0]:
+            os._exit(SOFTWARE)  # the session has died: nobody would hear of a login
+        return self.connection.read(max(self.deadline - time.monotonic(), 0))
+
+    def write(self, data: bytes | bytearray) -> None:
+        self.connection.write(data, max(self.deadline - time.monotonic(), 0))

@@ -1,0 +1,124 @@
+"""stranger.py: the authorization child, in processes of its own. Whole sessions: test_session*.py."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from popad import privsep
+from popad.inherited import Connection
+from popad.settings import Settings
+from popad.stranger import HAND_OVER_LIMITS, authorization_role
+from tests.serving import PATIENCE, Client
+from tests.system.machine import wait_until
+
+ROOT = os.geteuid() == 0
+NOBODY = (65534, 65534) if ROOT else None
+
+
+@contextmanager
+def child(
+    *, waits: bool, timeout: str = "20", not_its_own: socket.socket | None = None
+) -> Iterator[tuple[privsep.Child, Client, socket.socket]]:
+    """The child, the client, and the server's end of the connection: the child has it, or `waits` for it."""
+    outside, inside = socket.socketpair()
+    settings = Settings({"POPAD_LOGIN_TIMEOUT": timeout})
+    held = [not_its_own] if not_its_own else []
+
+    def role(channel: privsep.Channel) -> None:
+        outside.close()
+        connection = None if waits else Connection(os.dup(inside.fileno()), "", None)
+        inside.close()
+        deadline = time.monotonic() + PATIENCE
+        authorization_role(channel, connection, deadline, settings, NOBODY, held)
+
+    made = privsep.fork(role)
+    client = Client(outside)
+    try:
+        yield made, client, inside
+    finally:
+        client.close()
+        inside.close()
+        made.channel.close()
+        with suppress(ChildProcessError):  # it has been waited for
+            os.waitpid(made.pid or 0, 0)
+
+
+def introduce(made: privsep.Child, inside: socket.socket) -> None:
+    privsep.send_descriptor(made.channel.socket, b"\0", inside.fileno())
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_login(waits: bool) -> None:
+    with child(waits=waits) as (made, client, inside):
+        if waits:
+            introduce(made, inside)
+        assert client.ask("USER alice").startswith(b"+OK")
+        client.send(b"PASS secret\r\nSTAT\r\n")
+        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE) == [b"login", b"alice", b"secret", b"STAT\r\n"]
+        assert made.end() == 0
+
+
+def test_it_reads_nothing_before_its_client_has_come() -> None:
+    with child(waits=True) as (made, client, _):
+        client.send(b"QUIT\r\n")
+        assert not made.channel.waits(0.1)
+        assert made.end() == 0
+
+
+def test_it_leaves_with_a_session_that_has_had_no_client() -> None:
+    """Without a word."""
+    with child(waits=True) as (made, _, _):
+        made.channel.shut()
+        assert made.channel.is_empty()
+        assert made.end() == 0
+
+
+def test_its_time_begins_with_its_client() -> None:
+    with child(waits=True, timeout="1") as (made, client, inside):
+        time.sleep(1.1)  # the time that a client would have had
+        introduce(made, inside)
+        assert client.ask("NOOP").startswith(b"-ERR")
+        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"silent"
+        assert made.end() == 0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_is_not_its_own(waits: bool) -> None:
+    """Closed before anything else: what it waits with, it has no longer."""
+    ours, theirs = socket.socketpair()
+    with child(waits=waits, not_its_own=theirs) as (made, client, inside):
+        theirs.close()
+        ours.settimeout(PATIENCE)
+        assert ours.recv(1) == b""  # nobody has the other end
+        if waits:
+            introduce(made, inside)
+        assert client.ask("USER alice").startswith(b"+OK")
+    ours.close()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_it_can_open_and_start_nothing_when_it_reads(waits: bool) -> None:
+    with child(waits=waits) as (made, client, inside):
+        if waits:
+            introduce(made, inside)
+        assert client.ask("USER alice").startswith(b"+OK")
+        limits = Path(f"/proc/{made.pid}/limits").read_text()
+        for name in ("open files", "processes", "file size", "core file size"):
+            assert re.search(rf"Max {name} +0 +0 ", limits), limits
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: becomes somebody else")
+def test_it_is_nobody_while_it_waits() -> None:
+    with child(waits=True) as (made, _, _):
+
+        def is_nobody() -> bool:
+            return "Uid:\t65534\t65534\t65534\t65534\n" in Path(f"/proc/{made.pid}/status").read_text()
+
+        wait_until(is_nobody)
+        made.end()
