@@ -39,6 +39,31 @@ class Connection:
         """Whether the client has sent something (or closed) within `timeout` seconds."""
         return bool(select.select([self.socket.fileno()], [], [], max(timeout, 0))[0])
 
+    def keep_time(self, seconds: float) -> None:
+        """From now on the kernel keeps the time of read_soon(): one call a command where select(2) makes it two."""
+        from array import array
+
+        limit = array("l", (int(seconds), int(seconds % 1 * 1_000_000)))  # struct timeval
+        try:
+            self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, limit)
+        except OSError:  # its fields are wider than a long on some 32-bit machines
+            self.socket.setblocking(False)
+
+    def read_soon(self) -> bytes:
+        """What the client sends within the time of keep_time(); nothing, if it takes longer. Raises PeerGone.
+
+        On a socket that does not block (inetd may have made it so) nothing is waited for.
+        """
+        try:
+            data = self.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise PeerGone(error.errno) from error
+        if not data:
+            raise PeerGone
+        return data
+
     def read(self, timeout: float) -> bytes:
         """At least one octet. Raises PeerGone at the end of the stream and PeerSilent after `timeout` seconds."""
         while True:
@@ -54,7 +79,7 @@ class Connection:
                     raise PeerGone
                 return data
 
-    def write(self, data: bytes | bytearray, timeout: float) -> None:
+    def write(self, data: bytes, timeout: float) -> None:
         """All of `data`, within `timeout` seconds: a client that reads an octet at a time does not get more.
 
         Raises PeerGone when the client has left, PeerSilent when it does not read that fast.

@@ -303,15 +303,16 @@ def transaction_role(
         deadline = 0.0
 
         def read(self) -> bytes:
-            if (left := self.deadline - time.monotonic()) <= 0:
+            if time.monotonic() >= self.deadline:
                 raise PeerSilent
             notifier.put_off(settings.timeout)
-            if not connection.waits(min(left, THINKING)):
-                deleted = f", {drop.deleted} deleted" if drop.deleted else ""
-                notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
-            return connection.read(left)
+            if data := connection.read_soon():
+                return data
+            deleted = f", {drop.deleted} deleted" if drop.deleted else ""
+            notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
+            return connection.read(self.deadline - time.monotonic())
 
-        def write(self, data: bytes | bytearray) -> None:
+        def write(self, data: bytes) -> None:
             if data:
                 notifier.put_off(settings.timeout)
                 connection.write(data, settings.timeout)
@@ -319,6 +320,7 @@ def transaction_role(
 
     done = transaction.Transaction(drop)
     user = User()
+    connection.keep_time(THINKING)
     try:
         user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
         converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)

@@ -1,5 +1,7 @@
 """inherited.py: real sockets over the loopback, handed over as systemd and inetd hand them over."""
 
+import _socket
+import errno
 import os
 import socket
 import subprocess
@@ -59,6 +61,47 @@ def test_read_takes_what_there_is_and_not_more_than_a_limit(pair: Pair) -> None:
 def test_read_of_nothing(pair: Pair, timeout: float) -> None:
     with pytest.raises(PeerSilent):
         pair.server.read(timeout)
+
+
+def test_read_soon(pair: Pair) -> None:
+    pair.server.keep_time(PATIENCE)
+    pair.client.sendall(b"NOOP\r\n")
+    assert pair.server.read_soon() == b"NOOP\r\n"
+    pair.server.keep_time(0.02)
+    begun = time.monotonic()
+    assert pair.server.read_soon() == b""
+    assert 0.02 <= time.monotonic() - begun < PATIENCE
+    pair.client.shutdown(socket.SHUT_WR)
+    with pytest.raises(PeerGone):
+        pair.server.read_soon()
+
+
+def test_read_soon_from_a_client_that_has_crashed(pair: Pair) -> None:
+    pair.server.keep_time(PATIENCE)
+    reset(pair.client)
+    with pytest.raises(PeerGone):
+        pair.server.read_soon()
+
+
+class Narrow:
+    """The socket of a machine where the time limit of a read has wider fields."""
+
+    def __init__(self, theirs: _socket.socket) -> None:
+        self.setblocking = theirs.setblocking
+        self.recv = theirs.recv
+        self.close = theirs.close
+
+    def setsockopt(self, *_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+def test_read_soon_where_the_kernel_does_not_keep_the_time(pair: Pair) -> None:
+    """Nothing is waited for, so read() goes on with its own clock."""
+    pair.server.socket = Narrow(pair.server.socket)  # type: ignore[assignment]
+    pair.server.keep_time(PATIENCE)
+    begun = time.monotonic()
+    assert pair.server.read_soon() == b""
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_read_at_the_end(pair: Pair) -> None:
