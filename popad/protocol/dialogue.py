@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         """The client. Both raise PeerGone and PeerSilent."""
 
         def read(self) -> bytes: ...
-        def write(self, data: bytes | bytearray, /) -> None: ...
+        def write(self, data: bytes, /) -> None: ...
 
     class State(Protocol):
         """What the handlers of a table work on; the dialogue ends when `over` is set."""
@@ -57,31 +57,33 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
     Raises what the peer and the handlers raise, except CommandRefused. On MaildropChanged the commands before have
     their answers and the current one has none, or a part without an end.
     """
-    out = bytearray()
+    out: list[bytes] = []  # joined when they are written: each octet is copied once
+    octets = 0
     while not state.over:
         mark = len(out)
         try:
             line = lines.take()
             if line is None:
-                peer.write(out)
-                out = bytearray()
+                peer.write(b"".join(out))
+                out, octets = [], 0
                 lines.feed(peer.read())
                 continue
             answer = dispatch(table, state, line, max_argument)
             for block in (answer,) if isinstance(answer, bytes) else answer:
-                if len(out) + len(block) > ENOUGH:
-                    peer.write(out)
-                    out, mark = bytearray(), 0
+                if octets + len(block) > ENOUGH:
+                    peer.write(b"".join(out))
+                    out, octets, mark = [], 0, 0
                 if len(block) > ENOUGH:
                     peer.write(block)  # without a copy
                 else:
-                    out += block
+                    out.append(block)
+                    octets += len(block)
         except CommandRefused as refused:
-            out += err(refused.text)
+            out.append(err(refused.text))
         except MaildropChanged:
-            peer.write(out[:mark])
+            peer.write(b"".join(out[:mark]))
             raise
-    peer.write(out)
+    peer.write(b"".join(out))
 
 
 def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> "Reply":
@@ -95,12 +97,13 @@ def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> 
             raise CommandRefused("argument missing")
         return command.handler(state, rest)
     # One space separates; popa3d forgives one at the end of the line and no other.
-    words = line.removesuffix(b" ").split(b" ")[1:]
+    words = rest.removesuffix(b" ").split(b" ") if rest else []
     least, most = HOW_MANY[command.arguments]
     if not least <= len(words) <= most:
         raise CommandRefused("wrong number of arguments")
-    if not all(0 < len(word) <= max_argument for word in words):
-        raise CommandRefused("argument empty or too long")
+    for word in words:
+        if not 0 < len(word) <= max_argument:
+            raise CommandRefused("argument empty or too long")
     if command.arguments == WORD:
         return command.handler(state, *words)
     return command.handler(state, *map(number, words))

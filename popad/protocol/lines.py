@@ -13,16 +13,15 @@ class Lines:
     """A buffer: feed() octets in, take() lines out."""
 
     def __init__(self, pending: bytes = b"", limit: int = COMMAND_OCTETS) -> None:
-        self.buffer = bytearray(pending)
+        self.buffer = pending
         self.start = 0  # where the next line begins in the buffer
         self.limit = limit
         self.dropping = False  # the beginning of this line is gone: it was too long
 
     def feed(self, data: bytes) -> None:
         """Take in what the client sent."""
-        del self.buffer[: self.start]
+        self.buffer = self.buffer[self.start :] + data
         self.start = 0
-        self.buffer += data
 
     def take(self) -> bytes | None:
         """The next complete line without its CRLF (or bare LF), or None when there is none yet.
@@ -33,10 +32,10 @@ class Lines:
         if end < 0:
             if self.dropping or len(self.buffer) - self.start > self.limit:
                 self.dropping = True
-                self.buffer.clear()
+                self.buffer = b""
                 self.start = 0
             return None
-        line = bytes(self.buffer[self.start : end])
+        line = self.buffer[self.start : end]
         octets = end + 1 - self.start
         self.start = end + 1
         if self.dropping or octets > self.limit:
@@ -48,4 +47,4 @@ class Lines:
 
     def rest(self) -> bytes:
         """What has been read and not taken: travels on to whoever reads the next line."""
-        return bytes(self.buffer[self.start :])
+        return self.buffer[self.start :]

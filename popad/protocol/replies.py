@@ -50,9 +50,8 @@ def body(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
             continue
         ends_line = text.endswith(b"\n")
         begins_with_dot = at_line_start and text.startswith(b".")
-        text = text.replace(b"\n", CRLF)
-        if b"\r\n." in text:  # the longer the text that is looked for, the faster
-            text = text.replace(b"\r\n.", b"\r\n..")
+        # The longer the text that is looked for, the faster; and to cut and join goes through it once, replace() twice.
+        text = b"\r\n..".join(text.replace(b"\n", CRLF).split(b"\r\n."))
         yield b"." + text if begins_with_dot else text
         at_line_start = ends_line
     if held:
