@@ -65,11 +65,11 @@ def test_any_mailbox(text: bytes, block: int) -> None:
 
 def test_many_messages() -> None:
     """More than a pipe holds."""
-    assert len(MAIL * 9000) > 2 * scan.BLOCK
-    froms = list(range(0, len(MAIL) * 9000, len(MAIL)))
-    found = same(MAIL * 9000, limit=9000)
+    assert len(MAIL * 18000) > 2 * scan.BLOCK
+    froms = list(range(0, len(MAIL) * 18000, len(MAIL)))
+    found = same(MAIL * 18000, limit=18000)
     assert isinstance(found, tuple)
-    assert found[:2] == (len(MAIL * 9000), zlib.crc32(MAIL * 9000))
+    assert found[:2] == (len(MAIL * 18000), zlib.crc32(MAIL * 18000))
     assert found[2][0] == froms
 
 

@@ -145,7 +145,7 @@ class Mbox:
     def looks_different(self) -> bool:
         """Whether the file needs to be read again. Raises MaildropChanged where it is not the same file, OSError."""
         try:
-            there = signature(os.stat(self.path, follow_symlinks=False))
+            there = signature(os.lstat(self.path))
         except FileNotFoundError:
             raise MaildropChanged("it is gone") from None
         if there == self.signature:

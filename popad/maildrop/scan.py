@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from popad.errors import MaildropUnavailable
 
-BLOCK = 1 << 16  # octets read at a time: they stay in a core's cache while several passes are made over them
+BLOCK = 1 << 17  # octets read at a time: they stay in a core's cache while several passes are made over them
 FROM = b"From "
 LF = 0x0A
 # A separator is looked for by a part of it: short, as Python searches faster for less than six octets, and without what
