@@ -17,18 +17,25 @@ else:
     except ImportError:  # some distributions build Python without it
         from hashlib import md5
 
+LF = 0x0A
 PIECE = 65536  # octets of a header line that are looked at together; longer lines are hashed piece by piece
 LONGEST_NAME = len(b"x-delivery-id:")
+INITIALS = b"DdMmRrX"  # of all names that count: most lines of a header need no further look
+CONTINUES = b" \t"
 
 
 def header_digest(pieces: "Iterable[bytes]") -> bytes:
-    """MD5 of what popa3d hashes of a message, given as header_pieces() gives it."""
+    """MD5 of what popa3d hashes of a message, given as header_pieces() gives it: no piece is empty."""
     hashed = md5(usedforsecurity=False)
     take = False
     received = False
     continues = False  # this piece goes on with the line of the piece before
     for piece in pieces:
-        if not continues and not piece.startswith((b" ", b"\t")):
+        if continues or piece[0] in CONTINUES:
+            pass
+        elif piece[0] not in INITIALS:
+            take = False
+        else:
             start = piece[:LONGEST_NAME].lower()
             if start.startswith(b"received:"):
                 take, received = not received, True
@@ -38,7 +45,7 @@ def header_digest(pieces: "Iterable[bytes]") -> bytes:
                 take = start.startswith(b"delivered-to:") or (start == b"x-delivery-id:" and piece.startswith(b"X"))
         if take:
             hashed.update(piece)
-        continues = not piece.endswith(b"\n")
+        continues = piece[-1] != LF
     return hashed.digest()
 
 
@@ -56,7 +63,7 @@ def header_pieces(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
         lines = split_lines(text)
         rest = lines.pop()
         for line in lines:
-            if begins_line and line in (b"\n", b"\r\n"):
+            if len(line) <= 2 and begins_line and line in (b"\n", b"\r\n"):
                 return
             yield line
             begins_line = True
