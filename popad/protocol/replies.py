@@ -25,8 +25,9 @@ def listing(status: str, lines: "Iterable[str]") -> "Iterator[bytes]":
     """A multi-line reply made of short lines that never begin with a dot, in blocks of LINES_AT_ONCE."""
     yield ok(status)
     lines = iter(lines)
-    while some := "".join(f"{line}\r\n" for line in islice(lines, LINES_AT_ONCE)):
-        yield some.encode("ascii")
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        some.append("")
+        yield "\r\n".join(some).encode("ascii")
     yield TERMINATOR
 
 
