@@ -177,6 +177,14 @@ def test_after_an_update_nothing_is_scanned(box: Box, numbers: tuple[int, ...], 
     assert texts(after) == texts(full)
 
 
+def test_after_an_update_the_mailbox_is_not_read_once_more(box: Box) -> None:
+    store = box.learn()
+    store.octets = 0
+    store.remove(marks(store, 1))
+    assert store.octets == 0
+    assert box.open().octets == 0
+
+
 def test_twins_keep_their_ids_when_the_first_goes(box: Box) -> None:
     """RFC 1939 section 7: an id stays. Without an index the next twin takes the id of the first, as in popa3d."""
     box.path.write_bytes(ONE + ONE + TWO)

@@ -16,7 +16,8 @@ Why an answer is never wrong for it:
  - What is left is a machine that lies: a clock set back, or a file system that after a power failure has the size and
    the times of a delivery and not its octets. So the borders of each message that is remembered and has not been read
    are looked at before it is sent or removed (mbox.py). Where they are not, the session ends and the index goes.
- - An update computes what it leaves and reads it once for the CRC, under its lock.
+ - An update computes what it leaves, under its lock. The CRC is that of what it has read and written (rewrite.py), or
+   it is read once more. Should others have written meanwhile, who mind no lock, then a wrong CRC ends a session later.
 
 The file is written under another name and renamed. It is never made durable: a lost one costs time.
 """

@@ -265,9 +265,9 @@ class Mbox:
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
-                rewrite.remove(self.fd, self.spans(marks), self.journal)
+                moved = rewrite.remove(self.fd, self.spans(marks), self.journal)
                 if self.index:
-                    self.remember_what_is_left(self.index, marks)
+                    self.remember_what_is_left(self.index, marks, moved)
         except OSError as error:
             raise unavailable(error) from error
         finally:
@@ -284,15 +284,21 @@ class Mbox:
         ends.append(end + len(behind) - len(behind.lstrip(b"\r\n")))
         return [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
 
-    def remember_what_is_left(self, index: Index, marks: bytearray) -> None:
-        """Still under the exclusive lock: the next session need not scan what this one has left."""
+    def remember_what_is_left(self, index: Index, marks: bytearray, moved: "rewrite.Record | None") -> None:
+        """Still under the exclusive lock: the next session need not scan what this one has left.
+
+        Its CRC is known from the update, unless others have appended mail or only the end went.
+        """
         left = without(self.messages, marks)
         if left.end < LARGE:
             index.drop()
             return
         try:
             seen, settled = settled_signature(os.fstat(self.fd))
-            left.crc = rewrite.crc_of(self.read, 0, left.end)
+            if moved and moved.end == left.end:
+                left.crc = halves.joined_crc(moved.crc_before, moved.crc_moves, moved.moves)
+            else:
+                left.crc = rewrite.crc_of(self.read, 0, left.end)
         except OSError:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if settled:

@@ -138,11 +138,11 @@ class Record:
             raise JournalForeign("it has a record that popad does not write") from None
 
 
-def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
+def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> Record | None:
     """Take `spans` ((begin, end) offsets, in order) out of the mailbox, whose exclusive lock the caller holds.
 
-    Raises OSError. Unless it is raised after the journal was durable, the mailbox is untouched then; if it was, the
-    next recover() finishes the work.
+    Returns the record of what was moved, if anything was. Raises OSError. Unless it is raised after the journal was
+    durable, the mailbox is untouched then; if it was, the next recover() finishes the work.
     """
     if journal.exists():
         # Somebody died with this mailbox half moved. Even a truncate would take away what recovery needs to see.
@@ -153,7 +153,7 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
     if not stays:
         os.ftruncate(mailbox, first)
         os.fsync(mailbox)
-        return
+        return None
     if status.st_nlink != 1:
         # A session that came by another name would find it half moved, and no journal.
         raise OSError(errno.EMLINK, "the mailbox has several names", journal.mailbox)
@@ -177,6 +177,7 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
         discard(fd, journal, name)
     finally:
         os.close(fd)
+    return record
 
 
 def recover(mailbox: int, journal: "Journal") -> Recovery:
