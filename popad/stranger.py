@@ -94,5 +94,5 @@ class Stranger:
             os._exit(SOFTWARE)  # the session has died: nobody would hear of a login
         return self.connection.read(max(self.deadline - time.monotonic(), 0))
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes) -> None:
         self.connection.write(data, max(self.deadline - time.monotonic(), 0))
