@@ -26,6 +26,7 @@ from popad.auth.helper import Helper
 from popad.errors import SettingWrong
 from popad.flood import Slots
 from popad.notify import Notifier
+from popad.rehearsal import rehearse
 from popad.settings import Settings
 from popad.sources import source_of
 from popad.spare import Spare, client_from
@@ -80,6 +81,12 @@ class Daemon:
         for listener in self.listeners:
             listener.setblocking(False)
         privsep.NoNewPrivileges.look()  # once, for all sessions
+        try:
+            rehearse(self.settings)
+        except OSError:
+            pass  # no place for it: sessions are a little slower
+        except Exception:
+            sys.excepthook(*sys.exc_info())  # a programming error, and none that mail has to wait for
         gc.collect()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
         self.start_helper()

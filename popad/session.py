@@ -221,6 +221,7 @@ def authorize(session: Session, child: "Child | None") -> None:
     state, cache = of_updates(settings.state), of_indexes(settings.cache)
     try:
         privsep.become(verdict.uid, verdict.gid)
+        privsep.never_gain_privileges()
     except PermissionError as error:
         session.log(journal.LOGIN_REFUSED, user=verdict.name, reason=str(error))
         connection.write(NOT_SERVED, settings.timeout)
@@ -232,7 +233,6 @@ def authorize(session: Session, child: "Child | None") -> None:
 def load_what_a_stranger_needs() -> None:
     """Import what the authorization child imports: for a process that forks many sessions."""
     from popad import stranger  # noqa: F401
-    from popad.protocol import authorization, dialogue, lines  # noqa: F401
 
 
 def load_what_a_user_needs() -> "Iterator[None]":
@@ -277,7 +277,7 @@ def transaction_role(
     ahead: bytes,
 ) -> None:
     """TRANSACTION and UPDATE, as the user."""
-    from popad import journal, privsep
+    from popad import journal
     from popad.protocol import replies, transaction
     from popad.protocol.dialogue import converse
     from popad.protocol.lines import Lines
@@ -286,7 +286,6 @@ def transaction_role(
     connection.sent_octets = 0  # of the user's session, as the journal counts
     notifier.put_off(settings.timeout)
     try:
-        privsep.never_gain_privileges()
         drop = open_maildrop(session, verdict, state, cache)
     except MaildropUnavailable as failure:
         session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
@@ -294,32 +293,8 @@ def transaction_role(
         connection.close(LINGER)
         return
 
-    class User:
-        """The client, who may think as long as the autologout timer allows; systemd hears when it does.
-
-        A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
-        """
-
-        deadline = 0.0
-
-        def read(self) -> bytes:
-            if time.monotonic() >= self.deadline:
-                raise PeerSilent
-            notifier.put_off(settings.timeout)
-            if data := connection.read_soon():
-                return data
-            deleted = f", {drop.deleted} deleted" if drop.deleted else ""
-            notifier.status(f"{verdict.name}: {drop.messages} messages{deleted}")
-            return connection.read(self.deadline - time.monotonic())
-
-        def write(self, data: bytes) -> None:
-            if data:
-                notifier.put_off(settings.timeout)
-                connection.write(data, settings.timeout)
-                self.deadline = time.monotonic() + settings.timeout
-
     done = transaction.Transaction(drop)
-    user = User()
+    user = User(verdict.name, connection, settings.timeout, notifier, drop)
     connection.keep_time(THINKING)
     try:
         user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
@@ -335,6 +310,39 @@ def transaction_role(
         connection.hang_up()
         session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
     log_the_end(session, done)
+
+
+class User:
+    """The client, who may think as long as the autologout timer allows; systemd hears when it does.
+
+    A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
+    """
+
+    def __init__(
+        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: "Maildrop"
+    ) -> None:
+        self.name = name
+        self.connection = connection
+        self.timeout = timeout
+        self.notifier = notifier
+        self.drop = drop
+        self.deadline = 0.0
+
+    def read(self) -> bytes:
+        if time.monotonic() >= self.deadline:
+            raise PeerSilent
+        self.notifier.put_off(self.timeout)
+        if data := self.connection.read_soon():
+            return data
+        deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
+        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
+        return self.connection.read(self.deadline - time.monotonic())
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self.notifier.put_off(self.timeout)
+            self.connection.write(data, self.timeout)
+            self.deadline = time.monotonic() + self.timeout
 
 
 def open_maildrop(

@@ -4,6 +4,7 @@ It is the one part of popad that reads what strangers send. All that it has to s
 """
 
 import os
+import select
 import time
 
 TYPE_CHECKING = False
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Sequence
 
-    from popad.inherited import Connection
     from popad.privsep import Channel
     from popad.settings import Settings
 
+from popad import privsep  # all of it: the child can open nothing any more, so nothing can be imported then
 from popad.errors import PeerGone, PeerSilent
+from popad.inherited import Connection
+from popad.protocol.authorization import TABLE, Authorization
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
 
 LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
 MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
@@ -36,11 +41,6 @@ def authorization_role(
     Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
     What is open and `not_its_own` is closed before anything else: the helper believes whoever has its relay.
     """
-    from popad import privsep
-    from popad.protocol.authorization import TABLE, Authorization
-    from popad.protocol.dialogue import converse
-    from popad.protocol.lines import Lines
-
     for end in not_its_own:
         end.close()
     if identity is not None:
@@ -50,6 +50,11 @@ def authorization_role(
             return
         deadline = time.monotonic() + settings.login_timeout
     privsep.close_all_doors()
+    speak(connection, channel, deadline, settings)
+
+
+def speak(connection: "Connection", channel: "Channel", deadline: float, settings: "Settings") -> None:
+    """The AUTHORIZATION state, and the message of what has become of it."""
     state = Authorization()
     lines = Lines()
     try:
@@ -68,9 +73,6 @@ def authorization_role(
 
 def client_of(channel: "Channel") -> "Connection | None":
     """The client, when it has come; None where the session has ended before."""
-    from popad import privsep
-    from popad.inherited import Connection
-
     _, fd = privsep.receive_descriptor(channel.socket, 1)
     return None if fd is None else Connection(fd, "", None)
 
@@ -84,8 +86,6 @@ class Stranger:
         self.deadline = deadline
 
     def read(self) -> bytes:
-        import select
-
         # Asked before each read: a client that never stops sending would never be waited for.
         if (left := self.deadline - time.monotonic()) <= 0:
             raise PeerSilent

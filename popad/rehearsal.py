@@ -1,0 +1,88 @@
+"""What sessions do, done by the daemon before it forks any: to a mailbox of its own, with itself as the client.
+
+Python makes code that has run some times faster by rewriting it in memory (PEP 659), and counts until then in the code
+itself. A session would do so in its own copy of each page, and lose it at its end: it copies a tenth less of a daemon
+that has rehearsed.
+"""
+
+import _socket
+import os
+import time
+
+from popad import journal, privsep, session, stranger
+from popad.auth import helper
+from popad.inherited import Connection
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.mbox import Mbox
+from popad.maildrop.state import State
+from popad.notify import Notifier
+from popad.protocol import replies, transaction
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
+from popad.settings import Settings
+
+ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
+PATIENCE = 1.0  # seconds; nothing is waited for
+MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: a rehearsal\n\nOne line.\n.\n\n" * 3
+LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
+COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
+
+
+def rehearse(settings: Settings) -> None:
+    """Raises OSError where there is no room for a mailbox in the directory for temporary files."""
+    # Not tempfile and shutil: the libraries that they load would be in the memory of each session, too.
+    place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
+    os.mkdir(place, 0o700)
+    try:
+        mailbox = os.path.join(place, "mailbox")
+        with open(mailbox, "xb") as file:
+            file.write(MAIL)
+        for _ in range(ROUNDS):
+            log_in(settings)
+            read_mail(settings, mailbox, State(place))
+    finally:
+        for name in os.listdir(place):
+            os.unlink(os.path.join(place, name))
+        os.rmdir(place)
+
+
+def log_in(settings: Settings) -> None:
+    """From the greeting to the verdict."""
+    client, connection = connected()
+    ours, theirs = map(privsep.Channel, privsep.message_pair())
+    client.send(LOGIN)
+    connection.write(session.GREETING, PATIENCE)
+    stranger.speak(connection, theirs, time.monotonic() + PATIENCE, settings)
+    _, name, password, _ = ours.receive(stranger.HAND_OVER_LIMITS, PATIENCE)
+    privsep.wipe(password)
+    theirs.send(helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere").pack())
+    verdict = helper.unpack_verdict(ours.receive(helper.VERDICT_LIMITS, PATIENCE))
+    journal.entry_of(journal.LOGIN_PASSED, {"rhost": connection.rhost, "user": verdict.name})
+    journal.logfmt(journal.printable(bytes(name)))
+    for end in (ours, theirs, connection.socket, client):
+        end.close()
+
+
+def read_mail(settings: Settings, mailbox: str, updates: State) -> None:
+    """From the mailbox's opening to the end."""
+    client, connection = connected()
+    client.send(COMMANDS)
+    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
+    store = Mbox(mailbox, updates.journal_of(mailbox), *limits, settings.locks, None)
+    try:
+        drop = Maildrop(store)
+        user = session.User("nobody", connection, PATIENCE, Notifier(), drop)
+        connection.keep_time(session.THINKING)
+        user.write(replies.ok(f"{drop.messages} messages"))
+        converse(user, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
+        connection.close()
+    finally:
+        os.close(store.fd)
+        os.close(updates.fd)
+        client.close()
+
+
+def connected() -> tuple[_socket.socket, Connection]:
+    """A client, and the connection to it."""
+    client, server = _socket.socketpair()
+    return client, Connection(server.detach(), "127.0.0.1", 1)

@@ -1,0 +1,70 @@
+"""rehearsal.py: it does all that a session does, and leaves nothing."""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from popad import rehearsal
+from popad.settings import Settings
+from tests.daemon import daemon
+from tests.serving import Server
+
+SETTINGS = Settings({})
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory for temporary files."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_nothing_is_left(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """No file, no descriptor, no word, no change of who this process is and what it may do."""
+    rehearsal.rehearse(SETTINGS)  # opens what is opened once
+    before = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
+    rehearsal.rehearse(SETTINGS)
+    after = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
+    assert after == before
+    assert os.listdir(place) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_runs_often_enough_to_be_made_faster() -> None:
+    """The hot parts of a session, eight times at least (CPython 3.11: QUICKENING_INITIAL_WARMUP_VALUE)."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            calls[frame.f_code.co_qualname] += 1
+
+    sys.setprofile(count)
+    try:
+        rehearsal.rehearse(SETTINGS)
+    finally:
+        sys.setprofile(None)
+    for hot in (
+        *("converse", "dispatch", "Lines.take", "Stranger.read", "Connection.write", "Channel.receive", "unpack"),
+        *("unpack_verdict", "printable", "State.read_key", "Mbox.load", "Mbox.content", "Mbox.check", "User.read"),
+    ):
+        assert calls[hot] >= 8, (hot, calls)
+
+
+def test_no_room(place: Path) -> None:
+    """The daemon serves all the same."""
+    gone = str(place / "gone")
+    os.environ["TMPDIR"] = gone
+    with pytest.raises(FileNotFoundError):
+        rehearsal.rehearse(SETTINGS)
+
+
+def test_a_daemon_without_room(server: Server) -> None:
+    with daemon(server, environment={"TMPDIR": "/nonexistent"}) as running:
+        client = running.connect()
+        assert client.log_in().startswith(b"+OK")
+        client.close()
+    assert "Traceback" not in server.stderr.read_text()
