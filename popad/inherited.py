@@ -14,6 +14,7 @@ from popad.errors import NotInvokedRight, PeerGone, PeerSilent
 
 FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 READ_SIZE = 16384
+LINGER = 1.0  # seconds for the last reply to arrive
 
 
 class Connection:

@@ -9,7 +9,7 @@ import _socket
 import os
 import time
 
-from popad import journal, privsep, session, stranger
+from popad import journal, privsep, session, stranger, user
 from popad.auth import helper
 from popad.inherited import Connection
 from popad.maildrop.maildrop import Maildrop
@@ -71,10 +71,10 @@ def read_mail(settings: Settings, mailbox: str, updates: State) -> None:
     store = Mbox(mailbox, updates.journal_of(mailbox), *limits, settings.locks, None)
     try:
         drop = Maildrop(store)
-        user = session.User("nobody", connection, PATIENCE, Notifier(), drop)
-        connection.keep_time(session.THINKING)
-        user.write(replies.ok(f"{drop.messages} messages"))
-        converse(user, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
+        who = user.User("nobody", connection, PATIENCE, Notifier(), drop)
+        connection.keep_time(user.THINKING)
+        who.write(replies.ok(f"{drop.messages} messages"))
+        converse(who, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
         connection.close()
     finally:
         os.close(store.fd)

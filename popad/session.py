@@ -1,4 +1,4 @@
-"""One session's life: the roles in order, and what each process may know. The only file that logs a session.
+"""One session's life up to the login: the roles in order, and what each process may know.
 
 What runs as root, from the first line to privsep.become(): reading the settings, looking up POPAD_USER, the greeting (a
 constant), the fork of the authorization child, log entries and notifications, one message from the child (its shape is
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
     from popad.helpers import Relay
     from popad.inherited import Connection
     from popad.journal import Event, Value
-    from popad.maildrop.maildrop import Maildrop
-    from popad.maildrop.state import State
     from popad.notify import Notifier
     from popad.privsep import Child
-    from popad.protocol.transaction import Transaction
     from popad.settings import Settings
 
 else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
-from popad.errors import ContractBroken, MaildropChanged, MaildropUnavailable, PeerGone, PeerSilent, SettingWrong
+from popad.errors import ContractBroken, PeerGone, PeerSilent, SettingWrong
+from popad.inherited import LINGER
 
 GREETING = b"+OK popad ready\r\n"
 # All that the session itself ever says to somebody it does not know. Response codes: RFC 2449 section 8, RFC 3206.
@@ -40,8 +38,6 @@ NOT_SERVED = b"-ERR [SYS/PERM] the server is not set up to serve this\r\n"
 
 WHY_NOT = {b"quit": "QUIT", b"gone": "the client left", b"silent": "timed out"}  # what the authorization child says
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
-LINGER = 1.0  # seconds for the last reply to arrive
-THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
 DONE = "done"
 SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)
 
@@ -168,7 +164,7 @@ def introduce(child: "Child", connection: "Connection") -> None:
 
 def authorize(session: Session, child: "Child | None") -> None:
     """As root: let the client say to a child that can do nothing who it is, and become that user."""
-    from popad import helpers, journal, privsep, stranger
+    from popad import privsep, stranger
 
     connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
@@ -177,6 +173,8 @@ def authorize(session: Session, child: "Child | None") -> None:
     else:
         role, relay = stranger.authorization_role, [session.relay.socket] if session.relay else []
         child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, relay))
+    from popad import helpers, journal
+
     verdict = None
     try:
         session.log(journal.SESSION_OPENED)
@@ -227,6 +225,8 @@ def authorize(session: Session, child: "Child | None") -> None:
         connection.write(NOT_SERVED, settings.timeout)
         connection.hang_up()
         return
+    from popad.user import transaction_role
+
     transaction_role(session, verdict, state, cache, bytes(ahead))
 
 
@@ -244,6 +244,9 @@ def load_what_a_user_needs() -> "Iterator[None]":
 
     yield
     from popad.maildrop import mbox  # noqa: F401
+
+    yield
+    from popad import user  # noqa: F401
 
 
 def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
@@ -267,125 +270,3 @@ def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
     event = special.get(verdict.which, journal.LOGIN_FAILED)
     session.log(event, user=None if hidden else name, reason=verdict.reason)
     return False
-
-
-def transaction_role(
-    session: Session,
-    verdict: "Verdict",
-    state: "State | MaildropUnavailable",
-    cache: "State | None",
-    ahead: bytes,
-) -> None:
-    """TRANSACTION and UPDATE, as the user."""
-    from popad import journal
-    from popad.protocol import replies, transaction
-    from popad.protocol.dialogue import converse
-    from popad.protocol.lines import Lines
-
-    connection, settings, notifier = session.connection, session.settings, session.ready()
-    connection.sent_octets = 0  # of the user's session, as the journal counts
-    notifier.put_off(settings.timeout)
-    try:
-        drop = open_maildrop(session, verdict, state, cache)
-    except MaildropUnavailable as failure:
-        session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
-        connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
-        connection.close(LINGER)
-        return
-
-    done = transaction.Transaction(drop)
-    user = User(verdict.name, connection, settings.timeout, notifier, drop)
-    connection.keep_time(THINKING)
-    try:
-        user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
-        converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
-        connection.close()
-    except (PeerGone, PeerSilent) as end:
-        session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
-        connection.hang_up()
-    except MaildropChanged as change:
-        connection.hang_up()
-        session.log(journal.MAILDROP_CHANGED, reason=str(change))
-    except OSError as error:
-        connection.hang_up()
-        session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
-    log_the_end(session, done)
-
-
-class User:
-    """The client, who may think as long as the autologout timer allows; systemd hears when it does.
-
-    A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
-    """
-
-    def __init__(
-        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: "Maildrop"
-    ) -> None:
-        self.name = name
-        self.connection = connection
-        self.timeout = timeout
-        self.notifier = notifier
-        self.drop = drop
-        self.deadline = 0.0
-
-    def read(self) -> bytes:
-        if time.monotonic() >= self.deadline:
-            raise PeerSilent
-        self.notifier.put_off(self.timeout)
-        if data := self.connection.read_soon():
-            return data
-        deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
-        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
-        return self.connection.read(self.deadline - time.monotonic())
-
-    def write(self, data: bytes) -> None:
-        if data:
-            self.notifier.put_off(self.timeout)
-            self.connection.write(data, self.timeout)
-            self.deadline = time.monotonic() + self.timeout
-
-
-def open_maildrop(
-    session: Session, verdict: "Verdict", state: "State | MaildropUnavailable", cache: "State | None"
-) -> "Maildrop":
-    """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
-    from popad import journal
-    from popad.maildrop.maildrop import Maildrop
-    from popad.maildrop.mbox import Mbox
-
-    settings = session.settings
-    if isinstance(state, MaildropUnavailable):
-        raise state
-    path = verdict.maildrop.partition(":")[2]
-    updates = state.journal_of(path)
-    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
-    store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
-    if store.recovery and store.recovery.finished:
-        session.log(journal.UPDATE_RECOVERED)
-    if store.recovery and store.recovery.kept:
-        session.log(journal.UPDATE_ORPHANED, kept=store.recovery.kept, reason=store.recovery.reason)
-    drop = Maildrop(store)
-    session.log(journal.MAILDROP_LOADED, messages=drop.messages, octets=drop.octets_in_all)
-    return drop
-
-
-def log_the_end(session: Session, state: "Transaction") -> None:
-    """What the session did, and what became of the messages marked as deleted."""
-    from popad import journal
-
-    drop = state.maildrop
-    deleted = drop.messages - drop.remaining if state.updated else 0
-    left = drop.remaining if state.updated else drop.messages
-    if state.update_failure:
-        session.log(journal.UPDATE_FAILED, reason=state.update_failure.reason)
-    elif deleted:
-        session.log(journal.MAILDROP_UPDATED, deleted=deleted, left=left, left_octets=drop.remaining_octets)
-    session.log(
-        journal.SESSION_CLOSED,
-        retrieved=state.retrieved,
-        topped=state.topped,
-        deleted=deleted,
-        left=left,
-        sent_octets=session.connection.sent_octets,
-        duration_usec=int((time.monotonic() - session.started) * 1_000_000),
-    )

@@ -25,7 +25,6 @@ from popad.protocol.lines import Lines
 LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
 MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
 HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
-SOFTWARE = 70  # exit status (sysexits.h)
 
 
 def authorization_role(
@@ -91,7 +90,7 @@ class Stranger:
             raise PeerSilent
         ends = [self.connection.fileno(), self.channel.fileno()]
         if self.channel.fileno() in select.select(ends, [], [], left)[0]:
-            os._exit(SOFTWARE)  # the session has died: nobody would hear of a login
+            os._exit(privsep.CRASHED)  # the session has died: nobody would hear of a login
         return self.connection.read(max(self.deadline - time.monotonic(), 0))
 
     def write(self, data: bytes) -> None:

@@ -1,0 +1,134 @@
+"""The session after the login, as the user: TRANSACTION and UPDATE, and what the journal hears of them."""
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from popad.auth.helper import Verdict
+    from popad.inherited import Connection
+    from popad.maildrop.state import State
+    from popad.notify import Notifier
+    from popad.session import Session
+
+from popad import journal
+from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone, PeerSilent
+from popad.inherited import LINGER
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.mbox import Mbox
+from popad.protocol import replies, transaction
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
+from popad.protocol.transaction import Transaction
+
+THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
+
+
+def transaction_role(
+    session: "Session",
+    verdict: "Verdict",
+    state: "State | MaildropUnavailable",
+    cache: "State | None",
+    ahead: bytes,
+) -> None:
+    """TRANSACTION and UPDATE, as the user."""
+    connection, settings, notifier = session.connection, session.settings, session.ready()
+    connection.sent_octets = 0  # of the user's session, as the journal counts
+    notifier.put_off(settings.timeout)
+    try:
+        drop = open_maildrop(session, verdict, state, cache)
+    except MaildropUnavailable as failure:
+        session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
+        connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
+        connection.close(LINGER)
+        return
+
+    done = Transaction(drop)
+    user = User(verdict.name, connection, settings.timeout, notifier, drop)
+    connection.keep_time(THINKING)
+    try:
+        user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
+        converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
+        connection.close()
+    except (PeerGone, PeerSilent) as end:
+        session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
+        connection.hang_up()
+    except MaildropChanged as change:
+        connection.hang_up()
+        session.log(journal.MAILDROP_CHANGED, reason=str(change))
+    except OSError as error:
+        connection.hang_up()
+        session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
+    log_the_end(session, done)
+
+
+class User:
+    """The client, who may think as long as the autologout timer allows; systemd hears when it does.
+
+    A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
+    """
+
+    def __init__(
+        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: Maildrop
+    ) -> None:
+        self.name = name
+        self.connection = connection
+        self.timeout = timeout
+        self.notifier = notifier
+        self.drop = drop
+        self.deadline = 0.0
+
+    def read(self) -> bytes:
+        if time.monotonic() >= self.deadline:
+            raise PeerSilent
+        self.notifier.put_off(self.timeout)
+        if data := self.connection.read_soon():
+            return data
+        deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
+        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
+        return self.connection.read(self.deadline - time.monotonic())
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self.notifier.put_off(self.timeout)
+            self.connection.write(data, self.timeout)
+            self.deadline = time.monotonic() + self.timeout
+
+
+def open_maildrop(
+    session: "Session", verdict: "Verdict", state: "State | MaildropUnavailable", cache: "State | None"
+) -> Maildrop:
+    """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
+    settings = session.settings
+    if isinstance(state, MaildropUnavailable):
+        raise state
+    path = verdict.maildrop.partition(":")[2]
+    updates = state.journal_of(path)
+    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
+    store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
+    if store.recovery and store.recovery.finished:
+        session.log(journal.UPDATE_RECOVERED)
+    if store.recovery and store.recovery.kept:
+        session.log(journal.UPDATE_ORPHANED, kept=store.recovery.kept, reason=store.recovery.reason)
+    drop = Maildrop(store)
+    session.log(journal.MAILDROP_LOADED, messages=drop.messages, octets=drop.octets_in_all)
+    return drop
+
+
+def log_the_end(session: "Session", state: Transaction) -> None:
+    """What the session did, and what became of the messages marked as deleted."""
+    drop = state.maildrop
+    deleted = drop.messages - drop.remaining if state.updated else 0
+    left = drop.remaining if state.updated else drop.messages
+    if state.update_failure:
+        session.log(journal.UPDATE_FAILED, reason=state.update_failure.reason)
+    elif deleted:
+        session.log(journal.MAILDROP_UPDATED, deleted=deleted, left=left, left_octets=drop.remaining_octets)
+    session.log(
+        journal.SESSION_CLOSED,
+        retrieved=state.retrieved,
+        topped=state.topped,
+        deleted=deleted,
+        left=left,
+        sent_octets=session.connection.sent_octets,
+        duration_usec=int((time.monotonic() - session.started) * 1_000_000),
+    )
