@@ -86,7 +86,7 @@ class Connection:
         Raises PeerGone when the client has left, PeerSilent when it does not read that fast.
         """
         deadline = time.monotonic() + timeout
-        unsent = memoryview(data)
+        unsent: bytes | memoryview = data
         while unsent:
             try:
                 sent = self.socket.send(unsent, _socket.MSG_DONTWAIT)
@@ -97,7 +97,9 @@ class Connection:
                 raise PeerGone(error.errno) from error
             else:
                 self.sent_octets += sent
-                unsent = unsent[sent:]
+                if sent == len(unsent):
+                    return
+                unsent = memoryview(unsent)[sent:]
 
     def close(self, linger: float = 0.0) -> None:
         """End the connection so that the last reply arrives; discard what the client sends for up to `linger` seconds.

@@ -80,7 +80,6 @@ class User:
     def read(self) -> bytes:
         if time.monotonic() >= self.deadline:
             raise PeerSilent
-        self.notifier.put_off(self.timeout)
         if data := self.connection.read_soon():
             return data
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""

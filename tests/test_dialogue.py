@@ -30,6 +30,9 @@ class State:
         self.over = False
         self.calls: list[tuple[object, ...]] = []
 
+    def meanwhile(self) -> None:
+        """What a state does while the client is at work: here, nothing."""
+
 
 def note(state: State, *arguments: object) -> bytes:
     state.calls.append(arguments)
@@ -308,3 +311,15 @@ def test_capabilities_come_from_the_tables() -> None:
     second = {b"C": Command(note, NOTHING, "C"), b"A": Command(note, capability="A")}
     fixed = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION popad-1"]
     assert capabilities((first, second), "popad-1") == ["A", "C", *fixed]
+
+
+def test_a_state_has_its_time_when_all_is_written_and_nothing_has_come() -> None:
+    peer = Peer(b"NONE\r\nNONE\r\n", b"NONE\r\n", b"QUIT\r\n")
+    written: list[int] = []
+
+    class Busy(State):
+        def meanwhile(self) -> None:
+            written.append(len(b"".join(peer.written)))
+
+    converse(peer, Lines(), TABLE, Busy(), 40)
+    assert written == [0, 10, 15]

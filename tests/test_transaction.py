@@ -90,6 +90,96 @@ def test_last(opened: Opened, commands: str, last: int) -> None:
     assert answer(state, "LAST") == b"+OK %d\r\n" % last
 
 
+# -- the answer made ahead --------------------------------------------------------------------------------------------
+
+MANY = b"".join(b"From a\nDate: %d\n\n.body %d\n\n" % (number, number) for number in range(1, 7))
+
+
+def retrieve(state: Transaction, *numbers: int) -> list[bytes]:
+    """RETR each, with the pause behind it in which the client is at work."""
+    answers = []
+    for number in numbers:
+        answers.append(answer(state, f"RETR {number}"))
+        state.meanwhile()
+    return answers
+
+
+def ahead(state: Transaction) -> int:
+    """The message that is ready, 0 for none."""
+    return state.ahead[0] if state.ahead else 0
+
+
+@pytest.mark.parametrize(
+    ("retrieved", "expected"),
+    [
+        ([], 0),
+        ([1], 0),
+        ([3], 0),
+        ([3, 3], 0),
+        ([1, 2], 3),
+        ([4, 5], 6),
+        ([5, 4, 5], 6),
+        ([5, 6], 0),
+        ([1, 2, 4], 0),
+        ([1, 2, 4, 5], 6),
+        ([6, 5, 4], 0),
+    ],
+)
+def test_which_answer_is_made_ahead(opened: Opened, retrieved: list[int], expected: int) -> None:
+    """Of the next one, for a client that has taken two in a row."""
+    state = opened(MANY)
+    retrieve(state, *retrieved)
+    assert ahead(state) == expected
+
+
+def test_an_answer_made_ahead_is_the_same(opened: Opened) -> None:
+    with_pauses, without = opened(MANY), opened(MANY)
+    numbers = [1, 2, 3, 4, 3, 4, 5, 6]
+    assert retrieve(with_pauses, *numbers) == [answer(without, f"RETR {number}") for number in numbers]
+    assert with_pauses.retrieved == without.retrieved == len(numbers)
+    assert with_pauses.maildrop.last == without.maildrop.last == 6
+
+
+def test_a_message_that_is_deleted_is_not_made_ahead_and_not_given(opened: Opened) -> None:
+    state = opened(MANY)
+    answer(state, "DELE 3")
+    retrieve(state, 1, 2)
+    assert ahead(state) == 0
+    answer(state, "RSET")
+    retrieve(state, 1, 2)
+    answer(state, "DELE 3")
+    with pytest.raises(CommandRefused):
+        answer(state, "RETR 3")
+
+
+def test_a_long_message_is_not_made_ahead(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = opened(MANY)
+    monkeypatch.setattr(transaction, "MOST_AHEAD", state.maildrop.octets(3) - 1)
+    retrieve(state, 1, 2)
+    assert ahead(state) == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_message_that_changes_is_not_given(opened: Opened, quick_path: Path, when: str) -> None:
+    """Neither what was read before nor what is there now: the session is over, when the client asks."""
+    state = opened(MANY)
+    answers = retrieve(state, 1, 2) if when == "after" else [answer(state, f"RETR {number}") for number in (1, 2)]
+    assert len(answers) == 2
+    (quick_path / "mailbox").write_bytes(MANY.replace(b"body 3", b"BODY 3"))
+    state.meanwhile()  # says nothing: nobody has asked
+    with pytest.raises(MaildropChanged):
+        answer(state, "RETR 3")
+
+
+def test_mail_that_arrives_does_not_matter(opened: Opened, quick_path: Path) -> None:
+    state = opened(MANY)
+    retrieve(state, 1, 2)
+    assert ahead(state) == 3
+    with (quick_path / "mailbox").open("ab") as mailbox:
+        mailbox.write(THREE)
+    assert b"..body 3\r\n" in answer(state, "RETR 3")
+
+
 def test_rset_takes_all_marks_off(opened: Opened) -> None:
     state = opened()
     answer(state, "DELE 1")

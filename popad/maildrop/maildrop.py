@@ -17,6 +17,10 @@ if TYPE_CHECKING:
             """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
             ...
 
+        def check(self) -> bool:
+            """Whether the store has been touched since the last look, with all messages as they were."""
+            ...
+
         def unique_ids(self) -> Sequence[int]:
             """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
@@ -67,6 +71,10 @@ class Maildrop:
 
     def content(self, number: int) -> "Iterator[bytes]":
         return self.store.content(number - 1)
+
+    def check(self) -> None:
+        """Raise MaildropChanged unless what content() has given is what the messages are."""
+        self.store.check()
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

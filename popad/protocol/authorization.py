@@ -19,6 +19,9 @@ class Authorization:
         self.name = b""
         self.password: bytes | None = None  # None: left without an attempt
 
+    def meanwhile(self) -> None:
+        """Nothing to do ahead."""
+
 
 def user(state: Authorization, name: bytes) -> "Reply":
     if state.name:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
         over: bool
 
+        def meanwhile(self) -> None:
+            """The client has its answers, and its next command has not come."""
+
     Table = Mapping[bytes, "Command"]
 
 from popad.errors import CommandRefused, MaildropChanged
@@ -66,6 +69,7 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
             if line is None:
                 peer.write(b"".join(out))
                 out, octets = [], 0
+                state.meanwhile()
                 lines.feed(peer.read())
                 continue
             answer = dispatch(table, state, line, max_argument)

@@ -27,16 +27,20 @@ if TYPE_CHECKING:
         def octets(self, number: int) -> int: ...
         def unique_id(self, number: int) -> str: ...
         def content(self, number: int) -> Iterator[bytes]: ...
+        def check(self) -> None: ...
         def mark_deleted(self, number: int) -> None: ...
         def unmark_all(self) -> None: ...
         def update(self) -> None: ...
 
 
 from popad import __version__
-from popad.errors import CommandRefused, MaildropUnavailable
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable
 from popad.protocol import replies
 from popad.protocol.dialogue import NUMBER, OPTIONAL_NUMBER, TWO_NUMBERS, Command, capabilities
 from popad.protocol.replies import err, listing, ok
+
+ROW = 2  # messages retrieved in a row after which a client is expected to want the next
+MOST_AHEAD = 65536  # octets of a message that is read before it is asked for
 
 
 class Transaction:
@@ -45,10 +49,23 @@ class Transaction:
     def __init__(self, maildrop: "Maildrop") -> None:
         self.over = False
         self.maildrop = maildrop
+        self.row = (0, 0)  # the last message retrieved, and how many in a row were, each the one behind the other
+        self.ahead: tuple[int, bytes] | None = None  # a message that may be asked for next, and the answer
         self.retrieved = 0
         self.topped = 0
         self.updated = False
         self.update_failure: MaildropUnavailable | None = None
+
+    def meanwhile(self) -> None:
+        """While the client is at work: make the answer that it asks for next, if it goes on as it has begun."""
+        number, drop = self.row[0] + 1, self.maildrop
+        if self.row[1] < ROW or self.ahead or number > drop.messages or not drop.present(number):
+            return
+        if drop.octets(number) <= MOST_AHEAD:
+            try:
+                self.ahead = number, b"".join(retrieved(drop, number))
+            except MaildropChanged:
+                pass  # the next command finds out, if it concerns it
 
 
 def chosen(state: Transaction, number: int) -> int:
@@ -82,7 +99,17 @@ def uidl(state: Transaction, number: int | None = None) -> "Reply":
 def retr(state: Transaction, number: int) -> "Reply":
     state.maildrop.last = max(state.maildrop.last, chosen(state, number))
     state.retrieved += 1
-    return message(ok(f"{state.maildrop.octets(number)} octets"), state.maildrop.content(number))
+    state.row = number, state.row[1] + 1 if number == state.row[0] + 1 else 1
+    ahead, state.ahead = state.ahead, None
+    if ahead and ahead[0] == number:
+        state.maildrop.check()  # it has been the message's, and is if that has not changed
+        return ahead[1]
+    return retrieved(state.maildrop, number)
+
+
+def retrieved(drop: "Maildrop", number: int) -> "Iterator[bytes]":
+    """The answer to RETR."""
+    return message(ok(f"{drop.octets(number)} octets"), drop.content(number))
 
 
 def top(state: Transaction, number: int, lines: int) -> "Reply":
