@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 from popad import helpers, inherited, journal, privsep, session, warm
 from popad.access import Rules
 from popad.auth.helper import Helper
-from popad.errors import SettingWrong
+from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
 from popad.flood import Slots
 from popad.notify import Notifier
 from popad.rehearsal import rehearse
@@ -74,17 +74,15 @@ class Daemon:
 
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
-        session.load_what_a_stranger_needs()
-        list(session.load_what_a_user_needs())
         journal.load()
         wake_up = self.catch_signals()
         for listener in self.listeners:
             listener.setblocking(False)
         privsep.NoNewPrivileges.look()  # once, for all sessions
         try:
-            rehearse(self.settings)
-        except OSError:
-            pass  # no place for it: sessions are a little slower
+            rehearse()
+        except (OSError, MaildropUnavailable, PeerSilent):
+            pass  # no place for it, or no time: sessions are a little slower
         except Exception:
             sys.excepthook(*sys.exc_info())  # a programming error, and none that mail has to wait for
         gc.collect()
@@ -202,17 +200,20 @@ class Daemon:
 
     def start_spare(self) -> None:
         """Fork the session of the next client before it comes."""
-        ours, theirs = privsep.message_pair()
+        self.spare_due = time.monotonic() + TICK  # if it cannot be had: a client that comes before is told why
+        try:
+            ours, theirs = privsep.message_pair()
+        except OSError:
+            return
         try:
             pid = os.fork()
         except OSError:
             ours.close()
-            self.spare_due = time.monotonic() + TICK  # a client that comes before is told why there is no session
         else:
-            if pid == 0:
-                self.spare = Spare(pid, ours)
-                self.child(lambda: self.spare_session(theirs))
             self.spare = Spare(pid, ours)
+            if pid == 0:
+                self.child(lambda: self.spare_session(theirs))
+            self.spare_due = 0.0
         theirs.close()
 
     def dismiss_spare(self) -> None:
@@ -224,10 +225,14 @@ class Daemon:
     def spare_session(self, way: _socket.socket) -> int:
         """In the child: wait for a client with all forks done. Returns the exit status."""
         self.relay_end.close()
-        prepared = session.prepare(self.settings, self.stranger, [self.relay, way])
+        try:
+            prepared = session.prepare(self.settings, self.stranger, [self.relay, way])
+        except OSError:
+            prepared = None  # perhaps it can be had when there is a client
         if connection := client_from(way):
             return self.session(connection, prepared)
-        prepared.end()
+        if prepared:
+            prepared.end()
         return session.SUCCESS
 
     def drop(self, address: str, limit: str, now: float) -> None:
@@ -292,8 +297,15 @@ class Daemon:
         self.asked_to_reload = False
         self.notifier.reloading()
         try:
+            relay = privsep.message_pair()
+        except OSError as error:
+            journal.send(journal.RELOAD_REFUSED, reason=str(error))
+            return self.notifier.ready(self.status())
+        try:
             self.settings, self.rules, self.stranger = self.read()
         except SettingWrong as wrong:
+            for end in relay:
+                end.close()
             journal.send(journal.RELOAD_REFUSED, reason=str(wrong))
         else:
             self.slots.max_sessions = self.settings.max_sessions
@@ -302,7 +314,7 @@ class Daemon:
             # The helper has its settings from its start. The old one leaves when the last session that may ask it has.
             self.relay.close()
             self.relay_end.close()
-            self.relay, self.relay_end = privsep.message_pair()
+            self.relay, self.relay_end = relay
             self.start_helper()
             self.dismiss_spare()
             journal.send(journal.RELOADED)

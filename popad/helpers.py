@@ -78,6 +78,8 @@ def verdict(
 
     try:
         if settings.auth_socket:
+            if relay:
+                relay.close()
             warm = by_socket(settings.auth_socket)
         elif relay:
             warm = relay.reach()

@@ -1,7 +1,8 @@
 """Processes that know little: fork a role, drop an identity for good and prove it, and channels between them.
 
 A channel carries small messages: a list of byte fields in one SOCK_SEQPACKET datagram. Whoever receives says how many
-fields it expects and how long each may be; anything else is ContractBroken, never answered.
+fields it expects and how long each may be; anything else is ContractBroken, never answered. A descriptor goes only to a
+process with fewer rights, or to one that trusts all who have the other end: the two functions for that are no methods.
 """
 
 import _socket
@@ -46,8 +47,10 @@ class Channel:
 
     def waits(self, timeout: float | None) -> bool:
         """Whether a message (or the end) has come within `timeout` seconds; None: as long as it takes."""
-        left = None if timeout is None else max(timeout, 0)  # on a busy machine a deadline has passed before the wait
-        return bool(select.select([self.socket.fileno()], [], [], left)[0])
+        # On a busy machine a deadline has passed before the wait. Not select(2), which knows 1,024 descriptors.
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else max(timeout, 0) * 1000))
 
     def receive(self, limits: "Sequence[int]", timeout: float | None) -> list[bytearray]:
         """One message of exactly len(limits) fields, each of at most so many octets, and no descriptor with it.
@@ -127,11 +130,11 @@ class Child:
         if self.pid is None:
             self.channel.close()
             return self.status
+        pid, self.pid, self.status = self.pid, None, CRASHED
         try:
             self.channel.shut()
-            wait_for(self.pid)
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            self.pid = None
+            wait_for(pid)
+            self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if not self.channel.is_empty():
                 raise ContractBroken("a child said more than it may")
         finally:

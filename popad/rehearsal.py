@@ -8,6 +8,7 @@ that has rehearsed.
 import _socket
 import os
 import time
+from contextlib import ExitStack, closing
 
 from popad import journal, privsep, session, stranger, user
 from popad.auth import helper
@@ -23,13 +24,19 @@ from popad.settings import Settings
 
 ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
 PATIENCE = 1.0  # seconds; nothing is waited for
-MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: a rehearsal\n\nOne line.\n.\n\n" * 3
+MESSAGES = 3
+MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: a rehearsal\n\nOne line.\n.\n\n" * MESSAGES
 LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
 COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
 
 
-def rehearse(settings: Settings) -> None:
-    """Raises OSError where there is no room for a mailbox in the directory for temporary files."""
+def rehearse() -> None:
+    """With the default settings.
+
+    Raises OSError where there is no room for a mailbox in the directory for temporary files, and MaildropUnavailable
+    and PeerSilent on a machine that stands still.
+    """
+    settings = Settings({})
     # Not tempfile and shutil: the libraries that they load would be in the memory of each session, too.
     place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
     os.mkdir(place, 0o700)
@@ -38,18 +45,19 @@ def rehearse(settings: Settings) -> None:
         with open(mailbox, "xb") as file:
             file.write(MAIL)
         for _ in range(ROUNDS):
-            log_in(settings)
-            read_mail(settings, mailbox, State(place))
+            with ExitStack() as opened:
+                log_in(settings, opened)
+                read_mail(settings, mailbox, opened)
     finally:
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)
 
 
-def log_in(settings: Settings) -> None:
+def log_in(settings: Settings, opened: ExitStack) -> None:
     """From the greeting to the verdict."""
-    client, connection = connected()
-    ours, theirs = map(privsep.Channel, privsep.message_pair())
+    client, connection = connected(opened)
+    ours, theirs = (opened.enter_context(closing(privsep.Channel(end))) for end in privsep.message_pair())
     client.send(LOGIN)
     connection.write(session.GREETING, PATIENCE)
     stranger.speak(connection, theirs, time.monotonic() + PATIENCE, settings)
@@ -59,30 +67,28 @@ def log_in(settings: Settings) -> None:
     verdict = helper.unpack_verdict(ours.receive(helper.VERDICT_LIMITS, PATIENCE))
     journal.entry_of(journal.LOGIN_PASSED, {"rhost": connection.rhost, "user": verdict.name})
     journal.logfmt(journal.printable(bytes(name)))
-    for end in (ours, theirs, connection.socket, client):
-        end.close()
 
 
-def read_mail(settings: Settings, mailbox: str, updates: State) -> None:
+def read_mail(settings: Settings, mailbox: str, opened: ExitStack) -> None:
     """From the mailbox's opening to the end."""
-    client, connection = connected()
+    client, connection = connected(opened)
     client.send(COMMANDS)
-    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
-    store = Mbox(mailbox, updates.journal_of(mailbox), *limits, settings.locks, None)
-    try:
-        drop = Maildrop(store)
-        who = user.User("nobody", connection, PATIENCE, Notifier(), drop)
-        connection.keep_time(user.THINKING)
-        who.write(replies.ok(f"{drop.messages} messages"))
-        converse(who, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
-        connection.close()
-    finally:
-        os.close(store.fd)
-        os.close(updates.fd)
-        client.close()
+    updates = State(os.path.dirname(mailbox))
+    opened.callback(os.close, updates.fd)
+    store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
+    opened.callback(os.close, store.fd)
+    drop = Maildrop(store)
+    who = user.User("nobody", connection, PATIENCE, Notifier(), drop)
+    connection.keep_time(user.THINKING)
+    who.write(replies.ok(f"{drop.messages} messages"))
+    converse(who, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
+    connection.close()
 
 
-def connected() -> tuple[_socket.socket, Connection]:
+def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:
     """A client, and the connection to it."""
     client, server = _socket.socketpair()
-    return client, Connection(server.detach(), "127.0.0.1", 1)
+    connection = Connection(server.detach(), "127.0.0.1", 1)
+    for end in (client, connection.socket):
+        opened.callback(end.close)
+    return client, connection

@@ -152,14 +152,16 @@ def prepare(settings: "Settings", identity: tuple[int, int] | None, not_its_own:
     return privsep.fork(lambda channel: authorization_role(channel, None, 0, settings, identity, not_its_own))
 
 
-def introduce(child: "Child", connection: "Connection") -> None:
-    """Give the authorization child its client. Raises ContractBroken where it has left before."""
+def introduce(child: "Child", connection: "Connection") -> bool:
+    """Give the authorization child its client. False where it has died while it waited."""
     from popad import privsep
 
     try:
         privsep.send_descriptor(child.channel.socket, b"\0", connection.fileno())
-    except OSError as error:
-        raise ContractBroken(f"the authorization child: {error.strerror}") from error
+    except OSError:
+        child.end()
+        return False
+    return True
 
 
 def authorize(session: Session, child: "Child | None") -> None:
@@ -168,9 +170,7 @@ def authorize(session: Session, child: "Child | None") -> None:
 
     connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
-    if child:
-        introduce(child, connection)
-    else:
+    if child is None or not introduce(child, connection):
         role, relay = stranger.authorization_role, [session.relay.socket] if session.relay else []
         child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, relay))
     from popad import helpers, journal
@@ -228,11 +228,6 @@ def authorize(session: Session, child: "Child | None") -> None:
     from popad.user import transaction_role
 
     transaction_role(session, verdict, state, cache, bytes(ahead))
-
-
-def load_what_a_stranger_needs() -> None:
-    """Import what the authorization child imports: for a process that forks many sessions."""
-    from popad import stranger  # noqa: F401
 
 
 def load_what_a_user_needs() -> "Iterator[None]":

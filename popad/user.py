@@ -90,6 +90,7 @@ class User:
         if data:
             self.notifier.put_off(self.timeout)
             self.connection.write(data, self.timeout)
+            self.notifier.put_off(self.timeout)  # the write may have taken as long, and the client's time begins now
             self.deadline = time.monotonic() + self.timeout
 
 

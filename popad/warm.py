@@ -1,6 +1,7 @@
 """Keeping a helper warm: a process with everything loaded, and workers forked from it that answer."""
 
 import _socket
+import errno
 import os
 import select
 import signal
@@ -74,6 +75,8 @@ class Relay:
         if not message and self.is_deserted():
             raise Exhausted
         if fd is None:
+            if message:
+                raise OSError(errno.EMFILE, "a request without its channel: no descriptor to be had for it")
             return None
         try:
             return privsep.Channel(_socket.socket(fileno=fd))
@@ -174,9 +177,10 @@ class Workers:
         for worker in (*self.free, *self.busy.values()):
             worker.way.close()  # the warm process alone has these: the workers leave when it ends
         for left in reversed(range(REQUESTS)):
-            if channel:
-                self.role(channel)
-                channel.close()
+            if channel is None:
+                return
+            self.role(channel)
+            channel.close()
             if not left:
                 return
             try:
@@ -194,8 +198,8 @@ class Workers:
 def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: float) -> None:
     """Answer requests until none has come for `idle` seconds (infinity: for ever), or nobody is left who could ask.
 
-    The number of workers has no limit here: only sessions can ask, once each, and have limits themselves; the role has
-    a time limit, for the request to come and for all of it.
+    The number of workers has no limit here but that of descriptors, one for each: only sessions can ask, once each, and
+    have limits themselves; the role has a time limit, for the request to come and for all of it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
     workers = Workers(source, role)

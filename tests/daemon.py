@@ -50,9 +50,15 @@ class Daemon:
 
     @property
     def helper(self) -> int:
-        """The child that was forked first, or last after the one before it was killed: it keeps the guesses."""
-        (pid,) = (pid for pid in self.children if any("popad-guesses" in link for link in links_of(pid)))
-        return pid
+        """The child that keeps the guesses, when it has begun to."""
+        found: list[int] = []
+
+        def there() -> bool:
+            found[:] = [pid for pid in self.children if any("popad-guesses" in link for link in links_of(pid))]
+            return bool(found)
+
+        wait_until(there)
+        return found[-1]
 
     @property
     def sessions(self) -> list[int]:

@@ -217,12 +217,12 @@ class Conversation:
         self.settings = Settings(environ)
         self.done: list[str] = []
 
-    def verdict(self) -> Verdict:
+    def verdict(self, relay: helpers.Relay | None = None) -> Verdict:
         ours, theirs = connection()
         client = Connection(theirs.detach(), "192.0.2.7", 1)
         try:
             request = (b"alice", b"secret", b"192.0.2.7")
-            return helpers.verdict(client, self.settings, None, request, lambda: self.done.append("meanwhile"))
+            return helpers.verdict(client, self.settings, relay, request, lambda: self.done.append("meanwhile"))
         finally:
             ours.close()
             client.hang_up()
@@ -242,6 +242,14 @@ def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:
     said = asked.verdict()
     assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
     assert said.reason.startswith("the authentication helper: ")
+
+
+def test_a_relay_that_is_not_asked_is_closed(tmp_path: Path) -> None:
+    """The session goes on as its user, who is not to reach the helper."""
+    end, other = privsep.message_pair()
+    Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")}).verdict(helpers.Relay(end))
+    assert end.fileno() == -1
+    other.close()
 
 
 def test_a_helper_that_dies_before_it_is_asked_is_a_verdict_as_well(public_path: Path) -> None:

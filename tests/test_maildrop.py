@@ -22,6 +22,9 @@ class Store:
     def check(self) -> bool:
         return False
 
+    def touched(self) -> bool:
+        return False
+
     def unique_ids(self) -> list[int]:
         self.ids_made += 1
         return [0xD98C1DD404B2008F, 0xF, *range(2, len(self.sizes))]

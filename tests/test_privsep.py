@@ -1,5 +1,7 @@
 """privsep.py: channels that take nothing they did not ask for, children that end, identities that are gone for good."""
 
+import _socket
+import fcntl
 import os
 import resource
 import select
@@ -243,6 +245,41 @@ def test_a_role_that_waits_ends_with_its_channel() -> None:
 
     child = privsep.fork(role)
     assert child.end() == privsep.CRASHED
+
+
+def test_the_end_of_a_role_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it may not be killed: said once, and no status is as good as a crash."""
+
+    def may_not(pid: int) -> None:
+        raise ContractBroken("a child does not end")
+
+    child = privsep.fork(lambda channel: None)
+    pid = child.pid or 0
+    monkeypatch.setattr(privsep, "wait_for", may_not)
+    with pytest.raises(ContractBroken, match="does not end"):
+        child.end()
+    assert child.end() == privsep.CRASHED
+    os.waitpid(pid, 0)
+
+
+def test_a_channel_of_any_number() -> None:
+    """select(2) knows descriptors below 1,024."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 2000:
+        pytest.skip("the limit of descriptors is below 2,000")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, limits[1]))
+    ours, theirs = privsep.message_pair()
+    try:
+        high = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, 1500)
+        channel = Channel(_socket.socket(fileno=high))
+        assert not channel.waits(0)
+        theirs.send(b"\0\0\0\1x")
+        assert channel.receive([1], PATIENCE) == [b"x"]
+        channel.close()
+    finally:
+        ours.close()
+        theirs.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_channels_are_not_inherited_by_programs(ends: tuple[Channel, Channel]) -> None:

@@ -9,11 +9,9 @@ from types import FrameType
 import pytest
 
 from popad import rehearsal
-from popad.settings import Settings
+from popad.errors import MaildropUnavailable
 from tests.daemon import daemon
 from tests.serving import Server
-
-SETTINGS = Settings({})
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +23,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nothing_is_left(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No file, no descriptor, no word, no change of who this process is and what it may do."""
-    rehearsal.rehearse(SETTINGS)  # opens what is opened once
+    rehearsal.rehearse()  # opens what is opened once
     before = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
-    rehearsal.rehearse(SETTINGS)
+    rehearsal.rehearse()
     after = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
     assert after == before
     assert os.listdir(place) == []
@@ -44,7 +42,7 @@ def test_what_runs_often_enough_to_be_made_faster() -> None:
 
     sys.setprofile(count)
     try:
-        rehearsal.rehearse(SETTINGS)
+        rehearsal.rehearse()
     finally:
         sys.setprofile(None)
     for hot in (
@@ -59,7 +57,28 @@ def test_no_room(place: Path) -> None:
     gone = str(place / "gone")
     os.environ["TMPDIR"] = gone
     with pytest.raises(FileNotFoundError):
-        rehearsal.rehearse(SETTINGS)
+        rehearsal.rehearse()
+
+
+def test_descriptors_after_a_failure(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that the daemon forks would have them."""
+    rehearsal.rehearse()
+    before = sorted(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(rehearsal, "MESSAGES", 1)
+    with pytest.raises(MaildropUnavailable):
+        rehearsal.rehearse()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(place) == []
+
+
+def test_a_daemon_with_narrow_limits(server: Server) -> None:
+    """They are for clients."""
+    narrow = {"POPAD_MAX_MESSAGES": "1", "POPAD_MAX_OCTETS": "1", "POPAD_MAX_ARGUMENT": "40"}
+    with daemon(server, narrow) as running:
+        client = running.connect()
+        assert client.line().startswith(b"+OK")
+        client.close()
+    assert "Traceback" not in server.stderr.read_text()
 
 
 def test_a_daemon_without_room(server: Server) -> None:

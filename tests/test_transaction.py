@@ -171,6 +171,22 @@ def test_a_message_that_changes_is_not_given(opened: Opened, quick_path: Path, w
         answer(state, "RETR 3")
 
 
+def test_a_mailbox_that_is_touched_is_not_looked_at_again_and_again(
+    opened: Opened, quick_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client can make pauses for nothing; and to look closer takes the lock, which somebody may have."""
+    state = opened(MANY)
+    for number in (1, 2):
+        answer(state, f"RETR {number}")
+    (quick_path / "mailbox").write_bytes(MANY.replace(b"body 3", b"BODY 3"))
+    looks: list[str] = []
+    monkeypatch.setattr(mbox.Mbox, "verify", lambda _: looks.append("closer"))
+    for _ in range(10):
+        state.meanwhile()
+    assert looks == []
+    assert ahead(state) == 0
+
+
 def test_mail_that_arrives_does_not_matter(opened: Opened, quick_path: Path) -> None:
     state = opened(MANY)
     retrieve(state, 1, 2)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
             """Whether the store has been touched since the last look, with all messages as they were."""
             ...
 
+        def touched(self) -> bool:
+            """The same, without a closer look at the messages."""
+            ...
+
         def unique_ids(self) -> Sequence[int]:
             """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
@@ -75,6 +79,10 @@ class Maildrop:
     def check(self) -> None:
         """Raise MaildropChanged unless what content() has given is what the messages are."""
         self.store.check()
+
+    def touched(self) -> bool:
+        """Whether check() would take longer than a look."""
+        return self.store.touched()
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

@@ -81,7 +81,11 @@ class Mbox:
             try:
                 self.load()
             except OSError as error:
+                os.close(self.fd)
                 raise unavailable(error) from error
+            except MaildropUnavailable:
+                os.close(self.fd)
+                raise
         self.sizes: Sequence[int] = self.messages.sizes
 
     def load(self) -> None:
@@ -141,6 +145,13 @@ class Mbox:
         except OSError as error:
             raise MaildropChanged(f"it cannot be read: {error}") from error
         return True
+
+    def touched(self) -> bool:
+        """Whether the file needs to be read again, or is gone."""
+        try:
+            return self.looks_different()
+        except OSError:
+            return True
 
     def looks_different(self) -> bool:
         """Whether the file needs to be read again. Raises MaildropChanged where it is not the same file, OSError."""

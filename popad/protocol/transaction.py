@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         def unique_id(self, number: int) -> str: ...
         def content(self, number: int) -> Iterator[bytes]: ...
         def check(self) -> None: ...
+        def touched(self) -> bool: ...
         def mark_deleted(self, number: int) -> None: ...
         def unmark_all(self) -> None: ...
         def update(self) -> None: ...
@@ -62,10 +63,14 @@ class Transaction:
         if self.row[1] < ROW or self.ahead or number > drop.messages or not drop.present(number):
             return
         if drop.octets(number) <= MOST_AHEAD:
+            # Where the maildrop has been touched nothing is done, and not again: to look closer takes its lock.
             try:
-                self.ahead = number, b"".join(retrieved(drop, number))
+                if not drop.touched():
+                    self.ahead = number, b"".join(retrieved(drop, number))
+                    return
             except MaildropChanged:
                 pass  # the next command finds out, if it concerns it
+        self.row = 0, 0
 
 
 def chosen(state: Transaction, number: int) -> int:
