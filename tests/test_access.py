@@ -1,6 +1,7 @@
 """access.py: hosts.allow and hosts.deny, through the real libwrap, from tables of the test's own."""
 
 import ctypes
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,7 @@ CASES = [
     ("popad: ALL EXCEPT 127.0.0.1\n", "ALL: ALL\n", True),
     ("popad: 127.0.0.1: deny\n", "", True),
     ("# a comment\n\npopad: 127.0.0.1: allow\n", "popad: ALL\n", False),
+    ("", "  # popad: ALL\n", True),
 ]
 
 
@@ -134,6 +136,75 @@ def test_rules_are_read_anew(tables: Tables, capfd: pytest.CaptureFixture[str]) 
 
 
 @needs_libwrap
+def age(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tables be older than it takes to believe that they have not been changed."""
+    monkeypatch.setattr(access, "SETTLED", -1.0)
+
+
+class Asked(Exception):
+    """libwrap was."""
+
+
+def is_asked(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether libwrap is asked about a client."""
+
+    class Library:
+        def request_init(self, *_: object) -> None:
+            raise Asked
+
+    monkeypatch.setattr(rules, "library", Library())
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        accepted, name = server.accept()
+        connection = inherited.Connection(accepted.detach(), *name)
+        try:
+            return rules.refuse(connection)
+        except Asked:
+            return True
+        finally:
+            connection.hang_up()
+
+
+@pytest.mark.parametrize("there", ["both", "none", "comments"])
+def test_tables_without_a_rule_are_not_read_again(tables: Tables, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    if there != "none":
+        tables.write("# ALL: ALL\n" if there == "comments" else "", "\n# popad: ALL\n" if there == "comments" else "")
+    age(tables, monkeypatch)
+    assert not is_asked(Rules(), monkeypatch)
+
+
+@pytest.mark.parametrize("change", ["a rule", "a rule in place of a comment", "a table", "another file"])
+def test_tables_that_have_been_touched_are(tables: Tables, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    tables.write("# nothing\n", "")
+    if change == "a table":
+        tables.deny.unlink()
+    age(tables, monkeypatch)
+    rules = Rules()
+    before = os.stat(tables.allow)
+    if change == "a rule":
+        tables.write("# nothing\n", "popad: ALL\n")
+    elif change == "a rule in place of a comment":  # as long as the comment, and with its time
+        tables.write("ALL: ALL  \n", "")
+        os.utime(tables.allow, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "a table":
+        tables.deny.write_text("")
+    else:
+        tables.allow.rename(tables.allow.with_suffix(".old"))
+        tables.allow.write_text("# nothing\n")
+    assert is_asked(rules, monkeypatch)
+
+
+def test_tables_with_a_rule_are(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.write("# nothing\n", "sshd: ALL\n")
+    age(tables, monkeypatch)
+    assert is_asked(Rules(), monkeypatch)
+
+
+def test_tables_that_were_written_just_now_are(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is written now could leave the same time."""
+    tables.write("# nothing\n", "")
+    assert is_asked(Rules(), monkeypatch)
+
+
 def test_a_client_that_has_left(tables: Tables) -> None:
     """Nobody knows who it was: rules for all hold, nothing hangs."""
     tables.write(deny="popad: ALL\n")
@@ -189,11 +260,12 @@ def test_no_rules_and_no_libwrap(tables: Tables) -> None:
 def test_has_rules(tmp_path: Path) -> None:
     table = tmp_path / "hosts.deny"
     assert not has_rules(str(table))
-    for text in ("", "\n\n", "# popad: ALL\n  \n", "   # popad: ALL\n"):
+    for text in ("", "\n\n", "# popad: ALL\n  \n"):
         table.write_text(text)
         assert not has_rules(str(table))
-    table.write_text("# first\npopad: ALL")
-    assert has_rules(str(table))
+    for text in ("# first\npopad: ALL", "   # popad: ALL\n"):  # to libwrap, the second is about a daemon # and popad
+        table.write_text(text)
+        assert has_rules(str(table))
     assert has_rules(str(tmp_path))  # cannot be read: it may say something
 
 
