@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.serving import CHECKOUT, PATIENCE, POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of
+from tests.serving import CHECKOUT, PATIENCE, POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of
 from tests.system.machine import wait_until
 
 
@@ -102,14 +102,6 @@ class Daemon:
     def ended(self) -> int:
         """The exit status, waited for."""
         return self.process.wait(PATIENCE)
-
-
-def links_of(pid: int) -> set[str]:
-    """What the descriptors of a process are; nothing of one that has gone."""
-    try:
-        return {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    except (FileNotFoundError, ProcessLookupError):
-        return set()
 
 
 def tcp_sockets() -> set[str]:

@@ -1,5 +1,6 @@
 """Real sessions for tests: popad started as inetd or systemd starts it, on a TCP connection over the loopback."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -212,6 +213,21 @@ def status_of(pid: int) -> dict[str, str]:
     """/proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: " ".join(value.split()) for name, _, value in (line.partition(":") for line in lines)}
+
+
+def links_of(pid: int) -> set[str]:
+    """What the descriptors of a process are, as far as they stay open while one looks; nothing of one that has gone."""
+    found = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(link))
+    return found
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The sockets among them, by their numbers in the kernel."""
+    return {link for link in links_of(pid) if link.startswith("socket:")}
 
 
 def children_of(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, daemon, free_ports, links_of
+from tests.daemon import Daemon, daemon, free_ports
 from tests.serving import (
     CHECKOUT,
     NAME,
@@ -24,6 +24,8 @@ from tests.serving import (
     Client,
     Server,
     children_of,
+    links_of,
+    sockets_of,
     status_of,
 )
 from tests.system.machine import wait_until
@@ -97,6 +99,7 @@ def test_a_session_of_root_becomes_its_user(server: Server) -> None:
         client = running.connect()
         assert client.line().startswith(b"+OK")
         (session,) = running.sessions
+        wait_until(lambda: bool(children_of(session)))
         (stranger,) = children_of(session)
         wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
         client.ask(f"USER {NAME}")
@@ -106,12 +109,6 @@ def test_a_session_of_root_becomes_its_user(server: Server) -> None:
         client.close()
 
 
-def sockets_of(pid: int) -> set[str]:
-    """The sockets that a process has, by their numbers in the kernel."""
-    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    return {link for link in links if link.startswith("socket:")}
-
-
 @needs_root
 def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
     """Neither a listening socket nor systemd's ear; a stranger's process not even the way to the helper."""
@@ -119,20 +116,23 @@ def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
         client = running.connect()
         assert client.line().startswith(b"+OK")
         (session,) = running.sessions
+        wait_until(lambda: bool(children_of(session)))
         (stranger,) = children_of(session)
         wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+        # Listening, systemd, both ends of the relay, the way to the spare session.
+        wait_until(lambda: len(sockets_of(running.process.pid)) == 5)
         of_daemon = sockets_of(running.process.pid)
-        assert len(of_daemon) == 5, "listening, systemd, both ends of the relay, the way to the spare session"
         assert len(sockets_of(session) & of_daemon) == 1
         assert not sockets_of(stranger) & of_daemon
         client.ask(f"USER {NAME}")
         assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         assert not sockets_of(session) & of_daemon
         assert len(sockets_of(running.helper) & of_daemon) == 1
-        assert len(sockets_of(running.spare) & of_daemon) == 1
+        wait_until(lambda: bool(children_of(running.spare)))
         (its_stranger,) = children_of(running.spare)
-        assert not sockets_of(its_stranger) & of_daemon
-        assert len(sockets_of(its_stranger) & sockets_of(running.spare)) == 0
+        wait_until(lambda: len(sockets_of(its_stranger)) == 1)  # its end of the channel
+        assert not sockets_of(its_stranger) & (of_daemon | sockets_of(running.spare))
+        assert len(sockets_of(running.spare) & of_daemon) == 1
         client.close()
 
 
@@ -505,6 +505,7 @@ def test_a_session_that_is_killed(server: Server) -> None:
         client = running.connect()
         assert client.line().startswith(b"+OK")
         (session,) = running.sessions
+        wait_until(lambda: bool(children_of(session)))
         (stranger,) = children_of(session)
         os.kill(session, signal.SIGKILL)
         assert client.rest() == b""

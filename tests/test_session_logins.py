@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -24,6 +23,7 @@ from tests.serving import (
     four,
     ids,
     needs_root,
+    sockets_of,
     status_of,
 )
 
@@ -124,12 +124,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         select.select([], [], [], 0.005)
-
-
-def sockets_of(pid: int) -> set[str]:
-    """The sockets that a process has open."""
-    links = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    return {link for link in links if link.startswith("socket:")}
 
 
 @needs_root

@@ -246,7 +246,7 @@ def test_descriptors_that_are_no_channel(relayed: Relayed, count: int) -> None:
         for _ in range(5):
             relayed.end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, octets)])
     assert relayed.ask(b"hello")[0] == b"HELLO"
-    assert open_in(relayed.kept.pid) <= before
+    wait_until(lambda: open_in(relayed.kept.pid) <= before)  # there may be a second worker for a while
 
 
 def test_a_channel_is_not_inherited_by_programs() -> None:
@@ -312,7 +312,7 @@ def listening(public_path: Path) -> Iterator[Listening]:
 
 def test_a_listener(listening: Listening) -> None:
     assert [listening.ask(b"hello")[0] for _ in range(3)] == [b"HELLO"] * 3
-    assert len(children_of(listening.kept.pid)) == 1
+    wait_until(lambda: len(children_of(listening.kept.pid)) == 1)  # there may be a second one for a while
 
 
 def test_it_leaves_when_nobody_asks(public_path: Path) -> None:
