@@ -127,25 +127,28 @@ class Daemon:
         return reading
 
     def child(self, role: "Callable[[], int]") -> "NoReturn":
-        """In a forked child: run `role` as all that it does, without what belongs to the parent."""
+        """In a forked child: run `role`, which begins with leave_the_parent(), as all that it does."""
         status = session.SOFTWARE
         try:
-            signal.set_wakeup_fd(-1)
-            for each in WAKE_UP:
-                signal.signal(each, signal.SIG_DFL)
-            for fd in self.wake_up or ():
-                os.close(fd)
-            for listener in self.listeners:
-                listener.close()
-            if self.spare:
-                self.spare.dismiss()  # the parent alone has the other end: the spare leaves when it ends
-            self.notifier.close()
-            os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
             status = role()
         except BaseException:
             sys.excepthook(*sys.exc_info())  # a programming error: to stderr, which is the journal or nothing
         finally:
             os._exit(status)
+
+    def leave_the_parent(self) -> None:
+        """In a forked child: do without what belongs to the parent."""
+        signal.set_wakeup_fd(-1)
+        for each in WAKE_UP:
+            signal.signal(each, signal.SIG_DFL)
+        for fd in self.wake_up or ():
+            os.close(fd)
+        for listener in self.listeners:
+            listener.close()
+        if self.spare:
+            self.spare.dismiss()  # the parent alone has the other end: the spare leaves when it ends
+        self.notifier.close()
+        os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
 
     def status(self) -> str:
         """What systemd shows."""
@@ -184,12 +187,17 @@ class Daemon:
             self.drop(address, str(error.strerror), now)
             return
         if pid == 0:
-            self.child(lambda: self.session(inherited.Connection(connection.detach(), address, port)))
+            self.child(lambda: self.session_of(connection.detach(), address, port))
         self.slots.started(pid, source, now)
+
+    def session_of(self, fd: int, address: str, port: int) -> int:
+        """In the child: the session of a client that is there. Returns the exit status."""
+        self.leave_the_parent()
+        self.relay_end.close()
+        return self.session(inherited.Connection(fd, address, port))
 
     def session(self, connection: inherited.Connection, prepared: "privsep.Child | None" = None) -> int:
         """In the child: one session, if the rules allow it. Returns the exit status."""
-        self.relay_end.close()
         try:
             if self.rules and self.rules.refuse(connection):
                 return session.SUCCESS
@@ -223,17 +231,30 @@ class Daemon:
             self.spare = None
 
     def spare_session(self, way: _socket.socket) -> int:
-        """In the child: wait for a client with all forks done. Returns the exit status."""
-        self.relay_end.close()
+        """In the child: wait for a client with all forks done. Returns the exit status.
+
+        The fork comes first: each page that this process has written to before is copied once more behind it.
+        """
         try:
-            prepared = session.prepare(self.settings, self.stranger, [self.relay, way])
+            prepared = session.prepare(self.settings, self.stranger, lambda: self.leave_the_session(way))
         except OSError:
             prepared = None  # perhaps it can be had when there is a client
+        self.leave_the_parent()
+        self.relay_end.close()
         if connection := client_from(way):
             return self.session(connection, prepared)
         if prepared:
             prepared.end()
         return session.SUCCESS
+
+    def leave_the_session(self, way: _socket.socket) -> None:
+        """In the authorization child of a spare session: do without what is not its own.
+
+        The helper believes whoever has its relay.
+        """
+        self.leave_the_parent()
+        for end in (self.relay_end, self.relay, way):
+            end.close()
 
     def drop(self, address: str, limit: str, now: float) -> None:
         """Count a connection that is not served."""
@@ -288,6 +309,7 @@ class Daemon:
 
     def helper(self) -> int:
         """In the child: answer the relay. Returns the exit status."""
+        self.leave_the_parent()
         self.relay.close()
         warm.keep(warm.Relay(self.relay_end), Helper(self.settings).serve, math.inf)
         return session.SUCCESS

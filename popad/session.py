@@ -13,13 +13,14 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from _socket import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from popad.auth.helper import Verdict
+    from popad.errors import MaildropUnavailable
     from popad.helpers import Relay
     from popad.inherited import Connection
     from popad.journal import Event, Value
+    from popad.maildrop.state import State
     from popad.notify import Notifier
     from popad.privsep import Child
     from popad.settings import Settings
@@ -60,6 +61,8 @@ class Session:
         self.rhost = connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
         self.notifier: Notifier | None = None
+        self.state: State | MaildropUnavailable  # POPAD_STATE and POPAD_CACHE: settle_in() opens them
+        self.cache: State | None
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session."""
@@ -82,6 +85,10 @@ class Session:
         self.ready()
         yield
         yield from load_what_a_user_needs()
+        yield
+        from popad.maildrop.state import of_indexes, of_updates
+
+        self.state, self.cache = of_updates(self.settings.state), of_indexes(self.settings.cache)
 
 
 def serve(
@@ -144,12 +151,15 @@ def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def prepare(settings: "Settings", identity: tuple[int, int] | None, not_its_own: "Sequence[socket]") -> "Child":
-    """The authorization child of a session whose client has yet to come: for `serve`, when it is there."""
+def prepare(settings: "Settings", identity: tuple[int, int] | None, leave: "Callable[[], object]") -> "Child":
+    """The authorization child of a session whose client has yet to come: for `serve`, when it is there. Raises OSError.
+
+    The child first does `leave`: see authorization_role().
+    """
     from popad import privsep
     from popad.stranger import authorization_role
 
-    return privsep.fork(lambda channel: authorization_role(channel, None, 0, settings, identity, not_its_own))
+    return privsep.fork(lambda channel: authorization_role(channel, None, 0, settings, identity, leave))
 
 
 def introduce(child: "Child", connection: "Connection") -> bool:
@@ -171,8 +181,8 @@ def authorize(session: Session, child: "Child | None") -> None:
     connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
     if child is None or not introduce(child, connection):
-        role, relay = stranger.authorization_role, [session.relay.socket] if session.relay else []
-        child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, relay))
+        role, leave = stranger.authorization_role, session.relay.close if session.relay else lambda: None
+        child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, leave))
     from popad import helpers, journal
 
     verdict = None
@@ -214,9 +224,6 @@ def authorize(session: Session, child: "Child | None") -> None:
             privsep.become(*identity)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
-    from popad.maildrop.state import of_indexes, of_updates
-
-    state, cache = of_updates(settings.state), of_indexes(settings.cache)
     try:
         privsep.become(verdict.uid, verdict.gid)
         privsep.never_gain_privileges()
@@ -227,7 +234,7 @@ def authorize(session: Session, child: "Child | None") -> None:
         return
     from popad.user import transaction_role
 
-    transaction_role(session, verdict, state, cache, bytes(ahead))
+    transaction_role(session, verdict, bytes(ahead))
 
 
 def load_what_a_user_needs() -> "Iterator[None]":

@@ -9,8 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from popad.privsep import Channel
     from popad.settings import Settings
@@ -33,15 +32,14 @@ def authorization_role(
     deadline: float,
     settings: "Settings",
     identity: tuple[int, int] | None,
-    not_its_own: "Sequence[socket]",
+    leave: "Callable[[], object]",
 ) -> None:
     """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one message.
 
     Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
-    What is open and `not_its_own` is closed before anything else: the helper believes whoever has its relay.
+    First of all it does `leave`, which closes what is open and not its own: the helper believes whoever has its relay.
     """
-    for end in not_its_own:
-        end.close()
+    leave()
     if identity is not None:
         privsep.become(*identity)
     if connection is None:

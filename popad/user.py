@@ -6,7 +6,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from popad.auth.helper import Verdict
     from popad.inherited import Connection
-    from popad.maildrop.state import State
     from popad.notify import Notifier
     from popad.session import Session
 
@@ -23,19 +22,13 @@ from popad.protocol.transaction import Transaction
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
 
 
-def transaction_role(
-    session: "Session",
-    verdict: "Verdict",
-    state: "State | MaildropUnavailable",
-    cache: "State | None",
-    ahead: bytes,
-) -> None:
+def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> None:
     """TRANSACTION and UPDATE, as the user."""
     connection, settings, notifier = session.connection, session.settings, session.ready()
     connection.sent_octets = 0  # of the user's session, as the journal counts
     notifier.put_off(settings.timeout)
     try:
-        drop = open_maildrop(session, verdict, state, cache)
+        drop = open_maildrop(session, verdict)
     except MaildropUnavailable as failure:
         session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
         connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
@@ -94,15 +87,13 @@ class User:
             self.deadline = time.monotonic() + self.timeout
 
 
-def open_maildrop(
-    session: "Session", verdict: "Verdict", state: "State | MaildropUnavailable", cache: "State | None"
-) -> Maildrop:
+def open_maildrop(session: "Session", verdict: "Verdict") -> Maildrop:
     """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
-    settings = session.settings
-    if isinstance(state, MaildropUnavailable):
-        raise state
+    settings, cache = session.settings, session.cache
+    if isinstance(session.state, MaildropUnavailable):
+        raise session.state
     path = verdict.maildrop.partition(":")[2]
-    updates = state.journal_of(path)
+    updates = session.state.journal_of(path)
     limits = settings.lock_timeout, settings.max_messages, settings.max_octets
     store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
     if store.recovery and store.recovery.finished:

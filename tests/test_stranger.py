@@ -28,14 +28,14 @@ def child(
     """The child, the client, and the server's end of the connection: the child has it, or `waits` for it."""
     outside, inside = socket.socketpair()
     settings = Settings({"POPAD_LOGIN_TIMEOUT": timeout})
-    held = [not_its_own] if not_its_own else []
+    leave = not_its_own.close if not_its_own else lambda: None
 
     def role(channel: privsep.Channel) -> None:
         outside.close()
         connection = None if waits else Connection(os.dup(inside.fileno()), "", None)
         inside.close()
         deadline = time.monotonic() + PATIENCE
-        authorization_role(channel, connection, deadline, settings, NOBODY, held)
+        authorization_role(channel, connection, deadline, settings, NOBODY, leave)
 
     made = privsep.fork(role)
     client = Client(outside)
