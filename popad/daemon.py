@@ -10,17 +10,19 @@ import gc
 import math
 import os
 import select
-import signal
 import socket
 import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
     from typing import NoReturn
+else:
+    import _signal as signal  # the C part: each child would copy what the enumerations around it touch
 
-from popad import helpers, inherited, journal, privsep, session, warm
+from popad import helpers, inherited, journal, privsep, session, stranger, warm
 from popad.access import Rules
 from popad.auth.helper import Helper
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
@@ -45,7 +47,7 @@ class Daemon:
         """`load` reads the settings: now, and again at each SIGHUP. Raises SettingWrong."""
         self.listeners = list(listeners)
         self.load = load
-        self.settings, self.rules, self.stranger = self.read()
+        self.settings, self.rules, self.identity = self.read()
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
         self.notifier = Notifier()
         os.environ.pop("NOTIFY_SOCKET", None)  # sessions do not speak for the daemon
@@ -136,11 +138,16 @@ class Daemon:
         finally:
             os._exit(status)
 
-    def leave_the_parent(self) -> None:
-        """In a forked child: do without what belongs to the parent."""
+    def forget_signals(self) -> None:
+        """In a forked child: it is told to end by signals of its own."""
         signal.set_wakeup_fd(-1)
         for each in WAKE_UP:
             signal.signal(each, signal.SIG_DFL)
+        os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
+
+    def leave_the_parent(self) -> None:
+        """In a forked child: do without what belongs to the parent."""
+        self.forget_signals()
         for fd in self.wake_up or ():
             os.close(fd)
         for listener in self.listeners:
@@ -148,7 +155,6 @@ class Daemon:
         if self.spare:
             self.spare.dismiss()  # the parent alone has the other end: the spare leaves when it ends
         self.notifier.close()
-        os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
 
     def status(self) -> str:
         """What systemd shows."""
@@ -201,7 +207,7 @@ class Daemon:
         try:
             if self.rules and self.rules.refuse(connection):
                 return session.SUCCESS
-            return session.serve(connection, self.settings, self.stranger, helpers.Relay(self.relay), prepared)
+            return session.serve(connection, self.settings, self.identity, helpers.Relay(self.relay), prepared)
         except SettingWrong as wrong:  # rules that have been written since the start
             session.refuse_to_serve(connection, wrong)
             return session.CONFIG
@@ -209,20 +215,22 @@ class Daemon:
     def start_spare(self) -> None:
         """Fork the session of the next client before it comes."""
         self.spare_due = time.monotonic() + TICK  # if it cannot be had: a client that comes before is told why
+        ends: list[_socket.socket] = []
         try:
-            ours, theirs = privsep.message_pair()
-        except OSError:
-            return
-        try:
+            ours, theirs = way = privsep.message_pair()
+            ends += way
+            channel = privsep.message_pair()  # between the session and its authorization child
+            ends += channel
             pid = os.fork()
-        except OSError:
-            ours.close()
-        else:
-            self.spare = Spare(pid, ours)
             if pid == 0:
-                self.child(lambda: self.spare_session(theirs))
+                self.child(lambda: self.spare_session(ours, theirs, channel))
+            self.spare = Spare(pid, ours)
             self.spare_due = 0.0
-        theirs.close()
+            ends.remove(ours)
+        except OSError:
+            pass
+        for end in ends:
+            end.close()
 
     def dismiss_spare(self) -> None:
         """There will be no client for the spare: its settings are old, or the daemon stops."""
@@ -230,15 +238,21 @@ class Daemon:
             self.spare.dismiss()
             self.spare = None
 
-    def spare_session(self, way: _socket.socket) -> int:
+    def spare_session(
+        self, parents: _socket.socket, way: _socket.socket, channel: tuple[_socket.socket, _socket.socket]
+    ) -> int:
         """In the child: wait for a client with all forks done. Returns the exit status.
 
-        The fork comes first: each page that this process has written to before is copied once more behind it.
+        The fork is the first thing done: each page written to before it would be copied once more behind it. `parents`
+        is the other end of `way`: this process leaves when the parent alone has it, and closes it.
         """
         try:
-            prepared = session.prepare(self.settings, self.stranger, lambda: self.leave_the_session(way))
+            prepared = privsep.fork(self.authorization_child, channel)
         except OSError:
             prepared = None  # perhaps it can be had when there is a client
+            for end in channel:
+                end.close()
+        parents.close()
         self.leave_the_parent()
         self.relay_end.close()
         if connection := client_from(way):
@@ -247,14 +261,10 @@ class Daemon:
             prepared.end()
         return session.SUCCESS
 
-    def leave_the_session(self, way: _socket.socket) -> None:
-        """In the authorization child of a spare session: do without what is not its own.
-
-        The helper believes whoever has its relay.
-        """
-        self.leave_the_parent()
-        for end in (self.relay_end, self.relay, way):
-            end.close()
+    def authorization_child(self, channel: privsep.Channel) -> None:
+        """In the child of a spare session."""
+        self.forget_signals()
+        stranger.authorization_role(channel, None, 0, self.settings, self.identity)
 
     def drop(self, address: str, limit: str, now: float) -> None:
         """Count a connection that is not served."""
@@ -324,7 +334,7 @@ class Daemon:
             journal.send(journal.RELOAD_REFUSED, reason=str(error))
             return self.notifier.ready(self.status())
         try:
-            self.settings, self.rules, self.stranger = self.read()
+            self.settings, self.rules, self.identity = self.read()
         except SettingWrong as wrong:
             for end in relay:
                 end.close()
@@ -363,7 +373,7 @@ class Daemon:
             select.select([wake_up], [], [], min(left, TICK))
             self.housekeeping(wake_up)
 
-    def end_children(self, how: signal.Signals) -> None:
+    def end_children(self, how: int) -> None:
         """End what still runs. A helper of sessions that run still leaves with them."""
         for pid in [*self.slots.running, *([self.helper_pid] if self.helper_pid else [])]:
             try:

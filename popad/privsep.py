@@ -24,6 +24,7 @@ from popad.errors import ContractBroken
 
 MAX_MESSAGE = 65536  # octets of one message; fits a Unix socket's default buffer (212,992)
 LENGTH = 4  # octets of the length before each field
+STANDARD_STREAMS = 3  # descriptors, 0 to 2
 DESCRIPTOR = 4  # octets of a descriptor in SCM_RIGHTS
 PATIENCE = 5.0  # seconds that a role may take to end when it has said what it had to say
 CRASHED = 70  # EX_SOFTWARE of sysexits.h: a role ended with an exception
@@ -154,10 +155,14 @@ def wait_for(pid: int) -> None:
         os.close(process)
 
 
-def fork(role: "Callable[[Channel], None]") -> Child:
-    """Run `role` in a child process with its end of a new channel. The child never returns from here."""
-    ours, theirs = (Channel(_socket.socket(fileno=end.detach())) for end in message_pair())
+def fork(role: "Callable[[Channel], None]", pair: "tuple[_socket.socket, _socket.socket] | None" = None) -> Child:
+    """Run `role` in a child process with its end of a channel: a new one, or over `pair`.
+
+    The child never returns from here. Raises OSError.
+    """
+    pair = pair or message_pair()
     pid = os.fork()
+    ours, theirs = map(Channel, pair)
     if pid:
         theirs.close()
         return Child(pid, ours)
@@ -221,6 +226,18 @@ def become(uid: int, gid: int) -> None:
     except PermissionError:
         return
     raise ContractBroken(f"uid {uid} could become root again")
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor but these and the standard streams, whoever has opened it.
+
+    For a process that logs nothing: libsystemd would go on to write to the descriptor that it had.
+    """
+    place = STANDARD_STREAMS
+    for fd in sorted(kept):
+        os.closerange(place, fd)
+        place = max(place, fd + 1)
+    os.closerange(place, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def close_all_doors() -> None:

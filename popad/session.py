@@ -13,7 +13,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from popad.auth.helper import Verdict
     from popad.errors import MaildropUnavailable
@@ -101,8 +101,8 @@ def serve(
     """One session from the greeting to the end. Returns the exit status of the process.
 
     `identity` is what identity_of_strangers() found, `relay` the way to the authentication helper where the settings do
-    not name it, `child` what prepare() has made, if it has. Nothing is imported before the greeting that the greeting
-    does not need: the client waits for it.
+    not name it, `child` the authorization child, where there is one that waits for its client. Nothing is imported
+    before the greeting that the greeting does not need: the client waits for it.
     """
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
@@ -151,17 +151,6 @@ def identity_of_strangers(settings: "Settings") -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def prepare(settings: "Settings", identity: tuple[int, int] | None, leave: "Callable[[], object]") -> "Child":
-    """The authorization child of a session whose client has yet to come: for `serve`, when it is there. Raises OSError.
-
-    The child first does `leave`: see authorization_role().
-    """
-    from popad import privsep
-    from popad.stranger import authorization_role
-
-    return privsep.fork(lambda channel: authorization_role(channel, None, 0, settings, identity, leave))
-
-
 def introduce(child: "Child", connection: "Connection") -> bool:
     """Give the authorization child its client. False where it has died while it waited."""
     from popad import privsep
@@ -181,8 +170,8 @@ def authorize(session: Session, child: "Child | None") -> None:
     connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
     if child is None or not introduce(child, connection):
-        role, leave = stranger.authorization_role, session.relay.close if session.relay else lambda: None
-        child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity, leave))
+        role = stranger.authorization_role
+        child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity))
     from popad import helpers, journal
 
     verdict = None

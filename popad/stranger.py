@@ -9,8 +9,6 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from popad.privsep import Channel
     from popad.settings import Settings
 
@@ -32,14 +30,13 @@ def authorization_role(
     deadline: float,
     settings: "Settings",
     identity: tuple[int, int] | None,
-    leave: "Callable[[], object]",
 ) -> None:
     """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one message.
 
     Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
-    First of all it does `leave`, which closes what is open and not its own: the helper believes whoever has its relay.
+    Whatever else is open is closed before anything else: the helper believes whoever has its relay.
     """
-    leave()
+    privsep.close_all_but(channel.fileno(), *([connection.fileno()] if connection else []))
     if identity is not None:
         privsep.become(*identity)
     if connection is None:

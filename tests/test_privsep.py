@@ -448,3 +448,34 @@ def test_no_new_privs_set_by_the_unit_is_left_alone() -> None:
         return f"{status_of(os.getpid())['NoNewPrivs']} {'ctypes' in sys.modules}"
 
     assert in_a_child(role) == "1 False"
+
+
+# -- descriptors
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_close_all_but(kept: int) -> None:
+    """Whoever has opened a descriptor, it goes: with the least, the greatest and a middle one to be kept."""
+    opened = sorted(fd for _ in range(3) for fd in os.pipe())
+    keep = [opened[0], opened[3], opened[-1]][: kept + 1]
+
+    def role(channel: Channel) -> None:
+        privsep.close_all_but(channel.fileno(), *keep)
+        left = [fd for fd in range(256) if is_open(fd)]
+        channel.send([bytes(fd for fd in left if fd not in (0, 1, 2, channel.fileno()))])
+
+    child = privsep.fork(role)
+    try:
+        assert list(child.channel.receive([256], PATIENCE)[0]) == keep
+        assert child.end() == 0
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

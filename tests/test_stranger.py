@@ -22,20 +22,17 @@ NOBODY = (65534, 65534) if ROOT else None
 
 
 @contextmanager
-def child(
-    *, waits: bool, timeout: str = "20", not_its_own: socket.socket | None = None
-) -> Iterator[tuple[privsep.Child, Client, socket.socket]]:
+def child(*, waits: bool, timeout: str = "20") -> Iterator[tuple[privsep.Child, Client, socket.socket]]:
     """The child, the client, and the server's end of the connection: the child has it, or `waits` for it."""
     outside, inside = socket.socketpair()
     settings = Settings({"POPAD_LOGIN_TIMEOUT": timeout})
-    leave = not_its_own.close if not_its_own else lambda: None
 
     def role(channel: privsep.Channel) -> None:
         outside.close()
         connection = None if waits else Connection(os.dup(inside.fileno()), "", None)
         inside.close()
         deadline = time.monotonic() + PATIENCE
-        authorization_role(channel, connection, deadline, settings, NOBODY, leave)
+        authorization_role(channel, connection, deadline, settings, NOBODY)
 
     made = privsep.fork(role)
     client = Client(outside)
@@ -92,7 +89,7 @@ def test_its_time_begins_with_its_client() -> None:
 def test_what_is_not_its_own(waits: bool) -> None:
     """Closed before anything else: what it waits with, it has no longer."""
     ours, theirs = socket.socketpair()
-    with child(waits=waits, not_its_own=theirs) as (made, client, inside):
+    with child(waits=waits) as (made, client, inside):
         theirs.close()
         ours.settimeout(PATIENCE)
         assert ours.recv(1) == b""  # nobody has the other end
