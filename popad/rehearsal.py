@@ -1,8 +1,8 @@
 """What sessions do, done by the daemon before it forks any: to a mailbox of its own, with itself as the client.
 
 Python makes code that has run some times faster by rewriting it in memory (PEP 659), and counts until then in the code
-itself. A session would do so in its own copy of each page, and lose it at its end: it copies a tenth less of a daemon
-that has rehearsed.
+itself; what it has looked up, it keeps in a table. A session would do so in its own copy of each page, and lose it at
+its end: it copies a tenth less of a daemon that has rehearsed.
 """
 
 import _socket
@@ -10,16 +10,19 @@ import os
 import time
 from contextlib import ExitStack, closing
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from popad.journal import Event, Value
+
 from popad import journal, privsep, session, stranger, user
 from popad.auth import helper
+from popad.helpers import Relay
 from popad.inherited import Connection
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.state import State
-from popad.notify import Notifier
-from popad.protocol import replies, transaction
-from popad.protocol.dialogue import converse
-from popad.protocol.lines import Lines
 from popad.settings import Settings
 
 ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
@@ -30,16 +33,47 @@ LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
 COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
 
 
+class Rehearsal(session.Session):
+    """A session of which the journal hears nothing, and whose helper knows nobody."""
+
+    def __init__(self, connection: Connection, settings: Settings, opened: ExitStack) -> None:
+        relay, self.asked = privsep.message_pair()
+        super().__init__(connection, settings, None, Relay(relay))
+        opened.callback(relay.close)
+        opened.callback(self.asked.close)
+        self.opened = opened
+
+    def log(self, event: "Event", **fields: "Value") -> None:
+        known = {name: value for name, value in (self.known | fields).items() if value is not None}
+        journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
+
+    def settle_in(self) -> "Iterator[None]":
+        yield from super().settle_in()
+        for place in (self.state, self.cache):
+            if isinstance(place, State):
+                self.opened.callback(os.close, place.fd)
+        yield
+        self.be_the_helper()
+
+    def be_the_helper(self) -> None:
+        """Answer the question that is there by now."""
+        _, fd = privsep.receive_descriptor(self.asked, 1)
+        if fd is not None:
+            with closing(privsep.Channel(_socket.socket(fileno=fd))) as channel:
+                channel.receive(helper.REQUEST_LIMITS, PATIENCE)
+                channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
+
+
 def rehearse() -> None:
-    """With the default settings.
+    """With the default settings, but for the places.
 
     Raises OSError where there is no room for a mailbox in the directory for temporary files, and MaildropUnavailable
     and PeerSilent on a machine that stands still.
     """
-    settings = Settings({})
     # Not tempfile and shutil: the libraries that they load would be in the memory of each session, too.
     place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
     os.mkdir(place, 0o700)
+    settings = Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"})
     try:
         mailbox = os.path.join(place, "mailbox")
         with open(mailbox, "xb") as file:
@@ -59,30 +93,23 @@ def log_in(settings: Settings, opened: ExitStack) -> None:
     client, connection = connected(opened)
     ours, theirs = (opened.enter_context(closing(privsep.Channel(end))) for end in privsep.message_pair())
     client.send(LOGIN)
+    client.shutdown(_socket.SHUT_WR)
     connection.write(session.GREETING, PATIENCE)
     stranger.speak(connection, theirs, time.monotonic() + PATIENCE, settings)
-    _, name, password, _ = ours.receive(stranger.HAND_OVER_LIMITS, PATIENCE)
-    privsep.wipe(password)
-    theirs.send(helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere").pack())
-    verdict = helper.unpack_verdict(ours.receive(helper.VERDICT_LIMITS, PATIENCE))
-    journal.entry_of(journal.LOGIN_PASSED, {"rhost": connection.rhost, "user": verdict.name})
-    journal.logfmt(journal.printable(bytes(name)))
+    made = Rehearsal(connection, settings, opened)
+    session.authorize(made, privsep.Child(None, ours))
+    session.passed(made, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"), b"nobody")
 
 
 def read_mail(settings: Settings, mailbox: str, opened: ExitStack) -> None:
     """From the mailbox's opening to the end."""
     client, connection = connected(opened)
     client.send(COMMANDS)
-    updates = State(os.path.dirname(mailbox))
+    updates = State(settings.state)
     opened.callback(os.close, updates.fd)
     store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
-    drop = Maildrop(store)
-    who = user.User("nobody", connection, PATIENCE, Notifier(), drop)
-    connection.keep_time(user.THINKING)
-    who.write(replies.ok(f"{drop.messages} messages"))
-    converse(who, Lines(), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
-    connection.close()
+    user.serve(Rehearsal(connection, settings, opened), "nobody", Maildrop(store), b"")
 
 
 def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:

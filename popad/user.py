@@ -33,10 +33,15 @@ def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> No
         session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
         connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
         connection.close(LINGER)
-        return
+    else:
+        serve(session, verdict.name, drop, ahead)
 
+
+def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
+    """The client's commands until its end, and what the journal is to know of them."""
+    connection, settings = session.connection, session.settings
     done = Transaction(drop)
-    user = User(verdict.name, connection, settings.timeout, notifier, drop)
+    user = User(name, connection, settings.timeout, session.ready(), drop)
     connection.keep_time(THINKING)
     try:
         user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
