@@ -253,6 +253,39 @@ def test_a_mailbox_that_shrinks_meanwhile(left: int) -> None:
         assert unavailable.value.code == "SYS/TEMP"
 
 
+def test_a_mailbox_that_is_rewritten_meanwhile() -> None:
+    """What is read twice must be the same, or the CRC would be of other octets."""
+    text = b"From a\n\nbody of a message\n\nFrom b\n\nx\n\n"
+    reads = 0
+
+    def read(count: int, offset: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return (text if reads < 3 else text.replace(b"s", b"z"))[offset : offset + count]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "BLOCK", 24)
+        with pytest.raises(MaildropUnavailable) as unavailable:
+            scan.Scan(read, len(text), 10).run()
+    assert unavailable.value.code == "SYS/TEMP"
+    assert "rewritten" in unavailable.value.reason
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5])
+@given(mailboxes, st.integers(1, 64))
+def test_any_mailbox_in_any_pieces(piece: int, text: bytes, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "PIECE", piece)
+        assert outcome(text, block) == expected(text)
+
+
+@pytest.mark.parametrize("lines", [b"x\n" * 3 + b"long" * 40 + b"\n", b"x\r\n" * 40 + b"long" * 100 + b"\r\n"])
+def test_short_and_long_lines(lines: bytes) -> None:
+    """However they are counted."""
+    text = b"".join(b"From a\nS: s\n\n" + lines * times + b"\n" for times in (1, 2, 300, 1, 0, 1000))
+    assert outcome(text, 4096) == expected(text)
+
+
 @pytest.mark.parametrize(
     "text", [b"From " + b"x" * 5_000_000, b"From a\nS: " + b"x" * 5_000_000, b"From a\n" + b"\n" * 5_000_000]
 )

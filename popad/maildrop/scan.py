@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 from popad.errors import MaildropUnavailable
 
 BLOCK = 1 << 17  # octets read at a time: they stay in a core's cache while several passes are made over them
+PIECE = 1 << 14  # octets copied at a time: what is freed at once is too little for malloc(3) to return to the system
 FROM = b"From "
 LF = 0x0A
 # A separator is looked for by a part of it: short, as Python searches faster for less than six octets, and without what
@@ -26,7 +27,6 @@ BEHIND_LINE = b"\nFro"  # where there are CRs: the blank line may be CRLF
 STRADDLE = 8
 BEHIND = 2
 SHORT_LINES = 32  # octets
-SAMPLE = 64  # one octet of so many is looked at to know how long lines are
 
 
 class Messages:
@@ -64,15 +64,10 @@ class Scan:
         self.offset = self.found.end
         self.done = 0
         self.has_cr = False
-        self.dense = False  # short lines
-        self.begin(self.offset)
-
-    def begin(self, place: int) -> None:
-        """A From line begins at `place` in the file; the data begins where the line ends, which may not be at hand."""
-        self.from_line = place
-        self.start = -1
-        self.line_ends = 0
-        self.pairs = 0  # line ends that are CRLF already
+        self.dense = False  # short lines, where they were counted last
+        self.from_line = self.offset  # where it begins in the file
+        self.start = -1  # where its data begins: behind the From line, whose end may not be at hand
+        self.bare = 0  # line ends that are not CRLF yet
         self.header_end = -1
 
     def run(self) -> Messages:
@@ -81,15 +76,8 @@ class Scan:
         if self.size and self.read(len(FROM), self.offset) != FROM:
             raise refused("its first line does not begin with `From `")
         while (have := self.offset + len(self.text)) < self.size:
-            block = self.read(min(BLOCK, self.size - have), have)
-            if not block:
-                raise MaildropUnavailable("SYS/TEMP", "the mailbox shrank while it was read")
-            found.crc = zlib.crc32(block, found.crc)
-            self.text += block
+            self.read_on(have)
             self.has_cr = b"\r" in self.text
-            # Octet by octet costs the same for any text; taking line ends out and comparing is three times as fast
-            # for lines of usual length, as Python goes from one to the next by memchr(3).
-            self.dense = self.text[::SAMPLE].count(b"\n") * SHORT_LINES * SAMPLE > len(self.text)
             self.messages_at_hand()
             self.move_on()
         if self.size:
@@ -97,31 +85,43 @@ class Scan:
         found.end = self.size
         return found
 
+    def read_on(self, have: int) -> None:
+        """Bring the next block to hand, which goes on at `have` in the file.
+
+        What was kept of the last one is read again, as that costs less than to copy the block behind it. It must be the
+        same: the CRC is that of the octets in which messages were looked for.
+        """
+        kept = self.text
+        self.text = text = self.read(min(have + BLOCK, self.size) - self.offset, self.offset)
+        if len(text) <= len(kept):
+            raise MaildropUnavailable("SYS/TEMP", "the mailbox shrank while it was read")
+        if not text.startswith(kept):
+            raise MaildropUnavailable("SYS/TEMP", "the mailbox was rewritten while it was read")
+        self.found.crc = zlib.crc32(memoryview(text)[len(kept) :], self.found.crc)
+
     def messages_at_hand(self) -> None:
         """Find every separator that is complete in the text at hand."""
-        text = self.text
-        separator = BEHIND_LINE if self.has_cr else BEHIND_BLANK
+        text, has_cr = self.text, self.has_cr
+        separator = BEHIND_LINE if has_cr else BEHIND_BLANK
+        to_from = len(separator) - len(b"Fro")
+        if self.start < 0 and not self.data_begins():
+            return
         search = max(self.done - 1, 0)
-        while True:
-            if self.start < 0:
-                if not self.data_begins():
-                    return
-                search = self.done - 1
-            before = text.find(separator, search)
-            if before < 0:
-                return
-            search = place = before + len(separator) - len(b"Fro")
+        while (before := text.find(separator, search)) >= 0:
+            search = place = before + to_from
             if not text.startswith(FROM, place):
                 continue
             blank = 1
-            if self.has_cr and text[place - 2] != LF:
+            if has_cr and text[place - 2] != LF:
                 if text[place - 3 : place] != b"\n\r\n":
                     continue
                 blank = 2
             self.count(place)
             self.end(self.offset + place, blank)
-            self.begin(self.offset + place)
-            self.done = place
+            self.from_line = self.offset + place
+            if not self.data_begins():
+                return
+            search = self.done - 1
 
     def data_begins(self) -> bool:
         """Whether the From line ends in the text at hand, and enough follows to tell that it is not another one."""
@@ -142,16 +142,22 @@ class Scan:
 
     def count(self, upto: int) -> None:
         """Take the message's octets from `done` up to `upto` in the text at hand into account."""
+        while upto - self.done > PIECE:
+            self.count(self.done + PIECE)
         text, done = self.text, self.done
         if upto <= done:
             return
+        # Octet by octet costs the same for any text; taking line ends out and comparing is three times as fast for
+        # lines of usual length, as Python goes from one to the next by memchr(3).
         if self.dense:
-            self.line_ends += text.count(b"\n", done, upto)
+            line_ends = text.count(b"\n", done, upto)
         else:
             part = text[done:upto]
-            self.line_ends += len(part) - len(part.replace(b"\n", b""))
+            line_ends = len(part) - len(part.replace(b"\n", b""))
+        self.dense = line_ends * SHORT_LINES > upto - done
+        self.bare += line_ends
         if self.has_cr:
-            self.pairs += text.count(b"\r\n", done - 1, upto)
+            self.bare -= text.count(b"\r\n", done - 1, upto)
         if self.header_end < 0:
             blank = text.find(b"\n\n", done - 1, upto)
             if blank >= 0:
@@ -187,17 +193,19 @@ class Scan:
 
         The blank line that ends a header is not behind the message: without a body nothing is stripped.
         """
-        found = self.found
+        found, start = self.found, self.start
         if len(found.froms) >= self.max_messages:
             raise too_many(self.max_messages)
-        size = end - self.start + self.line_ends - self.pairs
+        size = end - start + self.bare
         if blank and self.header_end < end:
             end -= blank
             size -= 2
         found.froms.append(self.from_line)
-        found.starts.append(self.start)
+        found.starts.append(start)
         found.ends.append(end)
         found.sizes.append(size)
+        self.start = self.header_end = -1
+        self.bare = 0
 
 
 def too_many(max_messages: int) -> MaildropUnavailable:
