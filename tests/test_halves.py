@@ -1,6 +1,7 @@
 """maildrop/halves.py: two processes find what one finds, and one does what the other cannot."""
 
 import os
+import time
 import zlib
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ MAIL = b"From a\nDate: 1\n\nbody\n\n"
 @pytest.fixture(autouse=True)
 def two_halves_of_anything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(halves, "WORTH_IT", 1)
+    monkeypatch.setattr(halves, "SMALLEST", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     yield
     with pytest.raises(ChildProcessError):  # nobody is left
@@ -30,8 +32,10 @@ def rows(found: Messages) -> tuple[object, ...]:
     return found.end, found.crc, [column.tolist() for column in columns]
 
 
-def outcome(text: bytes, find: "object", limit: int = 100) -> object:
+def outcome(text: bytes, find: "object", limit: int = 100, slow: int = 0) -> object:
     def read(count: int, offset: int) -> bytes:
+        if slow and os.getpid() == slow:
+            time.sleep(0.01)
         return text[offset : offset + count]
 
     try:
@@ -42,9 +46,10 @@ def outcome(text: bytes, find: "object", limit: int = 100) -> object:
         return unavailable.code, unavailable.reason
 
 
-def same(text: bytes, limit: int = 100) -> object:
+def same(text: bytes, limit: int = 100, slow: int = 0) -> object:
+    """`slow` is a process that the other one does not wait for."""
     expected = outcome(text, Scan, limit)
-    assert outcome(text, halves, limit) == expected
+    assert outcome(text, halves, limit, slow) == expected
     return expected
 
 
@@ -78,13 +83,15 @@ def test_too_many_messages(limit: int) -> None:
     assert same(MAIL * 10, limit) == ("SYS/PERM", f"more than {limit} messages")
 
 
-@pytest.mark.parametrize("octets", [0, 1, 8, 12, 24, 40, 24 + 4 * 8 * 2, 24 + 4 * 8 * 4])
+@pytest.mark.parametrize("octets", [0, 1, 8, 24, 40, 24 + 4 * 8 * 2, 24 + 4 * 8 * 2 + 8, 24 + 4 * 8 * 4])
 def test_a_second_process_that_dies(octets: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever in its answer."""
-    real, written = os.write, 0
+    real, here, written = os.write, os.getpid(), 0
 
     def write(fd: int, data: bytes) -> int:
         nonlocal written
+        if os.getpid() == here:
+            return real(fd, data)
         count = real(fd, memoryview(data).cast("B")[: octets - written])
         written += count
         if written == octets:
@@ -92,7 +99,19 @@ def test_a_second_process_that_dies(octets: int, monkeypatch: pytest.MonkeyPatch
         return count
 
     monkeypatch.setattr(os, "write", write)
-    same(MAIL * 10)
+    same(MAIL * 10, slow=here)
+
+
+def test_a_second_process_that_dies_over_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.getpid()
+    text = MAIL * 10
+
+    def read(count: int, offset: int) -> bytes:
+        if os.getpid() != here and offset > len(text) // 2:
+            os._exit(1)
+        return text[offset : offset + count]
+
+    assert rows(halves.scan(read, len(text), 10)) == outcome(text, Scan)
 
 
 @pytest.mark.parametrize("call", ["fork", "pipe"])
@@ -116,9 +135,41 @@ def test_when_one_process_is_enough(why: str, monkeypatch: pytest.MonkeyPatch) -
     same(MAIL * 10)
 
 
-def test_the_second_process_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A half each: this one reads no more."""
-    text = MAIL * 10_000
+@pytest.mark.parametrize("slow", ["this one", "the second"])
+def test_the_faster_process_does_more(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = MAIL * 8000
+    here = os.getpid()
+    read_here = 0
+
+    def read(count: int, offset: int) -> bytes:
+        nonlocal read_here
+        read_here += count
+        if (os.getpid() == here) == (slow == "this one"):
+            time.sleep(0.05)
+        return text[offset : offset + count]
+
+    monkeypatch.setattr(halves, "borders", lambda read, size: [*range(0, size, len(MAIL) * 1000), size])
+    assert len(halves.scan(read, len(text), 8000).sizes) == 8000
+    assert read_here < len(text) * 0.5 if slow == "this one" else read_here > len(text) * 0.5
+
+
+@given(st.integers(0, 300), st.integers(1, 1000), st.integers(1, 200))
+def test_borders(count: int, smallest: int, searched: int) -> None:
+    """All but the ends are From lines, and a number of a part fits an octet."""
+    text = MAIL * count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(halves, "SMALLEST", smallest)
+        patch.setattr(halves, "SEARCHED", searched)
+        begin, *places, end = halves.borders(lambda count, offset: text[offset : offset + count], len(text))
+    assert (begin, end) == (0, len(text))
+    assert all(before < place for before, place in zip([0, *places], places, strict=False))
+    assert not [place for place in places if place % len(MAIL) or place >= end]
+    assert len(places) < 255
+
+
+def test_a_large_message_is_not_searched_for_its_end() -> None:
+    """What one process alone has to scan is read once, but for a few looks at where parts could begin."""
+    text = MAIL + b"From b\n\n" + b"line\n" * 100_000
     read_here = 0
 
     def read(count: int, offset: int) -> bytes:
@@ -126,8 +177,11 @@ def test_the_second_process_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         read_here += count
         return text[offset : offset + count]
 
-    assert len(halves.scan(read, len(text), 10_000).sizes) == 10_000
-    assert len(text) / 2 < read_here < len(text) * 0.6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(halves, "SMALLEST", 50_000)
+        patch.setattr(halves, "SEARCHED", 1000)
+        assert len(halves.scan(read, len(text), 2).sizes) == 2
+    assert read_here < len(text) * 1.1
 
 
 def test_a_mailbox_that_shrinks_meanwhile() -> None:

@@ -129,7 +129,7 @@ class Index:
 
 def columns(messages: Messages) -> "tuple[array[int], ...]":
     """What the file has behind its header."""
-    return messages.froms, messages.starts, messages.ends, messages.sizes, messages.ids
+    return *messages.columns(), messages.ids
 
 
 def pack(messages: Messages, signature: "Signature") -> bytes:
@@ -164,10 +164,10 @@ def grown(known: Messages, size: int, read: "Callable[[int, int], bytes]", most:
     if crc_of(read, last, known.end, crc) != known.crc:
         return None
     known.end, known.crc = last, crc
-    row = [column.pop() for column in columns(known)[:4]]
+    row = [column.pop() for column in known.columns()]
     number = len(known.froms)
     found = Scan(read, size, most, known).run()
-    if [column[number] for column in columns(found)[:4]] != row:
+    if [column[number] for column in found.columns()] != row:
         del found.ids[number:]
     return found
 

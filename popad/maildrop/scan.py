@@ -44,6 +44,10 @@ class Messages:
         self.ids = array("Q")  # unique-ids of the first messages, as many as are known
         self.remembered = False  # from an earlier session, and not looked at in this one (index.py)
 
+    def columns(self) -> "tuple[array[int], ...]":
+        """The four numbers, each of all messages."""
+        return self.froms, self.starts, self.ends, self.sizes
+
 
 class Scan:
     """One pass over a file of `size` octets; `read(count, offset)` is pread.
