@@ -102,6 +102,15 @@ def test_body_is_a_reply_that_a_client_can_read(stored: bytes, ends: list[int]) 
     assert kept == stored.replace(b"\r\n", b"\n") + (b"" if stored.endswith(b"\n") else b"\n")
 
 
+@pytest.mark.parametrize("dots", [0, 1, 2, 3, 7, 8, 9, 200, 1000])
+def test_body_with_few_dots_and_with_many(dots: int) -> None:
+    """They are looked for in different ways."""
+    lines = [b"x" * 69, b"an example.", b".hidden", b"..", b"."]
+    stored = b"".join(line + b"\n" for line in (lines * dots)[:dots] + [b"attached" * 8] * 50)
+    assert b"".join(replies.body([stored])) == on_the_wire(stored)
+    assert b"".join(replies.body([stored + b"." + stored])) == on_the_wire(stored + b"." + stored)
+
+
 def test_body_of_nothing() -> None:
     assert b"".join(replies.body([])) == b""
 

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 CRLF = b"\r\n"
 TERMINATOR = b".\r\n"
+LF = 0x0A
+FEW = 512  # octets a dot: where there are many more, it takes longer to look at each than at each line end
 LINES_AT_ONCE = 1024  # a listing of millions of messages is sent in pieces, not made in memory
 
 
@@ -51,8 +53,7 @@ def body(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
             continue
         ends_line = text.endswith(b"\n")
         begins_with_dot = at_line_start and text.startswith(b".")
-        # The longer the text that is looked for, the faster; and to cut and join goes through it once, replace() twice.
-        text = b"\r\n..".join(text.replace(b"\n", CRLF).split(b"\r\n."))
+        text = stuffed(text.replace(b"\n", CRLF))
         yield b"." + text if begins_with_dot else text
         at_line_start = ends_line
     if held:
@@ -60,6 +61,24 @@ def body(blocks: "Iterable[bytes]") -> "Iterator[bytes]":
         at_line_start = False
     if not at_line_start:
         yield CRLF
+
+
+def stuffed(text: bytes) -> bytes:
+    """One more dot before each that is behind a CRLF; whether the first octet is behind one, the text does not say."""
+    parts, done, dot = [], 0, 0
+    # memchr(3) finds a dot 20 times as fast as what finds several octets, and an attachment in base64 has none.
+    for _ in range(len(text) // FEW + 1):
+        dot = text.find(b".", dot + 1)
+        if dot < 0:
+            parts.append(text[done:])
+            break
+        if text[dot - 1] == LF:
+            parts.append(text[done:dot])
+            done = dot
+    else:
+        # The longer what is looked for, the faster; and to cut and join goes through the text once, replace() twice.
+        parts.append(b"\r\n..".join(text[done:].split(b"\r\n.")))
+    return b".".join(parts)
 
 
 def top(blocks: "Iterable[bytes]", lines: int) -> "Iterator[bytes]":
