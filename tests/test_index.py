@@ -266,6 +266,30 @@ def test_a_change_while_a_remembered_mailbox_is_open(box: Box, change: Callable[
         store.remove(marks(store, 1))
 
 
+def test_the_index_of_another_session_stays(box: Box) -> None:
+    """What it has left moves the messages: their borders are not where they were, and its index is right."""
+    box.learn()
+    store, other = box.open(), box.open()
+    other.remove(marks(other, 1))
+    for read in (store.glimpse, lambda number: list(store.content(number))):
+        with pytest.raises(MaildropChanged):
+            read(1)
+    assert box.open().messages.remembered
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_glimpse_is_not_believed_before_it_is_confirmed(box: Box, number: int) -> None:
+    box.learn()
+    store = box.open()
+    expected = texts(box.open(cached=False))[number]
+    assert (store.glimpse(number), store.confirm()) == (expected, True)
+    with box.path.open("ab") as file:
+        file.write(ONE)
+    assert (store.glimpse(number), store.confirm()) == (expected, False)
+    assert store.confirm() is False  # what has been read before the closer look
+    assert (store.glimpse(number), store.confirm()) == (expected, True)
+
+
 def test_mail_that_comes_while_a_remembered_mailbox_is_open(box: Box) -> None:
     box.learn()
     store = box.open()
@@ -301,7 +325,7 @@ LIES: list[tuple[bytes, int]] = [
 
 
 @pytest.mark.parametrize(("content", "number"), LIES)
-@pytest.mark.parametrize("first", ["content", "unique_ids", "remove"])
+@pytest.mark.parametrize("first", ["content", "glimpse", "unique_ids", "remove"])
 def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, number: int, first: str) -> None:
     """A file system that has lost octets of a file and not its times: nothing is sent from where no message is."""
     known = box.learn(ids=False).messages
@@ -313,6 +337,8 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
     with pytest.raises(MaildropChanged, match="is not where it was"):
         if first == "content":
             list(store.content(number))
+        elif first == "glimpse":
+            store.glimpse(number)
         elif first == "unique_ids":
             store.unique_ids()
         else:

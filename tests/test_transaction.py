@@ -174,17 +174,71 @@ def test_a_message_that_changes_is_not_given(opened: Opened, quick_path: Path, w
 def test_a_mailbox_that_is_touched_is_not_looked_at_again_and_again(
     opened: Opened, quick_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client can make pauses for nothing; and to look closer takes the lock, which somebody may have."""
+    """A client can make pauses for nothing; and to look closer takes the lock, which somebody may have.
+
+    Nor is what is read there given.
+    """
     state = opened(MANY)
     for number in (1, 2):
         answer(state, f"RETR {number}")
     (quick_path / "mailbox").write_bytes(MANY.replace(b"body 3", b"BODY 3"))
     looks: list[str] = []
-    monkeypatch.setattr(mbox.Mbox, "verify", lambda _: looks.append("closer"))
-    for _ in range(10):
-        state.meanwhile()
+    with monkeypatch.context() as patch:
+        patch.setattr(mbox.Mbox, "verify", lambda _: looks.append("closer"))
+        for _ in range(10):
+            state.meanwhile()
     assert looks == []
-    assert ahead(state) == 0
+    with pytest.raises(MaildropChanged):
+        answer(state, "RETR 3")
+
+
+@pytest.mark.parametrize("command", ["RETR 1", "TOP 1 0", "UIDL", "NOOP", "RSET"])
+def test_what_was_there_for_a_moment_is_not_given(opened: Opened, quick_path: Path, command: str) -> None:
+    """Read ahead while it was there; the closer look finds all as it was, whichever command takes it."""
+    state = opened(MANY)
+    for number in (1, 2):
+        answer(state, f"RETR {number}")
+    path = quick_path / "mailbox"
+    path.write_bytes(MANY.replace(b"body 3", b"BODY 3"))
+    state.meanwhile()
+    assert ahead(state) == 3
+    path.write_bytes(MANY)
+    os.utime(path, ns=(1, 1))  # the clock has moved on
+    answer(state, command)
+    assert b"..body 3\r\n" in answer(state, "RETR 3")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.rename(path.with_name("moved")),
+        lambda path: os.truncate(path, 1),
+        lambda path: path.write_bytes(b"From x\n\n" + MANY),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_mailbox_that_goes_while_an_answer_is_ahead(
+    opened: Opened, quick_path: Path, change: Callable[[Path], None], when: str
+) -> None:
+    state = opened(MANY)
+    answer(state, "RETR 1")
+    answer(state, "RETR 2")
+    if when == "before":
+        change(quick_path / "mailbox")
+    state.meanwhile()
+    if when == "after":
+        change(quick_path / "mailbox")
+    with pytest.raises(MaildropChanged):
+        answer(state, "RETR 3")
+
+
+def test_quit_with_an_answer_ahead(opened: Opened, quick_path: Path) -> None:
+    state = opened(MANY)
+    retrieve(state, 1, 2)
+    answer(state, "DELE 3")
+    assert answer(state, "QUIT") == b"+OK bye\r\n"
+    assert (quick_path / "mailbox").read_bytes() == MANY.replace(b"From a\nDate: 3\n\n.body 3\n\n", b"")
 
 
 def test_mail_that_arrives_does_not_matter(opened: Opened, quick_path: Path) -> None:

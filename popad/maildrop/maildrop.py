@@ -17,12 +17,12 @@ if TYPE_CHECKING:
             """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
             ...
 
-        def check(self) -> bool:
-            """Whether the store has been touched since the last look, with all messages as they were."""
+        def glimpse(self, index: int) -> bytes:
+            """The octets of a message that is short, else none: read without a look at what others have done."""
             ...
 
-        def touched(self) -> bool:
-            """The same, without a closer look at the messages."""
+        def confirm(self) -> bool:
+            """Whether what glimpse() has given last is what the message is."""
             ...
 
         def unique_ids(self) -> Sequence[int]:
@@ -76,13 +76,11 @@ class Maildrop:
     def content(self, number: int) -> "Iterator[bytes]":
         return self.store.content(number - 1)
 
-    def check(self) -> None:
-        """Raise MaildropChanged unless what content() has given is what the messages are."""
-        self.store.check()
+    def glimpse(self, number: int) -> bytes:
+        return self.store.glimpse(number - 1)
 
-    def touched(self) -> bool:
-        """Whether check() would take longer than a look."""
-        return self.store.touched()
+    def confirm(self) -> bool:
+        return self.store.confirm()
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

@@ -77,6 +77,7 @@ class Mbox:
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
         self.settled = False  # whether whatever is written since `signature` was taken must leave another
+        self.glimpsed = False  # whether glimpse() has read since then
         if self.fd >= 0:
             try:
                 self.load()
@@ -147,7 +148,7 @@ class Mbox:
         return True
 
     def touched(self) -> bool:
-        """Whether the file needs to be read again, or is gone."""
+        """Whether the file needs to be read again, or cannot be."""
         try:
             return self.looks_different()
         except OSError:
@@ -174,7 +175,18 @@ class Mbox:
         if rewrite.crc_of(self.read, 0, known) != self.messages.crc:
             raise MaildropChanged("its messages were rewritten")
         self.signature, self.settled = seen, settled
-        self.messages.remembered = False
+        self.messages.remembered = self.glimpsed = False
+
+    def glimpse(self, index: int) -> bytes:
+        self.glimpsed = True
+        if self.messages.remembered:
+            return self.look_at(index)
+        place, end = self.messages.starts[index], self.messages.ends[index]
+        return self.read_block(place, end) if end - place <= CONTENT_BLOCK else b""
+
+    def confirm(self) -> bool:
+        self.check()
+        return self.glimpsed
 
     def content(self, index: int) -> "Iterator[bytes]":
         place, end = self.messages.starts[index], self.messages.ends[index]
@@ -210,7 +222,7 @@ class Mbox:
         except OSError as error:
             raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
         if not stands:
-            if self.index:
+            if self.index and not self.touched():
                 self.index.drop()
             raise MaildropChanged(f"message {index + 1} is not where it was")
         return block[start - place : messages.ends[index] - place]

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Protocol
 
     from popad.protocol.dialogue import Reply
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         def octets(self, number: int) -> int: ...
         def unique_id(self, number: int) -> str: ...
         def content(self, number: int) -> Iterator[bytes]: ...
-        def check(self) -> None: ...
-        def touched(self) -> bool: ...
+        def glimpse(self, number: int) -> bytes: ...
+        def confirm(self) -> bool: ...
         def mark_deleted(self, number: int) -> None: ...
         def unmark_all(self) -> None: ...
         def update(self) -> None: ...
@@ -51,7 +51,7 @@ class Transaction:
         self.over = False
         self.maildrop = maildrop
         self.row = (0, 0)  # the last message retrieved, and how many in a row were, each the one behind the other
-        self.ahead: tuple[int, bytes] | None = None  # a message that may be asked for next, and the answer
+        self.ahead: tuple[int, bytes] | None = None  # a message that may be asked for next, the answer unconfirmed
         self.retrieved = 0
         self.topped = 0
         self.updated = False
@@ -62,15 +62,16 @@ class Transaction:
         number, drop = self.row[0] + 1, self.maildrop
         if self.row[1] < ROW or self.ahead or number > drop.messages or not drop.present(number):
             return
+        octets = b""
         if drop.octets(number) <= MOST_AHEAD:
-            # Where the maildrop has been touched nothing is done, and not again: to look closer takes its lock.
             try:
-                if not drop.touched():
-                    self.ahead = number, b"".join(retrieved(drop, number))
-                    return
+                octets = drop.glimpse(number)
             except MaildropChanged:
                 pass  # the next command finds out, if it concerns it
-        self.row = 0, 0
+        if octets:
+            self.ahead = number, b"".join(retrieved(drop, number, (octets,)))
+        else:
+            self.row = 0, 0
 
 
 def chosen(state: Transaction, number: int) -> int:
@@ -102,19 +103,19 @@ def uidl(state: Transaction, number: int | None = None) -> "Reply":
 
 
 def retr(state: Transaction, number: int) -> "Reply":
-    state.maildrop.last = max(state.maildrop.last, chosen(state, number))
+    drop = state.maildrop
+    drop.last = max(drop.last, chosen(state, number))
     state.retrieved += 1
     state.row = number, state.row[1] + 1 if number == state.row[0] + 1 else 1
     ahead, state.ahead = state.ahead, None
-    if ahead and ahead[0] == number:
-        state.maildrop.check()  # it has been the message's, and is if that has not changed
+    if ahead and ahead[0] == number and drop.confirm():
         return ahead[1]
-    return retrieved(state.maildrop, number)
+    return retrieved(drop, number, drop.content(number))
 
 
-def retrieved(drop: "Maildrop", number: int) -> "Iterator[bytes]":
+def retrieved(drop: "Maildrop", number: int, content: "Iterable[bytes]") -> "Iterator[bytes]":
     """The answer to RETR."""
-    return message(ok(f"{drop.octets(number)} octets"), drop.content(number))
+    return message(ok(f"{drop.octets(number)} octets"), content)
 
 
 def top(state: Transaction, number: int, lines: int) -> "Reply":
@@ -123,7 +124,7 @@ def top(state: Transaction, number: int, lines: int) -> "Reply":
     return message(ok("top of message"), replies.top(state.maildrop.content(number), lines))
 
 
-def message(status: bytes, content: "Iterator[bytes]") -> "Iterator[bytes]":
+def message(status: bytes, content: "Iterable[bytes]") -> "Iterator[bytes]":
     """A multi-line reply with (a part of) a stored message in it."""
     yield status
     yield from replies.body(content)
