@@ -76,6 +76,38 @@ def test_read_soon(pair: Pair) -> None:
         pair.server.read_soon()
 
 
+class Counted:
+    """A socket whose client is back after so many reads in vain; a read that waits finds it there."""
+
+    def __init__(self, theirs: _socket.socket, in_vain: int) -> None:
+        self.close = theirs.close
+        self.in_vain = in_vain
+        self.reads: list[int] = []
+
+    def recv(self, _most: int, flags: int) -> bytes:
+        self.reads.append(flags)
+        if flags and len(self.reads) <= self.in_vain:
+            raise BlockingIOError
+        return b"NOOP\r\n"
+
+
+def reads(pair: Pair, in_vain: int) -> list[int]:
+    """The flags of the reads that read_soon() makes for a command."""
+    pair.server.socket = counted = Counted(pair.server.socket, in_vain)  # type: ignore[assignment]
+    assert pair.server.read_soon() == b"NOOP\r\n"
+    return counted.reads
+
+
+def test_who_is_waited_for_without_sleep(pair: Pair) -> None:
+    """A client that is back at once, and for some commands more."""
+    at_once = socket.MSG_DONTWAIT
+    pair.server.keep_time(PATIENCE)
+    assert reads(pair, 2) == [at_once, 0]
+    assert reads(pair, 0) == [at_once]
+    assert reads(pair, 9) == [at_once] * 10
+    assert [len(reads(pair, 1000)) for _ in range(7)] == [17, 9, 5, 3, 2, 2, 2]
+
+
 def test_read_soon_from_a_client_that_has_crashed(pair: Pair) -> None:
     pair.server.keep_time(PATIENCE)
     reset(pair.client)
