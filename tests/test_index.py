@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popad.errors import MaildropChanged, MaildropUnavailable
-from popad.maildrop import index, mbox
+from popad.maildrop import index, mbox, parts
 from popad.maildrop.index import DIGEST, HEADER, Index
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.scan import Messages, Scan
@@ -548,14 +548,25 @@ def outcome(box: Box, cached: bool) -> tuple[object, list[int]]:
         store = box.open(cached)
     except MaildropUnavailable as unavailable:
         return (unavailable.code, unavailable.reason), []
+    store.settle()
     messages = store.messages
     return (rows(messages), messages.end, messages.crc, texts(store)), list(store.unique_ids())
 
 
+@pytest.mark.parametrize("worth_it", [parts.WORTH_IT, 1])
 @settings(max_examples=60)
-@given(mailboxes, st.lists(st.lists(edits, max_size=3), min_size=1, max_size=3))
-def test_equal_to_a_scan(quick_path: Path, mailbox: bytes, rounds: list[list[tuple[str, object]]]) -> None:
-    """Sessions, and between them whatever others do to the mailbox and to the index."""
+@given(mailbox=mailboxes, rounds=st.lists(st.lists(edits, max_size=3), min_size=1, max_size=3))
+def test_equal_to_a_scan(
+    quick_path: Path, worth_it: int, mailbox: bytes, rounds: list[list[tuple[str, object]]]
+) -> None:
+    """Sessions, and between them whatever others do to the mailbox and to the index. By one process, and by two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "WORTH_IT", worth_it)
+        patch.setattr(parts, "SMALLEST", 20)
+        check_against_a_scan(quick_path, mailbox, rounds)
+
+
+def check_against_a_scan(quick_path: Path, mailbox: bytes, rounds: list[list[tuple[str, object]]]) -> None:
     path = Path(tempfile.mkdtemp(dir=quick_path))
     box = Box(path, mailbox)
     try:

@@ -15,12 +15,10 @@ class Store:
         self.sizes: Sequence[int] = sizes
         self.removed: list[bytes] = []
         self.ids_made = 0
+        self.settled = False
 
     def content(self, index: int) -> Iterator[bytes]:
         yield b"%d" % index
-
-    def check(self) -> bool:
-        return False
 
     def glimpse(self, index: int) -> bytes:
         return b"%d" % index
@@ -31,6 +29,9 @@ class Store:
     def unique_ids(self) -> list[int]:
         self.ids_made += 1
         return [0xD98C1DD404B2008F, 0xF, *range(2, len(self.sizes))]
+
+    def settle(self) -> None:
+        self.settled = True
 
     def remove(self, marks: bytearray) -> None:
         self.removed.append(bytes(marks))

@@ -8,7 +8,7 @@ Why an answer is never wrong for it:
    digest and is not believed. How much is read is bounded by the limit on messages.
  - The mailbox is unchanged if device, inode, size, mtime and ctime are what they were when it was read. They were older
    than a tick of the clock before the first octet was read (else nothing is stored), so whoever wrote later has left a
-   later ctime, which no program can set.
+   later ctime, which no program can set. Where the CRC was computed later, the file looked the same behind that.
  - Other times, the same file, not smaller: it may have grown. The CRC of all that is known is compared with what is
    there now. Samples would be cheaper and would miss a message rewritten in place; reading 170 MB takes 0.1 s, and a
    scan three times that. Then the last message, which may have been longer than was known, and all behind it are
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Signature = tuple[int, int, int, int, int]
 
-from popad.maildrop.rewrite import crc_of
+from popad.maildrop.crc import crc_of
 from popad.maildrop.scan import Messages, Scan
 from popad.maildrop.state import JournalForeign
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
             """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
 
+        def settle(self) -> None:
+            """Do what no client need wait for."""
+            ...
+
         def remove(self, marks: bytearray) -> None:
             """Take the messages with a mark that is not 0 out of the store, for good, or raise MaildropUnavailable."""
             ...
@@ -81,6 +85,10 @@ class Maildrop:
 
     def confirm(self) -> bool:
         return self.store.confirm()
+
+    def settle(self) -> None:
+        """While the client thinks, and when it has gone."""
+        self.store.settle()
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

@@ -6,9 +6,14 @@ Else the CRC of all that this session knows is compared, so that mail appended b
 whatever size or age, ends the session.
 
 What was read counts only if nothing has happened since the last such look: then it is what the session knows.
+
+The CRC of a large mailbox that has to be scanned is computed by another process while the client already has its
+answer, in a few hundredths of a second. That process holds the lock meanwhile, and says how the file looked when it was
+done: a change by a program that knows no such lock, in just that time, ends the session.
 """
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -24,10 +29,11 @@ else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import MaildropChanged, MaildropUnavailable
-from popad.maildrop import halves, rewrite, uidl
+from popad.maildrop import parts, rewrite, uidl
+from popad.maildrop.crc import crc_of, joined_crc
 from popad.maildrop.index import Index, without
 from popad.maildrop.locks import Lock, dotlock_of
-from popad.maildrop.scan import FROM, Messages
+from popad.maildrop.scan import FROM, Messages, Scan
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
 HEADER_BLOCK = 1 << 12  # most headers are shorter
@@ -73,6 +79,7 @@ class Mbox:
         self.cache = cache
         self.index: Index | None = None
         self.messages = Messages()
+        self.summing: parts.Summing | None = None  # who will know their CRC, where that is not known yet
         self.recovery: rewrite.Recovery | None = None
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
@@ -105,7 +112,7 @@ class Mbox:
                         raise
                     why = f"{refused.reason}; the journal of an update was kept as {found.kept}: {found.reason}"
                     raise MaildropUnavailable(refused.code, why) from refused
-        if not self.messages.remembered:
+        if not self.messages.remembered and not self.summing:
             self.remember()
 
     def find_messages(self, seen: os.stat_result) -> None:
@@ -121,15 +128,47 @@ class Mbox:
             if known := self.index.recall(self.signature, self.read, self.max_messages):
                 self.messages = known
                 return
-        self.messages = halves.scan(self.read, size, self.max_messages)
+        if self.settled:
+            self.messages, self.summing = parts.scan(self, size, self.max_messages)
+        else:  # it could be changed unnoticed, so its CRC must be that of the octets that are scanned
+            self.messages = Scan(self.read, size, self.max_messages).run()
 
     def remember(self) -> None:
-        """Keep what is known for the next session."""
+        """Keep what is known for the next session. Raises what know_crc() raises."""
+        self.know_crc()
         if self.index and self.settled:
             self.index.store(self.messages, self.signature)
 
+    def know_crc(self) -> None:
+        """Wait for the CRC, if another process still computes it. Raises MaildropChanged where the file was changed
+        before that knew it: it may be the CRC of anything then.
+        """
+        if (summing := self.summing) is None:
+            return
+        self.summing = None
+        crc, seen = summing.end() or (crc_of(self.read, 0, self.messages.end), self.look())
+        if seen != self.signature:
+            raise MaildropChanged("it was changed while it was read for the first time")
+        self.messages.crc = crc
+
+    def settle(self) -> None:
+        if self.summing:
+            try:
+                self.remember()
+            except (MaildropChanged, OSError):
+                pass  # an access finds out, if there is one
+
     def read(self, count: int, offset: int) -> bytes:
         return os.pread(self.fd, count, offset)
+
+    def look(self) -> Signature:
+        return signature(os.fstat(self.fd))
+
+    def hold(self) -> None:
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            pass  # the first process has it for itself, or another program is about to
 
     def check(self) -> bool:
         """Raise MaildropChanged unless the messages of this session are where they were, octet for octet.
@@ -168,11 +207,12 @@ class Mbox:
 
     def verify(self) -> None:
         """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
+        self.know_crc()
         seen, settled = settled_signature(os.fstat(self.fd))
         known = self.messages.end
         if seen[2] < known:
             raise MaildropChanged(f"it shrank from {known} to {seen[2]} octets")
-        if rewrite.crc_of(self.read, 0, known) != self.messages.crc:
+        if crc_of(self.read, 0, known) != self.messages.crc:
             raise MaildropChanged("its messages were rewritten")
         self.signature, self.settled = seen, settled
         self.messages.remembered = self.glimpsed = False
@@ -282,6 +322,7 @@ class Mbox:
         # An update that is interrupted is finished by the next session; one that is about to end had better end.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
         try:
+            self.know_crc()  # whoever computes it holds the file
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
                     self.verify()
@@ -319,9 +360,9 @@ class Mbox:
         try:
             seen, settled = settled_signature(os.fstat(self.fd))
             if moved and moved.end == left.end:
-                left.crc = halves.joined_crc(moved.crc_before, moved.crc_moves, moved.moves)
+                left.crc = joined_crc(moved.crc_before, moved.crc_moves, moved.moves)
             else:
-                left.crc = rewrite.crc_of(self.read, 0, left.end)
+                left.crc = crc_of(self.read, 0, left.end)
         except OSError:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if settled:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     Span = tuple[int, int]
 
+from popad.maildrop.crc import crc_of
 from popad.maildrop.state import JournalForeign
 
 BLOCK = 1 << 20  # octets copied at a time
@@ -356,11 +357,3 @@ def write(fd: int, data: bytes, place: int) -> None:
 def reader(fd: int) -> "Callable[[int, int], bytes]":
     """How a file is read here: count, offset -> octets."""
     return lambda count, offset: os.pread(fd, count, offset)
-
-
-def crc_of(read: "Callable[[int, int], bytes]", begin: int, end: int, crc: int = 0) -> int:
-    """The CRC-32 of octets `begin` to `end`, going on from `crc`; of what there is of them, if the file is shorter."""
-    while begin < end and (block := read(min(BLOCK, end - begin), begin)):
-        crc = zlib.crc32(block, crc)
-        begin += len(block)
-    return crc

@@ -40,7 +40,7 @@ class Messages:
         self.ends = array("q")
         self.sizes = array("q")
         self.end = 0  # so many octets of the file were scanned
-        self.crc = 0  # and this is their CRC-32
+        self.crc = 0  # and this is their CRC-32, once that is known (parts.py)
         self.ids = array("Q")  # unique-ids of the first messages, as many as are known
         self.remembered = False  # from an earlier session, and not looked at in this one (index.py)
 
@@ -52,18 +52,25 @@ class Messages:
 class Scan:
     """One pass over a file of `size` octets; `read(count, offset)` is pread.
 
-    It goes on behind what is `known` of the file and adds to it: a message begins there, or the file does.
+    It goes on behind what is `known` of the file and adds to it: a message begins there, or the file does. Unless it
+    `sums`, it leaves the CRC as it is.
     `text` is the part of the file at hand, `offset` where it begins in the file; what stands before `done` in it has
     been taken into account. The other attributes describe the message under way.
     """
 
     def __init__(
-        self, read: "Callable[[int, int], bytes]", size: int, max_messages: int, known: Messages | None = None
+        self,
+        read: "Callable[[int, int], bytes]",
+        size: int,
+        max_messages: int,
+        known: Messages | None = None,
+        sums: bool = True,
     ) -> None:
         self.read = read
         self.size = size
         self.max_messages = max_messages
         self.found = known or Messages()
+        self.sums = sums
         self.text = b""
         self.offset = self.found.end
         self.done = 0
@@ -101,7 +108,8 @@ class Scan:
             raise MaildropUnavailable("SYS/TEMP", "the mailbox shrank while it was read")
         if not text.startswith(kept):
             raise MaildropUnavailable("SYS/TEMP", "the mailbox was rewritten while it was read")
-        self.found.crc = zlib.crc32(memoryview(text)[len(kept) :], self.found.crc)
+        if self.sums:
+            self.found.crc = zlib.crc32(memoryview(text)[len(kept) :], self.found.crc)
 
     def messages_at_hand(self) -> None:
         """Find every separator that is complete in the text at hand."""
