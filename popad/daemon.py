@@ -129,7 +129,7 @@ class Daemon:
         return reading
 
     def child(self, role: "Callable[[], int]") -> "NoReturn":
-        """In a forked child: run `role`, which begins with leave_the_parent(), as all that it does."""
+        """In a forked child: run `role`, which calls leave_the_parent(), as all that it does."""
         status = session.SOFTWARE
         try:
             status = role()

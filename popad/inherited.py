@@ -180,13 +180,21 @@ def stdin_to_itself() -> int:
         os.close(fd)
         raise NotInvokedRight("standard input is not a socket")
     connected = os.fstat(0).st_ino
-    while (null := os.open(os.devnull, os.O_RDWR)) < FIRST_PASSED_FD:
-        pass  # a standard descriptor that was closed: now it is open, and nothing else can take its number
+    null = open_standard_streams()
     for standard in (0, 1, 2):
         if os.fstat(standard).st_ino == connected:
             os.dup2(null, standard)
     os.close(null)
     return fd
+
+
+def open_standard_streams() -> int:
+    """Open those that were closed when popad was started, so that nothing else takes their numbers. Returns one more
+    descriptor of /dev/null. Raises OSError.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) < FIRST_PASSED_FD:
+        pass
+    return null
 
 
 def is_stream_socket(fd: int) -> bool:

@@ -41,7 +41,6 @@ class Rehearsal(session.Session):
         super().__init__(connection, settings, None, Relay(relay))
         opened.callback(relay.close)
         opened.callback(self.asked.close)
-        self.opened = opened
 
     def log(self, event: "Event", **fields: "Value") -> None:
         known = {name: value for name, value in (self.known | fields).items() if value is not None}
@@ -49,10 +48,6 @@ class Rehearsal(session.Session):
 
     def settle_in(self) -> "Iterator[None]":
         yield from super().settle_in()
-        for place in (self.state, self.cache):
-            if isinstance(place, State):
-                self.opened.callback(os.close, place.fd)
-        yield
         self.be_the_helper()
 
     def be_the_helper(self) -> None:
@@ -106,7 +101,7 @@ def read_mail(settings: Settings, mailbox: str, opened: ExitStack) -> None:
     client, connection = connected(opened)
     client.send(COMMANDS)
     updates = State(settings.state)
-    opened.callback(os.close, updates.fd)
+    opened.callback(updates.close)
     store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
     user.serve(Rehearsal(connection, settings, opened), "nobody", Maildrop(store), b"")

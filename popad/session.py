@@ -90,6 +90,14 @@ class Session:
 
         self.state, self.cache = of_updates(self.settings.state), of_indexes(self.settings.cache)
 
+    def forget_places(self) -> None:
+        """Nobody has logged in: the process that hears the client out has no use for them."""
+        from popad.maildrop.state import State
+
+        for place in (self.state, self.cache):
+            if isinstance(place, State):
+                place.close()
+
 
 def serve(
     connection: "Connection",
@@ -209,6 +217,7 @@ def authorize(session: Session, child: "Child | None") -> None:
         return
     if not passed(session, verdict, bytes(name)):
         connection.write(WRONG if verdict.known else LATER, settings.timeout)
+        session.forget_places()
         if identity is not None:
             privsep.become(*identity)  # closing reads what the client goes on to say
         connection.close(LINGER)

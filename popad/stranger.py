@@ -34,7 +34,7 @@ def authorization_role(
     """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one message.
 
     Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
-    Whatever else is open is closed before anything else: the helper believes whoever has its relay.
+    Whatever else is open but the standard streams is closed first of all: the helper believes whoever has its relay.
     """
     privsep.close_all_but(channel.fileno(), *([connection.fileno()] if connection else []))
     if identity is not None:

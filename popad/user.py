@@ -56,7 +56,7 @@ def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
     except OSError as error:
         connection.hang_up()
         session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
-    drop.settle()
+    drop.settle(wait=True)
     log_the_end(session, done)
 
 
@@ -81,7 +81,7 @@ class User:
             raise PeerSilent
         if data := self.connection.read_soon():
             return data
-        self.drop.settle()
+        self.drop.settle(wait=False)
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
         self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
         return self.connection.read(self.deadline - time.monotonic())

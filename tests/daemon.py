@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.serving import CHECKOUT, PATIENCE, POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of
 from tests.system.machine import wait_until
 
+LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp shows it
+
 
 class Systemd:
     """The notification socket of a unit: what a daemon tells, waited for."""
@@ -63,7 +65,7 @@ class Daemon:
     @property
     def sessions(self) -> list[int]:
         """The children that have a client."""
-        connections = tcp_sockets()
+        connections = tcp_connections()
         return [pid for pid in self.children if connections & links_of(pid)]
 
     @property
@@ -104,10 +106,10 @@ class Daemon:
         return self.process.wait(PATIENCE)
 
 
-def tcp_sockets() -> set[str]:
-    """All of this host, as links_of() has them."""
+def tcp_connections() -> set[str]:
+    """All of this host, as links_of() has them: not what listens, which a child has until it has closed it."""
     rows = [row.split() for family in ("tcp", "tcp6") for row in Path(f"/proc/net/{family}").read_text().splitlines()]
-    return {f"socket:[{row[9]}]" for row in rows}
+    return {f"socket:[{row[9]}]" for row in rows if row[3] != LISTENS}
 
 
 def free_ports(family: socket.AddressFamily, address: str, count: int = 1) -> list[int]:

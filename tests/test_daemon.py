@@ -110,6 +110,22 @@ def test_a_session_of_root_becomes_its_user(server: Server) -> None:
 
 
 @needs_root
+def test_started_without_standard_streams(server: Server) -> None:
+    """Whoever opens a socket then must not get one of their numbers, which a stranger's process keeps."""
+    program = ["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *POPAD_WITHOUT_JOURNAL]
+    with daemon(server, QUICK, program=program) as running:
+        assert links_of(running.process.pid) >= {"/dev/null"}
+        client = running.connect()
+        assert client.line().startswith(b"+OK")
+        (session,) = running.sessions
+        wait_until(lambda: bool(children_of(session)))
+        (stranger,) = children_of(session)
+        wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+        assert not sockets_of(stranger) & sockets_of(running.process.pid)
+        client.close()
+
+
+@needs_root
 def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
     """Neither a listening socket nor systemd's ear; a stranger's process not even the way to the helper."""
     with daemon(server, QUICK) as running:

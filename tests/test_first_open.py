@@ -2,17 +2,24 @@
 
 import fcntl
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from popad import privsep
 from popad.errors import MaildropChanged
 from popad.maildrop import mbox, parts
 from popad.maildrop.crc import crc_of
 from popad.maildrop.mbox import Mbox
-from tests.serving import Server
+from popad.maildrop.scan import Messages
+from popad.maildrop.state import KEY
+from popad.privsep import Channel
+from tests.serving import PATIENCE, Server
+from tests.system.machine import wait_until
 from tests.test_index import ALL, ONE, Box, marks, texts
 
 
@@ -41,6 +48,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     waits, goes = os.pipe()
 
     def held(read: Callable[[int, int], bytes], begin: int, end: int) -> int:
+        os.close(goes)  # so that a test that fails before it calls lets it go
         os.read(waits, 1)
         return crc_of(read, begin, end)
 
@@ -65,13 +73,13 @@ def test_messages_are_there_before_the_crc(box: Box, release: Callable[[], None]
     assert texts(store) == [b"Date: 1\n\nbody 1\n", b"Date: 2\n\nbody 2\n", b"Date: 3\n\nbody 3\n"]
     assert box.names() == []
     release()
-    store.settle()
+    store.settle(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
 
 
 def test_the_same_index_as_from_one_process(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.open().settle()
+    box.open().settle(wait=True)
     by_two = box.place.read_bytes()
     box.place.unlink()
     monkeypatch.setattr(parts, "WORTH_IT", len(ALL) + 1)
@@ -85,7 +93,7 @@ def test_unique_ids_wait_for_it(box: Box, release: Callable[[], None]) -> None:
     release()
     ids = list(store.unique_ids())
     assert box.open().messages.ids.tolist() == ids
-    store.settle()  # nothing is left to do
+    store.settle(wait=True)  # nothing is left to do
 
 
 def test_mail_that_comes_before_it_is_known(box: Box, release: Callable[[], None]) -> None:
@@ -104,8 +112,97 @@ def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) 
     with box.path.open("ab") as file:
         file.write(ONE)
     release()
-    store.settle()
+    store.settle(wait=True)
     assert box.names() == []
+    with pytest.raises(MaildropChanged, match="read for the first time"):
+        store.check()
+    with pytest.raises(MaildropChanged, match="read for the first time"):
+        store.remove(marks(store, 1))
+    assert box.path.read_bytes() == ALL + ONE
+
+
+def test_a_client_that_thinks_does_not_wait(box: Box, release: Callable[[], None]) -> None:
+    store = box.open()
+    store.settle(wait=False)
+    assert box.names() == []
+    release()
+    done(store)
+    store.settle(wait=False)
+    assert box.open().messages.remembered
+
+
+def test_a_crc_that_cannot_be_had(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By neither process: no index says that it is 0."""
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(parts, "crc_of", fail)
+    monkeypatch.setattr(mbox, "crc_of", fail)
+    store = box.open()
+    store.settle(wait=True)
+    with pytest.raises(MaildropChanged, match="Input/output error"):
+        store.unique_ids()
+    assert box.names() == []
+
+
+@pytest.mark.parametrize("why", ["a lock file", "an unfinished update"])
+def test_where_no_other_process_can_hold_the_lock(box: Box, why: str) -> None:
+    """It is not let go before the CRC is known: others wait for it."""
+    journal = box.state.journal_of(str(box.path))
+    locks = "auto"
+    if why == "a lock file":
+        locks = "fcntl,dotlock"
+    else:
+        (box.path.parent / "state" / journal.names[0]).touch(0o600)
+    store = Mbox(str(box.path), journal, 1, 10, 0, locks, box.file)
+    assert not store.summing
+    assert store.messages.crc == crc_of(store.read, 0, len(ALL))
+    assert box.open().messages.remembered
+
+
+def test_a_session_that_dies(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process ends with it, even where it tells more than a pipe holds, and so does its lock."""
+    box.path.write_bytes(ONE * 20_000)
+    monkeypatch.setattr(parts, "told", lambda _: time.sleep(PATIENCE))
+
+    def session(channel: Channel) -> None:
+        monkeypatch.setattr(parts, "in_turn", told_of_the_parts(parts.in_turn, channel))
+        box.open(most=20_000)
+
+    child = privsep.fork(session)
+    assert child.channel.receive([1], PATIENCE) == [b"x"]  # the second one has begun to tell
+    assert child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    child.channel.close()
+    with box.path.open("r+b") as file:
+        wait_until(lambda: can_lock(file.fileno()))
+
+
+Parts = dict[int, Messages]
+
+
+def told_of_the_parts(in_turn: Callable[..., Parts], channel: Channel) -> Callable[..., Parts]:
+    """in_turn(), which leaves all parts to the second process and says when that has them."""
+    session = os.getpid()
+
+    def by_the_second(read: Callable[[int, int], bytes], places: list[int], most: int, turns: int) -> Parts:
+        if os.getpid() == session:
+            return {}
+        found = in_turn(read, places, most, turns)
+        channel.send([b"x"])
+        return found
+
+    return by_the_second
+
+
+def can_lock(fd: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_mail_that_comes_when_it_is_known_to_the_other_process(box: Box) -> None:
@@ -138,7 +235,7 @@ def test_a_process_that_dies_over_it(box: Box, touched: bool, monkeypatch: pytes
         with pytest.raises(MaildropChanged):
             store.check()
     else:
-        store.settle()
+        store.settle(wait=True)
         assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered != touched
 
@@ -160,7 +257,7 @@ def test_while_it_computes_the_mailbox_is_held(box: Box, release: Callable[[], N
     done(store)
     fcntl.lockf(store.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.lockf(store.fd, fcntl.LOCK_UN)
-    store.settle()
+    store.settle(wait=True)
 
 
 def test_times_in_the_future(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +270,7 @@ def test_times_in_the_future(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_directory_for_it(box: Box) -> None:
     store = box.open(cached=False)
-    store.settle()
+    store.settle(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.names() == []
 
@@ -190,5 +287,5 @@ def test_a_session_that_only_looks(server: Server, end: str) -> None:
         else:
             client.close()
         assert process.wait(20) == 0
-    assert [path for path in server.cache.iterdir() if path.name.startswith(str(os.geteuid() or ""))]
+    assert [path for path in server.cache.iterdir() if path.name != KEY]
     assert "Traceback" not in server.stderr.read_text()

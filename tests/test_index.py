@@ -290,6 +290,28 @@ def test_a_glimpse_is_not_believed_before_it_is_confirmed(box: Box, number: int)
     assert (store.glimpse(number), store.confirm()) == (expected, True)
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_message_that_can_be_read_in_part(box: Box, remembered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read ends before octets that cannot be read, and only the next one fails: nothing is believed to be all."""
+    box.learn()
+    store = box.open(cached=remembered)
+    bad = len(ALL) - 4
+
+    def pread(fd: int, count: int, offset: int) -> bytes:
+        if offset >= bad:
+            raise OSError(5, "Input/output error")
+        return real(fd, min(count, bad - offset), offset)
+
+    real = os.pread
+    monkeypatch.setattr(os, "pread", pread)
+    try:
+        assert store.glimpse(2) == b""
+    except MaildropChanged:
+        assert remembered  # its borders are not all there
+    with pytest.raises(MaildropChanged):
+        list(store.content(2))
+
+
 def test_mail_that_comes_while_a_remembered_mailbox_is_open(box: Box) -> None:
     box.learn()
     store = box.open()
@@ -548,7 +570,7 @@ def outcome(box: Box, cached: bool) -> tuple[object, list[int]]:
         store = box.open(cached)
     except MaildropUnavailable as unavailable:
         return (unavailable.code, unavailable.reason), []
-    store.settle()
+    store.settle(wait=True)
     messages = store.messages
     return (rows(messages), messages.end, messages.crc, texts(store)), list(store.unique_ids())
 
@@ -563,6 +585,7 @@ def test_equal_to_a_scan(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "WORTH_IT", worth_it)
         patch.setattr(parts, "SMALLEST", 20)
+        patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         check_against_a_scan(quick_path, mailbox, rounds)
 
 

@@ -30,8 +30,8 @@ class Store:
         self.ids_made += 1
         return [0xD98C1DD404B2008F, 0xF, *range(2, len(self.sizes))]
 
-    def settle(self) -> None:
-        self.settled = True
+    def settle(self, wait: bool) -> None:
+        self.settled = wait
 
     def remove(self, marks: bytearray) -> None:
         self.removed.append(bytes(marks))

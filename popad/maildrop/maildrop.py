@@ -29,8 +29,8 @@ if TYPE_CHECKING:
             """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
 
-        def settle(self) -> None:
-            """Do what no client need wait for."""
+        def settle(self, wait: bool) -> None:
+            """Do what need not be done before an answer; unless `wait`, only what takes no time by now."""
             ...
 
         def remove(self, marks: bytearray) -> None:
@@ -86,9 +86,9 @@ class Maildrop:
     def confirm(self) -> bool:
         return self.store.confirm()
 
-    def settle(self) -> None:
-        """While the client thinks, and when it has gone."""
-        self.store.settle()
+    def settle(self, wait: bool) -> None:
+        """While the client thinks, and when it has gone (`wait`)."""
+        self.store.settle(wait)
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

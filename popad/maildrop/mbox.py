@@ -1,15 +1,16 @@
 """An mbox file as a store: opened safely, watched for changes by others, read message by message, updated in place.
 
 No lock is held between the commands of a session (popa3d's choice: no stale lock, no busy mailbox after a dropped
-line). Instead each access begins and ends with a look at the file. Same identity, size and times: nothing has happened.
+line). Instead each access ends with a look at the file. Same identity, size and times: nothing has happened.
 Else the CRC of all that this session knows is compared, so that mail appended by others passes and any other change, of
 whatever size or age, ends the session.
 
 What was read counts only if nothing has happened since the last such look: then it is what the session knows.
 
 The CRC of a large mailbox that has to be scanned is computed by another process while the client already has its
-answer, in a few hundredths of a second. That process holds the lock meanwhile, and says how the file looked when it was
-done: a change by a program that knows no such lock, in just that time, ends the session.
+answer, in a few hundredths of a second. That process holds the fcntl lock meanwhile, and says how the file looked when
+it was done: a change by a program that knows no such lock, in just that time, ends the session. Where a lock is held
+that two processes cannot share, the CRC is waited for.
 """
 
 import errno
@@ -80,6 +81,7 @@ class Mbox:
         self.index: Index | None = None
         self.messages = Messages()
         self.summing: parts.Summing | None = None  # who will know their CRC, where that is not known yet
+        self.lost = ""  # why it never will be
         self.recovery: rewrite.Recovery | None = None
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
@@ -102,11 +104,14 @@ class Mbox:
             # Under the lock: before it, whoever holds it may still begin an update, and die.
             if not (unfinished := self.journal.exists()):
                 self.find_messages(seen)
+                if self.dotlock and self.dotlock.required:
+                    self.know_all()
         if unfinished:
             with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
                 self.recovery = found = rewrite.recover(self.fd, self.journal)
                 try:
                     self.find_messages(os.fstat(self.fd))
+                    self.know_all()
                 except MaildropUnavailable as refused:
                     if not found.kept:
                         raise
@@ -133,6 +138,13 @@ class Mbox:
         else:  # it could be changed unnoticed, so its CRC must be that of the octets that are scanned
             self.messages = Scan(self.read, size, self.max_messages).run()
 
+    def know_all(self) -> None:
+        """Under a lock that only one process can hold: have the CRC, too, before those come who have waited for it."""
+        try:
+            self.know_crc()
+        except MaildropChanged as change:
+            raise MaildropUnavailable(TEMPORARY, str(change)) from change
+
     def remember(self) -> None:
         """Keep what is known for the next session. Raises what know_crc() raises."""
         self.know_crc()
@@ -143,19 +155,22 @@ class Mbox:
         """Wait for the CRC, if another process still computes it. Raises MaildropChanged where the file was changed
         before that knew it: it may be the CRC of anything then.
         """
-        if (summing := self.summing) is None:
-            return
-        self.summing = None
-        crc, seen = summing.end() or (crc_of(self.read, 0, self.messages.end), self.look())
-        if seen != self.signature:
-            raise MaildropChanged("it was changed while it was read for the first time")
-        self.messages.crc = crc
+        summing, self.summing = self.summing, None
+        if summing:
+            try:
+                self.messages.crc, seen = summing.end() or (crc_of(self.read, 0, self.messages.end), self.look())
+                if seen != self.signature:
+                    self.lost = "it was changed while it was read for the first time"
+            except OSError as error:
+                self.lost = f"it cannot be read: {error}"
+        if self.lost:
+            raise MaildropChanged(self.lost)
 
-    def settle(self) -> None:
-        if self.summing:
+    def settle(self, wait: bool) -> None:
+        if self.summing and (wait or self.summing.is_done()):
             try:
                 self.remember()
-            except (MaildropChanged, OSError):
+            except MaildropChanged:
                 pass  # an access finds out, if there is one
 
     def read(self, count: int, offset: int) -> bytes:
@@ -187,7 +202,7 @@ class Mbox:
         return True
 
     def touched(self) -> bool:
-        """Whether the file needs to be read again, or cannot be."""
+        """Whether the file needs to be read again, or cannot be. Raises MaildropChanged."""
         try:
             return self.looks_different()
         except OSError:
@@ -219,10 +234,12 @@ class Mbox:
 
     def glimpse(self, index: int) -> bytes:
         self.glimpsed = True
-        if self.messages.remembered:
-            return self.look_at(index)
         place, end = self.messages.starts[index], self.messages.ends[index]
-        return self.read_block(place, end) if end - place <= CONTENT_BLOCK else b""
+        if end - place > CONTENT_BLOCK:
+            return b""
+        block = self.look_at(index) if self.messages.remembered else self.read_block(place, end)
+        # A read that meets octets which cannot be read ends before them, and the next one says so: content() asks.
+        return block if len(block) == end - place else b""
 
     def confirm(self) -> bool:
         self.check()

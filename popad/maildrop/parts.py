@@ -3,17 +3,17 @@ What a separator is can be told where it stands, so each part that begins with o
 done with a part takes the next, as one core may be slower than the other, or have other work.
 
 The second process is a copy of the first, with the same identity and the same descriptors. It reads the mailbox, writes
-what it finds into a pipe, goes on to compute the CRC of it all, for which no client need wait, and ends. Whatever goes
-wrong with it, the first process does its part.
+what it finds into a pipe, goes on to compute the CRC of it all, as a client may want its answer sooner, and ends.
+Whatever goes wrong with it, the first process does its part; when that has gone, the second soon ends, too.
 """
 
 import os
+import select
 from array import array
 from itertools import pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
     from typing import Protocol
 
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
         def hold(self) -> None:
             """For a process of its own: while it lives, programs that ask do not change the file."""
             ...
-else:
-    import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
+
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop.crc import crc_of
@@ -54,6 +53,12 @@ class Summing:
         self.pid = pid
         self.sums = sums
 
+    def is_done(self) -> bool:
+        """Whether end() need not wait."""
+        poll = select.poll()
+        poll.register(self.sums, select.POLLIN)
+        return bool(poll.poll(0))
+
     def end(self) -> "tuple[int, Signature] | None":
         """Wait for it. Returns the CRC-32, and how the file looked when it was known; None where the process died."""
         try:
@@ -67,8 +72,7 @@ class Summing:
         return crc, (device, inode, size, mtime, ctime)
 
     def give_up(self) -> None:
-        """Nobody needs it any more."""
-        os.kill(self.pid, signal.SIGKILL)
+        """Nobody needs it any more: it ends by itself (sessions may not send signals)."""
         os.close(self.sums)
         os.waitpid(self.pid, 0)
 
@@ -85,14 +89,16 @@ def scan(file: "File", size: int, max_messages: int) -> tuple[Messages, Summing 
         except OSError:
             pass  # no more processes or descriptors
         else:
+            found = None
             try:
-                return by_two(file.read, places, max_messages, turns, answer), summing
-            except BaseException:
-                summing.give_up()
-                raise
+                found = by_two(file.read, places, max_messages, turns, answer)
             finally:
+                os.read(turns, len(places))  # where one part is refused, nobody needs the others
                 os.close(turns)
                 os.close(answer)
+                if found is None:
+                    summing.give_up()
+            return found, summing
     return Scan(file.read, size, max_messages).run(), None
 
 
@@ -153,17 +159,25 @@ def start(file: "File", places: list[int], max_messages: int) -> tuple[int, int,
         raise
     if pid == 0:
         try:
-            os.close(begin)
+            for fd in (begin, answer, sums):
+                os.close(fd)  # the first process alone has the ends that are read: to write says when it has gone
             file.hold()
             tell(in_turn(file.read, places, max_messages, turns), tells)
             os.close(tells)
-            crc = crc_of(file.read, 0, places[-1])
+            crc = crc_of(while_wanted(file.read, summed), 0, places[-1])
             os.write(summed, array("q", (crc, *file.look())))
         finally:
             os._exit(0)  # without a word, and nothing of the session's own
     for fd in (begin, tells, summed):
         os.close(fd)
     return turns, answer, Summing(pid, sums)
+
+
+def while_wanted(read: "Read", pipe: int) -> "Read":
+    """`read` that finds nothing any more when nobody is left to read the pipe."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return lambda count, offset: b"" if poll.poll(0) else read(count, offset)
 
 
 def in_turn(read: "Read", places: list[int], max_messages: int, turns: int) -> dict[int, Messages]:

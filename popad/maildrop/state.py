@@ -109,6 +109,11 @@ class State:
             return False
         return True
 
+    def close(self) -> None:
+        """For a process that need not know it any more."""
+        os.close(self.fd)
+        self.key = b""
+
     def journal_of(self, mailbox: str) -> "Journal":
         """Where this process's user keeps the journal of an update of the mailbox at this path."""
         directory, name = os.path.split(mailbox)
