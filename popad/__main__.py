@@ -88,6 +88,9 @@ def command(arguments: list[str]) -> int:
 
             return passwd(*arguments[1:])
         if arguments[0].startswith("-"):
+            from popad.packing import load_libraries
+
+            load_libraries()
             from popad.standalone import main as daemon
 
             return daemon(arguments)

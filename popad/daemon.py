@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the C part: each child would copy what the enumerations around it touch
 
-from popad import helpers, inherited, journal, privsep, session, stranger, warm
+from popad import helpers, inherited, journal, packing, privsep, session, stranger, warm
 from popad.access import Rules
 from popad.auth.helper import Helper
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
@@ -88,6 +88,7 @@ class Daemon:
         except Exception:
             sys.excepthook(*sys.exc_info())  # a programming error, and none that mail has to wait for
         gc.collect()
+        packing.use_up_holes()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
         self.start_helper()
         self.start_spare()
