@@ -14,6 +14,7 @@ LIBRARIES = (
 SMALLEST, LARGEST, STEP = 48, 512, 16  # octets of a place: CPython gives small objects places by their size ...
 POOL, FIRST = 1 << 14, 48  # ... in pools of so many octets, the first one behind so many
 EMPTY = sys.getsizeof(b"")
+MOST = 1000  # for a size: where Python has another allocator, no pool begins
 
 kept: list[bytes] = []  # for good
 
@@ -28,7 +29,7 @@ def load_libraries() -> None:
 def use_up_holes() -> None:
     """Fill each free place, and begin a pool for each size."""
     for size in range(SMALLEST, LARGEST + 1, STEP):
-        while True:
+        for _ in range(MOST):
             kept.append(bytes(size - EMPTY))
             if id(kept[-1]) % POOL == FIRST:
                 break

@@ -32,6 +32,14 @@ def test_objects_lie_together() -> None:
     assert after <= OBJECTS * place // 4096 + 2
 
 
+def test_another_allocator() -> None:
+    """No pool begins there, and there is an end all the same."""
+    program = "from popad import packing; packing.use_up_holes(); print(len(packing.kept))"
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.getcwd(), "PYTHONMALLOC": "malloc"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
+    assert 0 < int(said) <= 30 * packing.MOST
+
+
 def test_all_libraries_are_loaded_first() -> None:
     """Else what popad's parts import makes new holes between them."""
     program = """
