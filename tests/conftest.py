@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from popad.maildrop import mbox
+from popad.maildrop import mailbox, mbox
 from tests.serving import ALL, Server
 
 # No deadline: on a machine with two busy cores a slow example says nothing about the code.
@@ -53,7 +53,7 @@ def server(public_path: Path) -> Server:
 def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A session's process ends with its mailbox. A test's goes on with the next test, and select(2) ends at 1,024."""
     opened: list[tuple[int, os.stat_result]] = []
-    real = mbox.open_mailbox
+    real = mailbox.open_mailbox
 
     def open_mailbox(path: str) -> int:
         fd = real(path)

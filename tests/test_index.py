@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop import index, mbox, parts
 from popad.maildrop.index import DIGEST, HEADER, Index
+from popad.maildrop.mailbox import settled_signature
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.scan import Messages, Scan
 from popad.maildrop.state import KEY, Journal, State
@@ -353,7 +354,7 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
     known = box.learn(ids=False).messages
     box.path.write_bytes(content)
     del known.ids[:]
-    Index(box.file).store(known, mbox.settled_signature(box.path.stat())[0])
+    Index(box.file).store(known, settled_signature(box.path.stat())[0])
     store = box.open()
     assert store.messages.remembered
     with pytest.raises(MaildropChanged, match="is not where it was"):

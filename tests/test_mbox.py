@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from popad.errors import MaildropChanged, MaildropUnavailable
-from popad.maildrop import mbox, rewrite
+from popad.maildrop import mailbox, mbox, rewrite
 from popad.maildrop.locks import Lock
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.state import KEY, Journal, State
@@ -74,7 +73,7 @@ def box(tmp_path: Path) -> Box:
 @pytest.fixture
 def quick_box(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
     """A mailbox that is not touched within a tick of the clock."""
-    monkeypatch.setattr(mbox, "FINE_TICK", 0)
+    monkeypatch.setattr(mailbox, "FINE_TICK", 0)
     return box
 
 
@@ -208,7 +207,7 @@ def test_holes_are_counted_where_they_are(box: Box, monkeypatch: pytest.MonkeyPa
             file.write(b"\n\n")
     store = box.open()
     assert len(store.sizes) == 3
-    found = mbox.holes(store.fd, os.fstat(store.fd).st_size)
+    found = mailbox.holes(store.fd, os.fstat(store.fd).st_size)
     assert 3 * ((1 << 20) - 8192) <= found <= 3 << 20
     monkeypatch.setattr(mbox, "MAX_HOLES", found - 1)
     assert "holes" in box.refusal().reason
@@ -600,42 +599,22 @@ def interrupt_an_update(box: Box) -> None:
 # -- the clock
 
 
-def test_settle_outlasts_the_tick_of_the_clock() -> None:
-    """A change after settle() must leave other times than those seen, however coarse the file's clock is."""
-    now = time.time_ns()
-    mbox.settle((0, 0, 0, now, now))
-    assert time.time_ns() >= now + mbox.FINE_TICK
-
-
 @pytest.mark.parametrize(("tick", "times"), [(10_000_000, 8), (1_000_000_000, 1)], ids=["10 ms", "1 s"])
 def test_a_change_within_a_tick_of_a_coarse_clock_is_noticed(
     box: Box, monkeypatch: pytest.MonkeyPatch, tick: int, times: int
 ) -> None:
     """A file system that stamps files by a slower clock than this machine's."""
-    real = mbox.signature
+    real = mailbox.signature
 
-    def coarse(status: os.stat_result) -> mbox.Signature:
+    def coarse(status: os.stat_result) -> mailbox.Signature:
         device, inode, size, modified, changed = real(status)
         odd = tick < 1_000_000_000  # whole seconds are how such a file system is told
         return device, inode, size, modified // tick * tick + odd, changed // tick * tick + odd
 
-    monkeypatch.setattr(mbox, "signature", coarse)
+    for module in (mailbox, mbox):
+        monkeypatch.setattr(module, "signature", coarse)
     for octet in b"abcdefgh"[:times]:
         store = box.open()
         box.write(bytes([octet]), ALL.index(b"body 3"))
         with pytest.raises(MaildropChanged):
             list(store.content(0))
-
-
-def test_settle_does_not_wait_for_old_or_odd_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file from the future (a clock set back) must not keep a session waiting."""
-    waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
-    now = time.time_ns()
-    mbox.settle((0, 0, 0, now - 10**9, now - 10**9))
-    mbox.settle((0, 0, 0, now + 3600 * 10**9 + 1, now))
-    assert waits == []
-    whole_second = time.time_ns() // 10**9 * 10**9
-    mbox.settle((0, 0, 0, whole_second, whole_second - 5))
-    assert len(waits) == 1
-    assert 0.5 < waits[0] <= 2

@@ -13,11 +13,8 @@ it was done: a change by a program that knows no such lock, in just that time, e
 that two processes cannot share, the CRC is waited for.
 """
 
-import errno
 import fcntl
 import os
-import stat
-import time
 from itertools import compress
 
 TYPE_CHECKING = False
@@ -33,7 +30,16 @@ from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop import parts, rewrite, uidl
 from popad.maildrop.crc import crc_of, joined_crc
 from popad.maildrop.index import Index, without
-from popad.maildrop.locks import Lock, dotlock_of
+from popad.maildrop.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
+from popad.maildrop.mailbox import (
+    MAX_HOLES,
+    Signature,
+    holes,
+    open_mailbox,
+    settled_signature,
+    signature,
+    unavailable,
+)
 from popad.maildrop.scan import FROM, Messages, Scan
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
@@ -43,14 +49,7 @@ LARGE = 1 << 20
 BLANK_LINES = b"\n\r\n", b"\n\n"  # with the end of the line before them
 BLANK_LINE = BLANK_LINES[0]  # the longest
 MOST_LINE_ENDS = 4  # octets between a message without a blank line at its end and the next
-# Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
-# on file systems that keep whole seconds.
-FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
-MAX_HOLES = 1 << 26  # octets: mail has none but what a crash may leave; terabytes of them cost their maker nothing
-
-IN_USE, TEMPORARY, PERMANENT = "IN-USE", "SYS/TEMP", "SYS/PERM"
-FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)
-Signature = tuple[int, int, int, int, int]
+IN_USE = "IN-USE"
 
 
 class Mbox:
@@ -389,80 +388,3 @@ class Mbox:
 def begins(octets: bytes, place: int) -> bool:
     """The same of octets that were read, from the start of the file or with the blank line."""
     return octets.startswith(FROM, place) and (not place or octets.endswith(BLANK_LINES, 0, place))
-
-
-def signature(status: os.stat_result) -> Signature:
-    """What differs when a file has been changed: device, inode, size, mtime and ctime in ns."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def settled_signature(status: os.stat_result) -> tuple[Signature, bool]:
-    """Under a lock, before what it stands for is read: how a file looks, and whether a change must look different."""
-    seen = signature(status)
-    settle(seen)
-    return seen, waiting_time(seen) <= 0
-
-
-def holes(fd: int, size: int) -> int:
-    """Octets that were never written, as far as the file system tells; not counted much beyond MAX_HOLES."""
-    found = place = 0
-    try:
-        while found <= MAX_HOLES and (begin := os.lseek(fd, place, os.SEEK_HOLE)) < size:
-            try:
-                place = os.lseek(fd, begin, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    raise
-                place = size  # a hole up to the end
-            found += place - begin
-    except OSError as error:
-        if error.errno not in (errno.ENXIO, errno.EINVAL):  # nothing at `place`; not supported here
-            raise
-    return found
-
-
-def settle(seen: Signature) -> None:
-    """Keep the lock until a change by the next holder must leave other times than `seen`."""
-    wait = waiting_time(seen)
-    if 0 < wait <= tick_of(seen):  # a time in the future is not waited for
-        time.sleep(wait / 1e9)
-
-
-def waiting_time(seen: Signature) -> int:
-    """ns from now until a change must leave other times than `seen`."""
-    return max(seen[3], seen[4]) + tick_of(seen) - time.time_ns()
-
-
-def tick_of(seen: Signature) -> int:
-    """ns of the clock that stamped the file, at most."""
-    return COARSE_TICK if max(seen[3], seen[4]) % 1_000_000_000 == 0 else FINE_TICK
-
-
-def open_mailbox(path: str) -> int:
-    """A descriptor of the mailbox, or -1 where there is none. Raises MaildropUnavailable for all but a regular file."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):  # before the open: opening a device can do something
-            raise MaildropUnavailable(PERMANENT, "not a regular file")
-        try:
-            fd = os.open(path, os.O_RDWR | flags)
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            fd = os.open(path, os.O_RDONLY | flags)  # to be read, if not updated
-    except FileNotFoundError as error:
-        if not os.path.isdir(os.path.dirname(path)):
-            # No spool is not an empty mailbox: clients would forget what they have seen, and fetch it all again.
-            raise MaildropUnavailable(TEMPORARY, f"there is no directory {os.path.dirname(path)}") from error
-        return -1
-    except OSError as error:
-        raise unavailable(error) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise MaildropUnavailable(PERMANENT, "not a regular file")
-    return fd
-
-
-def unavailable(error: OSError) -> MaildropUnavailable:
-    """An error of the operating system as the client may know it: to be tried again later, or not."""
-    return MaildropUnavailable(PERMANENT if error.errno in FOR_GOOD else TEMPORARY, str(error))

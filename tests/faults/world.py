@@ -15,14 +15,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop import mbox
+from popad.maildrop import mailbox, mbox
 from popad.maildrop.state import KEY, State
 from tests.faults import judge
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import Case
 
 # The clock that stamps files is not what is tried here, and the store would wait for it after each change.
-mbox.FINE_TICK = mbox.COARSE_TICK = 0
+mailbox.FINE_TICK = mailbox.COARSE_TICK = 0
 LOCK_TIMEOUT = 5.0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from popad import session
 from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone
-from popad.maildrop import mbox
+from popad.maildrop import mailbox, mbox
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.state import State
 from popad.protocol import authorization, replies, transaction
@@ -41,7 +41,9 @@ WORDS = {
 }
 APPEND, REWRITE = 0xFE, 0xFF  # what another program does
 
-mbox.FINE_TICK = mbox.COARSE_TICK = 0  # a new mailbox is not waited for: whoever writes to it here is this process
+mailbox.FINE_TICK = mailbox.COARSE_TICK = (
+    0  # a new mailbox is not waited for: whoever writes to it here is this process
+)
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
 STATE = State(str(PLACE))
 MAX_ARGUMENT = 40

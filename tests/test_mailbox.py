@@ -1,0 +1,54 @@
+"""maildrop/mailbox.py: how a mailbox's file looks, and what is refused to be one."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from popad.errors import MaildropUnavailable
+from popad.maildrop import mailbox
+
+
+def test_settle_outlasts_the_tick_of_the_clock() -> None:
+    """A change after settle() must leave other times than those seen, however coarse the file's clock is."""
+    now = time.time_ns()
+    mailbox.settle((0, 0, 0, now, now))
+    assert time.time_ns() >= now + mailbox.FINE_TICK
+
+
+def test_settle_does_not_wait_for_old_or_odd_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file from the future (a clock set back) must not keep a session waiting."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    now = time.time_ns()
+    mailbox.settle((0, 0, 0, now - 10**9, now - 10**9))
+    mailbox.settle((0, 0, 0, now + 3600 * 10**9 + 1, now))
+    assert waits == []
+    whole_second = time.time_ns() // 10**9 * 10**9
+    mailbox.settle((0, 0, 0, whole_second, whole_second - 5))
+    assert len(waits) == 1
+    assert 0.5 < waits[0] <= 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("link", "SYS/PERM"), ("directory", "SYS/PERM"), ("pipe", "SYS/PERM"), ("no spool", "SYS/TEMP")]
+)
+def test_what_is_no_mailbox(tmp_path: Path, kind: str, code: str) -> None:
+    path = tmp_path / "mailbox"
+    if kind == "link":
+        (tmp_path / "other").touch()
+        path.symlink_to("other")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path = tmp_path / "nowhere" / "mailbox"
+    with pytest.raises(MaildropUnavailable) as refused:
+        mailbox.open_mailbox(str(path))
+    assert refused.value.code == code
+
+
+def test_a_mailbox_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert mailbox.open_mailbox(str(tmp_path / "mailbox")) == -1
