@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable
-from popad.maildrop import mbox
+from popad.maildrop import mailbox, mbox
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.state import State
 from popad.protocol import authorization, dialogue, transaction
@@ -26,7 +26,7 @@ Opened = Callable[..., Transaction]
 @pytest.fixture
 def opened(quick_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
     """Open a mailbox of these octets. No other program changes it: the clock need not move on."""
-    monkeypatch.setattr(mbox, "FINE_TICK", 0)
+    monkeypatch.setattr(mailbox, "FINE_TICK", 0)
 
     def open_it(content: bytes = ONE + TWO + b"\n" + THREE) -> Transaction:
         path = quick_path / "mailbox"

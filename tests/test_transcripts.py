@@ -45,7 +45,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.maildrop import mbox
+from popad.maildrop import mailbox
 from popad.maildrop.state import State
 from popad.protocol import authorization, transaction
 from popad.settings import Settings
@@ -87,7 +87,7 @@ def place(quick_path: Path) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         # Other programs act only where a transcript says so, and then change the size or the file: no waiting for the
         # clock. That a change within its tick is noticed is tested in test_mbox.py.
-        patch.setattr(mbox, "FINE_TICK", 0)
+        patch.setattr(mailbox, "FINE_TICK", 0)
         yield place
     os.close(place.state.fd)
     shutil.rmtree(quick_path / "transcripts")
