@@ -93,15 +93,21 @@ def test_a_session_under_one_uid(server: Server) -> None:
         assert "one-identity" in server.events
 
 
+def greeted(running: Daemon) -> tuple[Client, int, int]:
+    """A client, its session, and the session's authorization child when that is nobody any more."""
+    client = running.connect()
+    assert client.line().startswith(b"+OK")
+    (session,) = running.sessions
+    wait_until(lambda: bool(children_of(session)))
+    (stranger,) = children_of(session)
+    wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+    return client, session, stranger
+
+
 @needs_root
 def test_a_session_of_root_becomes_its_user(server: Server) -> None:
     with daemon(server, QUICK) as running:
-        client = running.connect()
-        assert client.line().startswith(b"+OK")
-        (session,) = running.sessions
-        wait_until(lambda: bool(children_of(session)))
-        (stranger,) = children_of(session)
-        wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+        client, session, stranger = greeted(running)
         client.ask(f"USER {NAME}")
         assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         assert status_of(session)["Uid"].split() == [str(server.mailbox.stat().st_uid)] * 4
@@ -115,12 +121,7 @@ def test_started_without_standard_streams(server: Server) -> None:
     program = ["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *POPAD_WITHOUT_JOURNAL]
     with daemon(server, QUICK, program=program) as running:
         assert links_of(running.process.pid) >= {"/dev/null"}
-        client = running.connect()
-        assert client.line().startswith(b"+OK")
-        (session,) = running.sessions
-        wait_until(lambda: bool(children_of(session)))
-        (stranger,) = children_of(session)
-        wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+        client, _, stranger = greeted(running)
         assert not sockets_of(stranger) & sockets_of(running.process.pid)
         client.close()
 
@@ -129,12 +130,7 @@ def test_started_without_standard_streams(server: Server) -> None:
 def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
     """Neither a listening socket nor systemd's ear; a stranger's process not even the way to the helper."""
     with daemon(server, QUICK) as running:
-        client = running.connect()
-        assert client.line().startswith(b"+OK")
-        (session,) = running.sessions
-        wait_until(lambda: bool(children_of(session)))
-        (stranger,) = children_of(session)
-        wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
+        client, session, stranger = greeted(running)
         # Listening, systemd, both ends of the relay, the way to the spare session.
         wait_until(lambda: len(sockets_of(running.process.pid)) == 5)
         of_daemon = sockets_of(running.process.pid)

@@ -30,7 +30,7 @@ def without_fsync(of: Callable[[int], bool]) -> Callable[[], None]:
     """It does not wait for the disk."""
 
     def breaks() -> None:
-        replaced: Any = lambda fd: None if of(fd) else fsync(fd)  # noqa: E731
+        replaced: Any = lambda fd: None if of(fd) else fsync(fd)  # noqa: E731 - a def has a type, and not that of fsync
         os.fsync = replaced
 
     return breaks

@@ -60,7 +60,7 @@ class Server:
         shutil.copy(build(), path)
 
     def execute(self, environment: dict[str, str]) -> None:
-        os.execve(namespace.POPA3D, [str(namespace.POPA3D)], environment)  # noqa: S606
+        os.execve(namespace.POPA3D, [str(namespace.POPA3D)], environment)
 
     def put(self, content: bytes) -> None:
         namespace.put_mailbox(content, self.mailbox)
@@ -120,7 +120,7 @@ class Dovecot(Server):
         os.setgroups([])
         os.setresgid(*[namespace.UID] * 3)
         os.setresuid(*[namespace.UID] * 3)
-        os.execve("/usr/lib/dovecot/pop3", ["/usr/lib/dovecot/pop3", "-c", "/etc/dovecot/faults.conf"], environment)  # noqa: S606
+        os.execve("/usr/lib/dovecot/pop3", ["/usr/lib/dovecot/pop3", "-c", "/etc/dovecot/faults.conf"], environment)
 
     def put(self, content: bytes) -> None:
         super().put(content)

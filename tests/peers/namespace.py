@@ -182,11 +182,11 @@ def starter(server: Callable[[], object]) -> Callable[[socket.socket], int]:
 
 
 def exec_popa3d() -> None:
-    os.execv(POPA3D, [str(POPA3D)])  # noqa: S606
+    os.execv(POPA3D, [str(POPA3D)])
 
 
 def exec_popad() -> None:
-    os.execve(POPAD[0], POPAD, popad_environment())  # noqa: S606
+    os.execve(POPAD[0], POPAD, popad_environment())
 
 
 def import_popad() -> Callable[[], object]:
@@ -268,7 +268,7 @@ def listen(server: str, listening: int) -> NoReturn:
     program = ["--inetd", str(POPA3D)]
     if server == "popad":
         program = [*(word for pair in popad_environment().items() for word in ("-E", "=".join(pair))), *POPAD]
-    os.execvpe("systemd-socket-activate", ["systemd-socket-activate", "--accept", *program], activation)  # noqa: S606
+    os.execvpe("systemd-socket-activate", ["systemd-socket-activate", "--accept", *program], activation)
 
 
 if __name__ == "__main__":
