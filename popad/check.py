@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 from popad.auth import credentials
 from popad.configuration import CONFIGURATION, configuration
+from popad.deployment import FIRST_PERSON, wrong_units
 from popad.settings import PREFIX, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
-FIRST_PERSON = 1000  # uids below are the system's (Debian policy 9.2.2)
 
 
 def check(environ: "Mapping[str, str]") -> int:
@@ -60,6 +60,7 @@ def wrong(settings: Settings) -> "Iterator[str]":
         yield from wrong_shared("POPAD_CACHE", settings.cache)
     if settings.auth_socket:
         yield from wrong_socket(settings.auth_socket)
+    yield from wrong_units(settings)
 
 
 def wrong_user(setting: str, name: str) -> "Iterator[str]":

@@ -214,7 +214,10 @@ TABLE: "dict[str, Setting]" = {
         "RFC 1939 section 3: an argument has up to 40 characters. More for user names that are long mail addresses.",
     ),
     "POPAD_MAX_SESSIONS": Setting(
-        count, "500", "sessions", "popa3d's limit, for the daemon (-D): how many there may be at once."
+        count,
+        "250",
+        "sessions",
+        "For the daemon (-D): how many there may be at once. popa3d: 500; these fit in 2 GB.",
     ),
     "POPAD_MAX_SESSIONS_PER_SOURCE": Setting(
         count,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from popad import check as checking
+from popad import deployment
 from popad.auth import credentials
 from popad.check import check
 from popad.configuration import configuration
@@ -54,6 +55,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(checking, "CONFIGURATION", str(tmp_path / "popad.conf"))
+    monkeypatch.setattr(deployment, "RUNNING", "/nonexistent")  # the units of this machine have other settings
     return Place(tmp_path)
 
 

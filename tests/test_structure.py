@@ -54,6 +54,7 @@ NEVER_IN_A_SESSION = {
     "popad.auth.credentials",
     "popad.auth.pam",
     "popad.check",
+    "popad.deployment",
     "popad.passwd",
     "re",
     "shutil",

@@ -61,6 +61,9 @@ def variants() -> list[Variant]:
     made = [
         Variant("bare", [start]),
         Variant("popad@.service", all_of_it, unit),
+        Variant(
+            "without RequiresMountsFor=, After=", all_of_it, instances.without(unit, ["RequiresMountsFor", "After"])
+        ),
         Variant("without JoinsNamespaceOf=", all_of_it, instances.without(unit, ["JoinsNamespaceOf"])),
     ]
     for names in TOGETHER:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 
 import pytest
 
-from tests.system.conftest import PASSWORD, Server
+from tests.system.conftest import CHECKOUT, PASSWORD, Server
 from tests.system.machine import wait_until
 from tests.system.pop3 import Pop3
 
-PER_SOURCE = 50  # MaxConnectionsPerSource= of popad.socket
+PER_SOURCE = int(re.findall(r"^MaxConnectionsPerSource=(\d+)$", (CHECKOUT / "units/popad.socket").read_text(), re.M)[0])
 FLOOD, FLOOD_SECONDS = 1000, 2.0
 
 
@@ -23,7 +24,7 @@ def nobody_connected(server: Server) -> None:
 
 
 def test_per_source(server: Server) -> None:
-    """The 51st connection of an address is closed without a word and counted; another address is served."""
+    """One connection of an address too many is closed without a word and counted; another address is served."""
 
     def refused() -> int:
         return int(server.machine.show("popad.socket", "NRefused")["NRefused"])
