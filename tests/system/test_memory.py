@@ -23,7 +23,8 @@ def taken(machine: Machine) -> int:
         "for process in pathlib.Path('/proc').glob('[0-9]*'):\n"
         "    with contextlib.suppress(FileNotFoundError, ProcessLookupError):\n"
         "        if 'popad.slice' in (process / 'cgroup').read_text():\n"
-        "            octets += int(re.search('^Pss: *(.*) kB', (process / 'smaps_rollup').read_text(), re.M)[1]) * 1024\n"
+        "            pss = re.search(r'^Pss: *(\\d+)', (process / 'smaps_rollup').read_text(), re.M)\n"
+        "            octets += int(pss[1]) * 1024\n"
         "print(octets)"
     )
     return int(machine.python(added))
