@@ -34,11 +34,28 @@ class PeerSilent(Exception):
 
 
 class MaildropChanged(Exception):
-    """Another program changed messages this session has shown: the session ends without a reply, nothing is removed."""
+    """Another program changed messages that this session has shown: the command is answered `-ERR [SYS/TEMP]`, and so
+    is each later one that needs more of the mailbox than what is known. QUIT removes nothing.
+
+    Where a part of the answer has left, the connection ends instead.
+    """
+
+    code = "SYS/TEMP"
+
+
+class MaildropUnreadable(Exception):
+    """The maildrop cannot be read now (EIO, ESTALE, a lock that somebody keeps): the command is answered
+    `-ERR [SYS/TEMP]`, and the next one tries again. What the session knows, and its marks, are as right as before.
+
+    Where a part of the answer has left, the connection ends instead.
+    """
+
+    code = "SYS/TEMP"  # not IN-USE, which RFC 2449 section 8.1.2 keeps for logins; RFC 3206 has SYS for any command
 
 
 class MaildropUnavailable(Exception):
-    """The maildrop cannot be opened or updated: the client is told `-ERR [code]`, the journal is told `reason`.
+    """The maildrop cannot be opened or updated: the client is told `-ERR [code]`, the journal is told `reason`. It is
+    the last answer of the session.
 
     `code` is a response code of RFC 2449 section 8 or RFC 3206: IN-USE, SYS/TEMP or SYS/PERM.
     """

@@ -68,6 +68,12 @@ MAILDROP_CHANGED = Event(
     WARNING,
     "{rhost}: another program changed {maildrop} of {user}: {reason}",
 )
+MAILDROP_UNREADABLE = Event(
+    "maildrop-unreadable",
+    "b1755d11bf1247b582f1e35f3a57b7ed",
+    ERROR,
+    "{rhost}: cannot read {maildrop} of {user} now: {reason}",
+)
 MAILDROP_UPDATED = Event(
     "maildrop-updated",
     "81ccae56d3004ca88130d01a198a1e24",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from popad.session import Session
 
 from popad import journal
-from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone, PeerSilent
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone, PeerSilent
 from popad.inherited import LINGER
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox import Mbox
@@ -19,6 +19,7 @@ from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from popad.protocol.transaction import Transaction
 
+EVENTS = {MaildropChanged: journal.MAILDROP_CHANGED, MaildropUnreadable: journal.MAILDROP_UNREADABLE}
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
 
 
@@ -40,7 +41,7 @@ def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> No
 def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
     """The client's commands until its end, and what the journal is to know of them."""
     connection, settings = session.connection, session.settings
-    done = Transaction(drop)
+    done = Transaction(drop, Notices(session).notice)
     user = User(name, connection, settings.timeout, session.ready(), drop)
     connection.keep_time(THINKING)
     try:
@@ -50,14 +51,29 @@ def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
     except (PeerGone, PeerSilent) as end:
         session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
         connection.hang_up()
-    except MaildropChanged as change:
-        connection.hang_up()
-        session.log(journal.MAILDROP_CHANGED, reason=str(change))
+    except (MaildropChanged, MaildropUnreadable):
+        connection.hang_up()  # in the middle of an answer: the journal knows why
     except OSError as error:
         connection.hang_up()
-        session.log(journal.MAILDROP_CHANGED, reason=f"it cannot be read: {error}")
+        session.log(journal.MAILDROP_UNREADABLE, reason=str(error))
     drop.settle(wait=True)
     log_the_end(session, done)
+
+
+class Notices:
+    """What the journal hears of commands that have no proper answer: each kind once a session, however often a client
+    asks again.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.given: set[journal.Event] = set()
+
+    def notice(self, failure: MaildropChanged | MaildropUnreadable) -> None:
+        event = EVENTS[type(failure)]
+        if event not in self.given:
+            self.given.add(event)
+            self.session.log(event, reason=str(failure))
 
 
 class User:
@@ -118,7 +134,7 @@ def log_the_end(session: "Session", state: Transaction) -> None:
     deleted = drop.messages - drop.remaining if state.updated else 0
     left = drop.remaining if state.updated else drop.messages
     if state.update_failure:
-        session.log(journal.UPDATE_FAILED, reason=state.update_failure.reason)
+        session.log(journal.UPDATE_FAILED, reason=str(state.update_failure))
     elif deleted:
         session.log(journal.MAILDROP_UPDATED, deleted=deleted, left=left, left_octets=drop.remaining_octets)
     session.log(

@@ -1,10 +1,15 @@
 """Other programs at a mailbox, for tests: real processes that hold its lock, or change it."""
 
 import fcntl
+import hashlib
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 @contextmanager
@@ -47,6 +52,44 @@ def may_lock(path: Path, kind: int) -> bool:
         finally:
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
+
+
+UNREADABLE = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <stdlib.h>
+
+ssize_t pread64(int fd, void *data, size_t length, off_t offset)
+{
+	if (access(getenv("UNREADABLE_WHILE"), F_OK) == 0) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, data, length, offset);
+}
+
+ssize_t pread(int fd, void *data, size_t length, off_t offset)
+{
+	return pread64(fd, data, length, offset);
+}
+"""
+CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
+
+
+def unreadable_while(trigger: Path) -> dict[str, str]:
+    """What the environment of a program needs for which no mailbox can be read (EIO) while `trigger` is there."""
+    made = CACHE / f"unreadable-{hashlib.sha256(UNREADABLE.encode()).hexdigest()[:12]}.so"
+    if not made.exists():
+        if not shutil.which("gcc"):
+            pytest.skip("needs gcc")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        unfinished = made.with_suffix(f".{os.getpid()}")
+        command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-xc", "-o", str(unfinished), "-"]
+        subprocess.run(command, input=UNREADABLE.encode(), check=True)
+        unfinished.rename(made)
+    return {"LD_PRELOAD": str(made), "UNREADABLE_WHILE": str(trigger)}
 
 
 def dead_pid() -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad.errors import CommandRefused, MaildropChanged, PeerGone
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable, PeerGone
 from popad.protocol import dialogue
 from popad.protocol.dialogue import (
     NOTHING,
@@ -29,9 +29,13 @@ class State:
     def __init__(self) -> None:
         self.over = False
         self.calls: list[tuple[object, ...]] = []
+        self.failures: list[Exception] = []
 
     def meanwhile(self) -> None:
         """What a state does while the client is at work: here, nothing."""
+
+    def failed(self, failure: Exception) -> None:
+        self.failures.append(failure)
 
 
 def note(state: State, *arguments: object) -> bytes:
@@ -251,26 +255,39 @@ def test_a_long_answer_is_written_as_it_comes() -> None:
     assert len(peer.written) > 2
 
 
-@pytest.mark.parametrize("parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000)])
-def test_a_changed_maildrop_ends_without_an_answer(parts: tuple[bytes, ...]) -> None:
-    """The answers before are complete; of the one under way nothing has been said."""
-    table = TABLE | {b"CHANGED": Command(lambda state: blocks(*parts, end=MaildropChanged("so")))}
-    peer = Peer(b"NONE\r\nCHANGED\r\nNONE\r\n")
+BEFORE = b"NONE\r\n" * 10_000  # as many answers as make one write, nearly
+
+
+def sizes(parts: tuple[bytes, ...]) -> str:
+    return "+".join(str(len(part)) for part in parts) or "nothing"
+
+
+@pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
+@pytest.mark.parametrize("before", [b"", b"NONE\r\n", BEFORE], ids=len)
+@pytest.mark.parametrize("parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,)], ids=sizes)
+def test_a_maildrop_that_fails_is_the_answer(failure: Exception, before: bytes, parts: tuple[bytes, ...]) -> None:
+    """Nothing of the answer under way has left: what was collected of it is taken back, and the session goes on."""
+    table = TABLE | {b"FAIL": Command(lambda state: blocks(*parts, end=failure))}
+    peer = Peer(before + b"FAIL\r\nFAIL\r\nNONE\r\nQUIT\r\n")
     state = State()
-    with pytest.raises(MaildropChanged):
+    converse(peer, Lines(), table, state, 40)
+    answers = b"".join(peer.written).split(b"\r\n")[before.count(b"\n") :]
+    assert [answer[:15] for answer in answers] == [b"-ERR [SYS/TEMP]"] * 2 + [b"+OK", b"+OK bye", b""]
+    assert state.failures == [failure, failure]
+
+
+@pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
+@pytest.mark.parametrize("parts", [[b"x" * 60_000] * 3, [b"x" * 70_000], [b"x" * 70_000] * 2], ids=len)
+def test_a_part_of_an_answer_that_has_left_gets_no_end(failure: Exception, parts: list[bytes]) -> None:
+    table = TABLE | {b"BIG": Command(lambda state: blocks(b"+OK\r\n", *parts, end=failure))}
+    peer = Peer(b"NONE\r\nBIG\r\nNONE\r\n")
+    state = State()
+    with pytest.raises(type(failure)):
         converse(peer, Lines(), table, state, 40)
-    assert b"".join(peer.written) == b"+OK\r\n"
-    assert state.calls == [()]
-
-
-def test_a_maildrop_that_changes_in_a_long_answer_leaves_it_without_an_end() -> None:
-    table = TABLE | {b"BIG": Command(lambda state: blocks(b"+OK\r\n", *[b"x" * 60000] * 3, end=MaildropChanged("so")))}
-    peer = Peer(b"NONE\r\nBIG\r\n")
-    with pytest.raises(MaildropChanged):
-        converse(peer, Lines(), table, State(), 40)
     wire = b"".join(peer.written)
     assert wire.startswith(b"+OK\r\n+OK\r\nxxx")
     assert not wire.endswith(b"\n")
+    assert (state.calls, state.failures) == ([()], [failure])
 
 
 def test_a_handler_may_refuse() -> None:

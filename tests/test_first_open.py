@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from popad import privsep
-from popad.errors import MaildropChanged
+from popad.errors import MaildropChanged, MaildropUnreadable
 from popad.maildrop import mbox, parts
 from popad.maildrop.crc import crc_of
 from popad.maildrop.mbox import Mbox
@@ -138,12 +138,34 @@ def test_a_crc_that_cannot_be_had(box: Box, monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(parts, "crc_of", fail)
-    monkeypatch.setattr(mbox, "crc_of", fail)
-    store = box.open()
-    store.settle(wait=True)
-    with pytest.raises(MaildropChanged, match="Input/output error"):
-        store.unique_ids()
-    assert box.names() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(mbox, "crc_of", fail)
+        store = box.open()
+        store.settle(wait=True)
+        for _ in range(2):
+            with pytest.raises(MaildropUnreadable, match="Input/output error"):
+                store.remove(marks(store, 1))
+        assert box.names() == []
+    store.unique_ids()  # the disk can be read again, and nobody has touched the file
+    assert store.messages.crc == crc_of(store.read, 0, len(ALL))
+    assert box.open().messages.remembered
+
+
+def test_a_crc_that_comes_too_late(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be had, and when it can be the file is another: it would be the CRC of anything."""
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(parts, "crc_of", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(mbox, "crc_of", fail)
+        store = box.open()
+        store.settle(wait=True)
+    with box.path.open("ab") as file:
+        file.write(ONE)
+    with pytest.raises(MaildropChanged, match="read for the first time"):
+        store.check()
 
 
 @pytest.mark.parametrize("why", ["a lock file", "an unfinished update"])

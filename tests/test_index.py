@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popad.errors import MaildropChanged, MaildropUnavailable
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import index, mbox, parts
 from popad.maildrop.index import DIGEST, HEADER, Index
 from popad.maildrop.mailbox import settled_signature
@@ -291,26 +291,49 @@ def test_a_glimpse_is_not_believed_before_it_is_confirmed(box: Box, number: int)
     assert (store.glimpse(number), store.confirm()) == (expected, True)
 
 
-@pytest.mark.parametrize("remembered", [False, True])
-def test_a_message_that_can_be_read_in_part(box: Box, remembered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read ends before octets that cannot be read, and only the next one fails: nothing is believed to be all."""
-    box.learn()
-    store = box.open(cached=remembered)
-    bad = len(ALL) - 4
+def readable_up_to(bad: int) -> Callable[[int, int, int], bytes]:
+    """pread(2) of a file from whose octet `bad` on the disk fails."""
+    real = os.pread
 
     def pread(fd: int, count: int, offset: int) -> bytes:
         if offset >= bad:
             raise OSError(5, "Input/output error")
         return real(fd, min(count, bad - offset), offset)
 
-    real = os.pread
-    monkeypatch.setattr(os, "pread", pread)
-    try:
-        assert store.glimpse(2) == b""
-    except MaildropChanged:
-        assert remembered  # its borders are not all there
-    with pytest.raises(MaildropChanged):
-        list(store.content(2))
+    return pread
+
+
+@pytest.mark.parametrize("bad", [len(ONE + TWO) - 1, len(ONE + TWO), len(ONE + TWO) + 2])
+def test_a_border_that_cannot_be_read(box: Box, bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be where it was: that is no change, and no reason to forget."""
+    box.learn()
+    store = box.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", readable_up_to(bad))
+        for read in (store.glimpse, lambda number: list(store.content(number))):
+            with pytest.raises(MaildropUnreadable):
+                read(1)
+    assert texts(store) == texts(box.open(cached=False))
+    assert box.open().messages.remembered
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize(("number", "bad"), [(2, len(ALL) - 4), (1, len(ONE + TWO) - 4)])
+def test_a_message_that_can_be_read_in_part(
+    box: Box, remembered: bool, number: int, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read ends before octets that cannot be read, and only the next one fails: nothing is believed to be all."""
+    box.learn()
+    store = box.open(cached=remembered)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", readable_up_to(bad))
+        try:
+            assert store.glimpse(number) == b""
+        except MaildropUnreadable:
+            assert remembered  # its borders cannot all be seen
+        with pytest.raises(MaildropUnreadable):
+            list(store.content(number))
+    assert box.open().messages.remembered  # what cannot be seen is no reason to forget
 
 
 def test_mail_that_comes_while_a_remembered_mailbox_is_open(box: Box) -> None:

@@ -294,6 +294,26 @@ def test_an_error_that_says_nothing_about_the_directory(path: Path, fd: int, mon
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def test_a_mailbox_that_cannot_be_looked_at_leaves_no_lock_file(
+    path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server that has lost it: the look behind the lock fails, and nobody would let go of the lock."""
+    fstat = os.fstat
+
+    def stale(which: int) -> os.stat_result:
+        if which == fd:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return fstat(which)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", stale)
+        with pytest.raises(OSError, match="Stale"), dotlocked(path, fd, AUTO):
+            pytest.fail("got a lock")
+    assert files(path) == ["mailbox"]
+    assert may_lock(path, fcntl.LOCK_EX)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.mark.parametrize(("setting", "code"), [(AUTO, ""), (REQUIRED, "SYS/TEMP")])
 def test_no_room_for_a_lock_file(path: Path, fd: int, monkeypatch: pytest.MonkeyPatch, setting: str, code: str) -> None:
     """Who deletes mail because there is no room must be able to."""

@@ -1,5 +1,6 @@
 """maildrop/mbox.py: what is opened and what is not, other programs' changes, UPDATE. On real files, with real locks."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from popad.errors import MaildropChanged, MaildropUnavailable
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import mailbox, mbox, rewrite
 from popad.maildrop.locks import Lock
 from popad.maildrop.mbox import Mbox
@@ -394,8 +395,37 @@ def test_a_mailbox_that_cannot_be_read_any_more(box: Box) -> None:
     """A network file system that has gone away, say; here the descriptor has."""
     store = box.open()
     os.close(store.fd)
-    with pytest.raises(MaildropChanged, match="cannot be read"):
+    with pytest.raises(MaildropUnreadable, match="Bad file descriptor"):
         list(store.content(1))
+
+
+@pytest.mark.parametrize("which", ["lstat", "pread", "fstat"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_what_cannot_be_read_now_can_be_later(
+    box: Box, which: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk, or a file server: nobody has changed anything."""
+    store = box.open()
+    box.append(b"x")
+    real = getattr(os, which)
+
+    def fail(what: object, *more: object) -> Any:
+        if what in (store.fd, str(box.path)):
+            raise OSError(number, os.strerror(number))
+        return real(what, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, which, fail)
+        for access in (lambda: list(store.content(1)), store.unique_ids, store.check):
+            with pytest.raises(MaildropUnreadable, match=os.strerror(number)):
+                access()
+        with pytest.raises(MaildropUnavailable, match=os.strerror(number)) as failure:
+            store.remove(marks(store, 1))
+        assert failure.value.code == "SYS/TEMP"
+    assert box.path.read_bytes() == ALL + b"x"
+    assert len(texts(store)) == len(store.unique_ids()) == 3
+    store.remove(marks(store, 1))
+    assert box.path.read_bytes() == TWO + THREE + b"x"
 
 
 def test_a_mailbox_whose_journal_cannot_be_looked_for(box: Box) -> None:
@@ -418,12 +448,13 @@ def test_a_change_while_ids_are_made(box: Box) -> None:
         store.unique_ids()
 
 
-def test_a_holder_of_the_lock_may_have_changed_it(box: Box) -> None:
-    """The mailbox has other times, and cannot be looked at: no answer is better than a wrong one."""
+def test_a_holder_of_the_lock_may_be_changing_it(box: Box) -> None:
+    """The mailbox has other times, and cannot be looked at: no octet of it is given before it can."""
     store = box.open(lock_timeout=0.05)
     box.append(b"x")
-    with lock_held(box.path), pytest.raises(MaildropChanged, match="perhaps"):
+    with lock_held(box.path), pytest.raises(MaildropUnreadable, match="another program held the lock"):
         list(store.content(0))
+    assert len(texts(store)) == 3
 
 
 # -- UPDATE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import mailbox, mbox
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.state import State
@@ -161,7 +161,7 @@ def test_a_long_message_is_not_made_ahead(opened: Opened, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_message_that_changes_is_not_given(opened: Opened, quick_path: Path, when: str) -> None:
-    """Neither what was read before nor what is there now: the session is over, when the client asks."""
+    """Neither what was read before nor what is there now, when the client asks."""
     state = opened(MANY)
     answers = retrieve(state, 1, 2) if when == "after" else [answer(state, f"RETR {number}") for number in (1, 2)]
     assert len(answers) == 2
@@ -271,6 +271,37 @@ def test_quit_updates(opened: Opened, quick_path: Path) -> None:
     assert answer(state, "QUIT").startswith(b"+OK")
     assert (state.over, state.updated, state.update_failure) == (True, True, None)
     assert (quick_path / "mailbox").read_bytes() == ONE + THREE
+
+
+def test_what_has_no_answer_is_not_counted(opened: Opened, quick_path: Path) -> None:
+    """Neither for the journal nor as accessed, which LAST shows."""
+    state = opened()
+    (quick_path / "mailbox").write_bytes(b"")
+    for command in ("RETR 1", "TOP 1 0"):
+        with pytest.raises(MaildropChanged):
+            answer(state, command)
+    assert (state.retrieved, state.topped, answer(state, "LAST")) == (0, 0, b"+OK 0\r\n")
+
+
+@pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
+def test_what_the_journal_hears_of(opened: Opened, failure: MaildropChanged | MaildropUnreadable) -> None:
+    """Of what could not be answered; a QUIT that cannot read is an update that failed."""
+    heard: list[object] = []
+    state = opened()
+    state.notice = heard.append
+    answer(state, "DELE 1")
+    state.failed(failure)
+
+    def fail(marks: bytearray) -> None:
+        raise failure
+
+    state.maildrop.store.remove = fail  # type: ignore[attr-defined]
+    assert answer(state, "QUIT") == b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
+    if isinstance(failure, MaildropUnreadable):
+        assert (heard, state.update_failure) == ([failure], failure)
+    else:
+        assert ([str(each) for each in heard], state.update_failure) == (["so", "so"], None)
+    assert not state.updated
 
 
 def test_quit_that_cannot_update(opened: Opened, quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

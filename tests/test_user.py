@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.others import lock_held
+from tests.others import lock_held, unreadable_while
 from tests.serving import (
     ALL,
     ONE,
@@ -16,6 +16,8 @@ from tests.serving import (
     TWO,
     Server,
 )
+
+NOT_REMOVED = b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
 
 # -- ends without QUIT
 
@@ -46,11 +48,12 @@ def test_two_sessions_at_once(server: Server) -> None:
         other.ask("DELE 2")
         assert one.ask("QUIT").startswith(b"+OK")
         one.rest()
-        other.send(b"QUIT\r\n")
+        assert other.ask("QUIT") == b"-ERR [SYS/TEMP] some deleted messages not removed"
         assert other.rest() == b""
         assert process.wait(PATIENCE) == 0
     assert server.mailbox.read_bytes() == TWO + THREE
-    assert "maildrop-changed" in server.events
+    assert server.events[-2:] == ["maildrop-changed", "session-closed"]
+    assert (server.log[-1]["deleted"], server.log[-1]["left"]) == ("0", "3")
 
 
 def test_a_session_that_is_stopped_removes_nothing(server: Server) -> None:
@@ -163,19 +166,114 @@ def test_an_update_that_fails(server: Server) -> None:
     assert (server.log[-1]["deleted"], server.log[-1]["left"]) == ("0", "3")
 
 
-@pytest.mark.parametrize("command", [b"RETR 1\r\n", b"TOP 1 0\r\n", b"UIDL\r\n", b"QUIT\r\n"])
-def test_another_program_changes_the_mailbox(server: Server, command: bytes) -> None:
-    """No reply, nothing removed: whatever could be said of these messages might be wrong."""
+@pytest.mark.parametrize("command", ["RETR 1", "TOP 1 0", "UIDL", "QUIT"])
+def test_another_program_changes_the_mailbox(server: Server, command: str) -> None:
+    """No message, nothing removed: whatever could be given of these messages might be wrong. The journal hears once."""
     with server.session() as (client, process):
         client.log_in()
         client.ask("DELE 3")
         with server.mailbox.open("r+b") as file:
             file.write(ONE.replace(b"one", b"eno"))
-        client.send(b"STAT\r\n" + command + b"NOOP\r\n")
-        assert client.rest() == b"+OK 2 67\r\n"
+        assert client.ask("STAT") == b"+OK 2 67"
+        for _ in range(1 if command == "QUIT" else 3):
+            assert client.ask(command).startswith(b"-ERR [SYS/TEMP] ")
+        client.send(b"" if command == "QUIT" else b"QUIT\r\n")
+        assert client.rest() == (b"" if command == "QUIT" else NOT_REMOVED)
         assert process.wait(PATIENCE) == 0
     assert server.mailbox.read_bytes() == ONE.replace(b"one", b"eno") + TWO + THREE
-    assert server.events[-2:] == ["maildrop-changed", "session-closed"]
+    assert server.events[-3:] == ["maildrop-loaded", "maildrop-changed", "session-closed"]
+    assert (server.log[-1]["retrieved"], server.log[-1]["topped"], server.log[-1]["deleted"]) == ("0", "0", "0")
+
+
+def append(server: Server) -> None:
+    """Mail comes: the next look at the mailbox takes the lock."""
+    with server.mailbox.open("ab") as file:
+        file.write(b"From d\nDate: 4\n\nbody 4\n\n")
+
+
+@pytest.mark.parametrize("command", ["RETR 1", "TOP 1 0", "UIDL"])
+def test_a_lock_that_is_held_too_long_in_mid_session(server: Server, command: str) -> None:
+    """Nothing has changed, so the session and its marks live on, and the same command works when the lock is gone."""
+    with server.session({"POPAD_LOCK_TIMEOUT": "1"}) as (client, process):
+        client.log_in()
+        client.ask("DELE 3")
+        append(server)
+        with lock_held(server.mailbox):
+            assert client.ask(command) == b"-ERR [SYS/TEMP] the mailbox cannot be read now"
+            assert client.ask("STAT") == b"+OK 2 67"
+        assert client.ask(command).startswith(b"+OK")
+        client.body()
+        append(server)
+        with lock_held(server.mailbox):
+            client.send(b"QUIT\r\n")
+            assert client.rest() == NOT_REMOVED
+        assert process.wait(PATIENCE) == 0
+    assert server.mailbox.read_bytes() == ALL + 2 * b"From d\nDate: 4\n\nbody 4\n\n"
+    assert server.events[-3:] == ["maildrop-unreadable", "update-failed", "session-closed"]
+    for entry in server.log[-3:-1]:
+        assert entry["reason"] == "another program held the lock for 1 seconds"
+
+
+def test_a_lock_that_is_gone_in_time(server: Server) -> None:
+    with server.session() as (client, _):
+        client.log_in()
+        client.ask("DELE 1")
+        append(server)
+        with lock_held(server.mailbox) as tell:
+            os.write(tell, b"x")
+            assert client.ask("RETR 2").startswith(b"+OK")
+            client.body()
+        assert client.ask("QUIT").startswith(b"+OK")
+    assert server.mailbox.read_bytes() == TWO + THREE + b"From d\nDate: 4\n\nbody 4\n\n"
+
+
+@pytest.mark.parametrize("update", [False, True], ids=["session", "QUIT"])
+def test_a_mailbox_on_a_failing_disk(server: Server, update: bool) -> None:
+    """EIO is no change by another program: the client may try again, and it works when the disk does."""
+    trigger = server.path / "failing"
+    environment = unreadable_while(trigger)
+    with server.session(environment=environment) as (client, process):
+        assert client.log_in().startswith(b"+OK")
+        client.ask("DELE 3")
+        append(server)
+        trigger.touch()
+        for command in () if update else ("RETR 1", "TOP 1 0", "UIDL", "UIDL 2", "RETR 1"):
+            assert client.ask(command) == b"-ERR [SYS/TEMP] the mailbox cannot be read now"
+        if update:
+            client.send(b"QUIT\r\n")
+            assert client.rest() == NOT_REMOVED
+        else:
+            trigger.unlink()
+            assert client.ask("RETR 1") == b"+OK 33 octets"
+            client.body()
+            assert client.ask("QUIT").startswith(b"+OK")
+        assert process.wait(PATIENCE) == 0
+    if update:
+        assert server.mailbox.read_bytes() == ALL + b"From d\nDate: 4\n\nbody 4\n\n"
+        assert server.events[-2:] == ["update-failed", "session-closed"]
+    else:
+        assert server.mailbox.read_bytes() == ONE + TWO + b"From d\nDate: 4\n\nbody 4\n\n"
+        assert server.events[-3:] == ["maildrop-unreadable", "maildrop-updated", "session-closed"]
+        assert server.log[-1]["retrieved"] == "1"
+    entry = server.log[-2] if update else server.log[-3]
+    assert "Input/output error" in entry["reason"]
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_message(server: Server) -> None:
+    """What has left must not look complete: the connection ends."""
+    trigger = server.path / "failing"
+    server.deliver(ONE + b"From big\nSubject: big\n\n" + b"x" * 79 * 100_000 + b"\n\n" + THREE)
+    with server.session(environment=unreadable_while(trigger)) as (client, process):
+        client.log_in()
+        client.send(b"RETR 2\r\nNOOP\r\n")
+        assert client.line().startswith(b"+OK")  # the first blocks have left, and the buffers do not hold the rest
+        trigger.touch()
+        rest = client.rest()
+        assert process.wait(PATIENCE) == 0
+    assert 0 < len(rest) < 79 * 100_000
+    assert not rest.endswith(b"\n")
+    assert server.events[-2:] == ["maildrop-unreadable", "session-closed"]
+    assert server.log[-1]["retrieved"] == "0"
 
 
 def test_mail_that_arrives_meanwhile_stays(server: Server) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from popad import session
-from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.state import State
@@ -184,7 +184,7 @@ def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings)
                 peer.write(session.WRONG)
             else:
                 transact(peer, lines.rest(), mailbox, state, settings)
-    except (PeerGone, MaildropChanged):
+    except (PeerGone, MaildropChanged, MaildropUnreadable):
         pass  # the session ends without another word
     return bytes(peer.received)
 

@@ -72,6 +72,10 @@ class Lock:
         return self.seen
 
     def __exit__(self, *exception: object) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Of what we have, also where a look at the mailbox has failed behind it."""
         try:
             if self.dotlock and self.dotlock.ours >= 0:
                 self.dotlock.release()
@@ -95,7 +99,7 @@ class Lock:
             if not free:
                 # Some programs take the dotlock first (procmail and mutt can be told to). One that has it may be
                 # waiting for what we hold: it must get that, or both would wait for ever.
-                fcntl.lockf(self.fd, fcntl.LOCK_UN)
+                self.let_go()
         return "" if free else self.dotlock.judge(self.fd)
 
     def second(self, dotlock: Dotlock) -> bool:

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     class Store(Protocol):
         """Messages as one session found them, numbered from 0. Sizes: octets on the wire, every line end as CRLF.
 
-        All methods raise MaildropChanged when another program changed those messages.
+        All methods raise MaildropChanged when another program changed those messages, and MaildropUnreadable when they
+        cannot be read now.
         """
 
         sizes: Sequence[int]

@@ -3,14 +3,15 @@
 No lock is held between the commands of a session (popa3d's choice: no stale lock, no busy mailbox after a dropped
 line). Instead each access ends with a look at the file. Same identity, size and times: nothing has happened.
 Else the CRC of all that this session knows is compared, so that mail appended by others passes and any other change, of
-whatever size or age, ends the session.
+whatever size or age, is noticed before an octet is given away. What cannot be read or locked now is not changed: the
+next access looks again.
 
 What was read counts only if nothing has happened since the last such look: then it is what the session knows.
 
 The CRC of a large mailbox that has to be scanned is computed by another process while the client already has its
 answer, in a few hundredths of a second. That process holds the fcntl lock meanwhile, and says how the file looked when
-it was done: a change by a program that knows no such lock, in just that time, ends the session. Where a lock is held
-that two processes cannot share, the CRC is waited for.
+it was done: a change by a program that knows no such lock, in just that time, counts as one of what is known. Where a
+lock is held that two processes cannot share, the CRC is waited for.
 """
 
 import fcntl
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
-from popad.errors import MaildropChanged, MaildropUnavailable
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import parts, rewrite, uidl
 from popad.maildrop.crc import crc_of, joined_crc
 from popad.maildrop.index import Index, without
@@ -80,7 +81,8 @@ class Mbox:
         self.index: Index | None = None
         self.messages = Messages()
         self.summing: parts.Summing | None = None  # who will know their CRC, where that is not known yet
-        self.lost = ""  # why it never will be
+        self.crc_missing = False  # who was to know it has said nothing, and it could not be computed here yet
+        self.lost = ""  # why it never will be known
         self.recovery: rewrite.Recovery | None = None
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
@@ -141,8 +143,8 @@ class Mbox:
         """Under a lock that only one process can hold: have the CRC, too, before those come who have waited for it."""
         try:
             self.know_crc()
-        except MaildropChanged as change:
-            raise MaildropUnavailable(TEMPORARY, str(change)) from change
+        except (MaildropChanged, MaildropUnreadable) as failure:
+            raise MaildropUnavailable(failure.code, str(failure)) from failure
 
     def remember(self) -> None:
         """Keep what is known for the next session. Raises what know_crc() raises."""
@@ -152,16 +154,19 @@ class Mbox:
 
     def know_crc(self) -> None:
         """Wait for the CRC, if another process still computes it. Raises MaildropChanged where the file was changed
-        before that knew it: it may be the CRC of anything then.
+        before that knew it (it may be the CRC of anything then), MaildropUnreadable.
         """
         summing, self.summing = self.summing, None
-        if summing:
+        if summing or self.crc_missing:
+            self.crc_missing = True
             try:
-                self.messages.crc, seen = summing.end() or (crc_of(self.read, 0, self.messages.end), self.look())
-                if seen != self.signature:
-                    self.lost = "it was changed while it was read for the first time"
+                said = summing.end() if summing else None
+                self.messages.crc, seen = said or (crc_of(self.read, 0, self.messages.end), self.look())
             except OSError as error:
-                self.lost = f"it cannot be read: {error}"
+                raise MaildropUnreadable(str(error)) from error
+            self.crc_missing = False
+            if seen != self.signature:
+                self.lost = "it was changed while it was read for the first time"
         if self.lost:
             raise MaildropChanged(self.lost)
 
@@ -169,7 +174,7 @@ class Mbox:
         if self.summing and (wait or self.summing.is_done()):
             try:
                 self.remember()
-            except MaildropChanged:
+            except (MaildropChanged, MaildropUnreadable):
                 pass  # an access finds out, if there is one
 
     def read(self, count: int, offset: int) -> bytes:
@@ -185,7 +190,8 @@ class Mbox:
             pass  # the first process has it for itself, or another program is about to
 
     def check(self) -> bool:
-        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet.
+        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet; or
+        MaildropUnreadable where that cannot be told now.
 
         Returns whether the file has been touched since the last look: what was read meanwhile may be anything.
         """
@@ -194,10 +200,8 @@ class Mbox:
                 return False
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock):
                 self.verify()
-        except MaildropUnavailable as locked:
-            raise MaildropChanged(f"perhaps: {locked.reason}") from locked
-        except OSError as error:
-            raise MaildropChanged(f"it cannot be read: {error}") from error
+        except (MaildropUnavailable, OSError) as error:  # a lock, or the file
+            raise MaildropUnreadable(str(error)) from error
         return True
 
     def touched(self) -> bool:
@@ -269,14 +273,14 @@ class Mbox:
         block = b""
         try:
             if after - place < CONTENT_BLOCK:
-                block = self.read(after + len(FROM) - place, place)
+                block = self.whole(after + (0 if last else len(FROM)) - place, place)
                 stands = begins(block, begin - place) and (last or begins(block, after - place))
                 stands = stands and block[start - 1 - place : start - place] == b"\n"
             else:
                 stands = self.message_begins(begin) and (last or self.message_begins(after))
                 stands = stands and self.read(1, start - 1) == b"\n"
         except OSError as error:
-            raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
+            raise MaildropUnreadable(str(error)) from error
         if not stands:
             if self.index and not self.touched():
                 self.index.drop()
@@ -286,14 +290,21 @@ class Mbox:
     def message_begins(self, place: int) -> bool:
         """Whether a From line begins there, behind a blank line or at the start of the file."""
         behind = min(place, len(BLANK_LINE))
-        return begins(self.read(behind + len(FROM), place - behind), behind)
+        return begins(self.whole(behind + len(FROM), place - behind), behind)
+
+    def whole(self, count: int, place: int) -> bytes:
+        """So many octets, if the file has them: a read ends before those that cannot be read, and the next says so."""
+        block = self.read(count, place)
+        while len(block) < count and (more := self.read(count - len(block), place + len(block))):
+            block += more
+        return block
 
     def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
-        """Some octets of a part of the file. Raises MaildropChanged when it is not there any more."""
+        """Some octets of a part of the file. Raises MaildropChanged when it is gone, MaildropUnreadable."""
         try:
             block = self.read(min(most, end - place), place)
         except OSError as error:
-            raise MaildropChanged(f"it cannot be read: {error.strerror}") from error
+            raise MaildropUnreadable(str(error)) from error
         if not block:
             raise MaildropChanged("it shrank while it was read")
         return block

@@ -22,6 +22,9 @@ class Authorization:
     def meanwhile(self) -> None:
         """Nothing to do ahead."""
 
+    def failed(self, failure: Exception) -> None:
+        """There is no maildrop yet."""
+
 
 def user(state: Authorization, name: bytes) -> "Reply":
     if state.name:

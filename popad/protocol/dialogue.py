@@ -25,9 +25,12 @@ if TYPE_CHECKING:
         def meanwhile(self) -> None:
             """The client has its answers, and its next command has not come."""
 
+        def failed(self, failure: "MaildropChanged | MaildropUnreadable") -> None:
+            """A command is not answered as it should be, for the sake of the maildrop."""
+
     Table = Mapping[bytes, "Command"]
 
-from popad.errors import CommandRefused, MaildropChanged
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable
 from popad.protocol.lines import Lines
 from popad.protocol.replies import err
 
@@ -40,6 +43,10 @@ OPTIONAL_NUMBER = "optional number"
 TWO_NUMBERS = "two numbers"
 WORD = "word"
 REST = "rest of the line"
+WHY = {
+    MaildropChanged: "another program has changed the mailbox",
+    MaildropUnreadable: "the mailbox cannot be read now",
+}
 HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), TWO_NUMBERS: (2, 2), WORD: (1, 1)}
 
 
@@ -57,13 +64,13 @@ class Command:
 def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_argument: int) -> None:
     """Answer commands until the state is over. `max_argument`: octets, RFC 1939 section 3.
 
-    Raises what the peer and the handlers raise, except CommandRefused. On MaildropChanged the commands before have
-    their answers and the current one has none, or a part without an end.
+    Raises what the peer and the handlers raise, except CommandRefused. MaildropChanged and MaildropUnreadable are
+    raised only where a part of an answer has left, which must never look complete; else they are the answer.
     """
     out: list[bytes] = []  # joined when they are written: each octet is copied once
     octets = 0
     while not state.over:
-        mark = len(out)
+        mark, begun = len(out), False
         try:
             line = lines.take()
             if line is None:
@@ -75,18 +82,23 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
             answer = dispatch(table, state, line, max_argument)
             for block in (answer,) if isinstance(answer, bytes) else answer:
                 if octets + len(block) > ENOUGH:
+                    begun = begun or len(out) > mark
                     peer.write(b"".join(out))
                     out, octets, mark = [], 0, 0
                 if len(block) > ENOUGH:
+                    begun = True
                     peer.write(block)  # without a copy
                 else:
                     out.append(block)
                     octets += len(block)
         except CommandRefused as refused:
             out.append(err(refused.text))
-        except MaildropChanged:
-            peer.write(b"".join(out[:mark]))
-            raise
+        except (MaildropChanged, MaildropUnreadable) as failure:
+            state.failed(failure)
+            if begun:
+                raise
+            out[mark:] = [err(WHY[type(failure)], failure.code)]
+            octets = sum(map(len, out))
     peer.write(b"".join(out))
 
 

@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Protocol
 
     from popad.protocol.dialogue import Reply
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     class Maildrop(Protocol):
         """The numbered messages of a session. Numbers begin at 1; sizes are octets on the wire without dot-stuffing.
 
-        All but the properties raise MaildropChanged when another program changed the messages, update() also
-        MaildropUnavailable.
+        All but the properties raise MaildropChanged when another program changed the messages and MaildropUnreadable
+        when they cannot be read now, update() also MaildropUnavailable.
         """
 
         last: int
@@ -35,27 +35,35 @@ if TYPE_CHECKING:
 
 
 from popad import __version__
-from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.protocol import replies
 from popad.protocol.dialogue import NUMBER, OPTIONAL_NUMBER, TWO_NUMBERS, Command, capabilities
 from popad.protocol.replies import err, listing, ok
 
 ROW = 2  # messages retrieved in a row after which a client is expected to want the next
+NOT_REMOVED = "some deleted messages not removed"  # RFC 1939's own words
 MOST_AHEAD = 65536  # octets of a message that is read before it is asked for
 
 
 class Transaction:
-    """A user's session: the maildrop, and what the journal wants to know in the end."""
+    """A user's session: the maildrop, and what the journal wants to know in the end.
 
-    def __init__(self, maildrop: "Maildrop") -> None:
+    `notice` hears of each command that could not be answered for the sake of the maildrop.
+    """
+
+    def __init__(
+        self, maildrop: "Maildrop", notice: "Callable[[MaildropChanged | MaildropUnreadable], None]" = lambda _: None
+    ) -> None:
         self.over = False
         self.maildrop = maildrop
+        self.notice = notice
+        self.changed = ""  # what another program has done to the messages: from then on their numbers mean nothing
         self.row = (0, 0)  # the last message retrieved, and how many in a row were, each the one behind the other
         self.ahead: tuple[int, bytes] | None = None  # a message that may be asked for next, the answer unconfirmed
         self.retrieved = 0
         self.topped = 0
         self.updated = False
-        self.update_failure: MaildropUnavailable | None = None
+        self.update_failure: MaildropUnavailable | MaildropUnreadable | None = None
 
     def meanwhile(self) -> None:
         """While the client is at work: make the answer that it asks for next, if it goes on as it has begun."""
@@ -66,12 +74,25 @@ class Transaction:
         if drop.octets(number) <= MOST_AHEAD:
             try:
                 octets = drop.glimpse(number)
-            except MaildropChanged:
+            except (MaildropChanged, MaildropUnreadable):
                 pass  # the next command finds out, if it concerns it
         if octets:
             self.ahead = number, b"".join(retrieved(drop, number, (octets,)))
         else:
             self.row = 0, 0
+
+    def failed(self, failure: MaildropChanged | MaildropUnreadable) -> None:
+        """Once the messages have changed no command gives any of them, though the file may look as before again."""
+        if isinstance(failure, MaildropChanged):
+            self.changed = str(failure)
+        self.notice(failure)
+
+
+def intact(state: Transaction) -> "Maildrop":
+    """The maildrop, for a command that needs more of it than what is known."""
+    if state.changed:
+        raise MaildropChanged(state.changed)
+    return state.maildrop
 
 
 def chosen(state: Transaction, number: int) -> int:
@@ -81,6 +102,10 @@ def chosen(state: Transaction, number: int) -> int:
     if not state.maildrop.present(number):
         raise CommandRefused("message is deleted")
     return number
+
+
+# STAT, LIST, LAST and RSET are about what the session knows, and go on when another program has changed the mailbox:
+# numbers and sizes are the same for a whole session (RFC 1939 section 5).
 
 
 def stat(state: Transaction) -> "Reply":
@@ -96,21 +121,32 @@ def list_(state: Transaction, number: int | None = None) -> "Reply":
 
 
 def uidl(state: Transaction, number: int | None = None) -> "Reply":
-    drop = state.maildrop
     if number is not None:
-        return ok(f"{chosen(state, number)} {drop.unique_id(number)}")
+        return ok(f"{chosen(state, number)} {intact(state).unique_id(number)}")
+    drop = intact(state)
     return listing("unique-id listing", (f"{each} {drop.unique_id(each)}" for each in drop.listed()))
 
 
 def retr(state: Transaction, number: int) -> "Reply":
-    drop = state.maildrop
-    drop.last = max(drop.last, chosen(state, number))
-    state.retrieved += 1
+    chosen(state, number)
+    drop = intact(state)
     state.row = number, state.row[1] + 1 if number == state.row[0] + 1 else 1
     ahead, state.ahead = state.ahead, None
     if ahead and ahead[0] == number and drop.confirm():
+        answered(state, number)
         return ahead[1]
-    return retrieved(drop, number, drop.content(number))
+    return fetched(state, number)
+
+
+def fetched(state: Transaction, number: int) -> "Iterator[bytes]":
+    yield from retrieved(state.maildrop, number, state.maildrop.content(number))
+    answered(state, number)
+
+
+def answered(state: Transaction, number: int) -> None:
+    """A RETR has its answer: one that the mailbox did not let have any does not count."""
+    state.maildrop.last = max(state.maildrop.last, number)
+    state.retrieved += 1
 
 
 def retrieved(drop: "Maildrop", number: int, content: "Iterable[bytes]") -> "Iterator[bytes]":
@@ -120,8 +156,12 @@ def retrieved(drop: "Maildrop", number: int, content: "Iterable[bytes]") -> "Ite
 
 def top(state: Transaction, number: int, lines: int) -> "Reply":
     chosen(state, number)
+    return topped(state, replies.top(intact(state).content(number), lines))
+
+
+def topped(state: Transaction, content: "Iterable[bytes]") -> "Iterator[bytes]":
+    yield from message(ok("top of message"), content)
     state.topped += 1
-    return message(ok("top of message"), replies.top(state.maildrop.content(number), lines))
 
 
 def message(status: bytes, content: "Iterable[bytes]") -> "Iterator[bytes]":
@@ -132,8 +172,10 @@ def message(status: bytes, content: "Iterable[bytes]") -> "Iterator[bytes]":
 
 
 def dele(state: Transaction, number: int) -> "Reply":
-    state.maildrop.last = max(state.maildrop.last, chosen(state, number))
-    state.maildrop.mark_deleted(number)
+    chosen(state, number)
+    drop = intact(state)  # a mark that nothing can come of is not promised
+    drop.last = max(drop.last, number)
+    drop.mark_deleted(number)
     return ok(f"message {number} deleted")
 
 
@@ -158,13 +200,21 @@ def capa(state: Transaction) -> "Reply":
 
 
 def quit_(state: Transaction) -> "Reply":
-    """The only way into UPDATE: a complete QUIT (RFC 1939 section 6)."""
+    """The only way into UPDATE: a complete QUIT (RFC 1939 section 6). It always has an answer.
+
+    What another program does to a mailbox in which nothing is to be removed does not matter: it is not looked at.
+    """
     state.over = True
+    drop = state.maildrop
     try:
-        state.maildrop.update()
-    except MaildropUnavailable as failure:
+        if drop.remaining < drop.messages:
+            intact(state).update()
+    except MaildropChanged as change:
+        state.failed(change)
+        return err(NOT_REMOVED, change.code)
+    except (MaildropUnavailable, MaildropUnreadable) as failure:
         state.update_failure = failure
-        return err("some deleted messages not removed", failure.code)
+        return err(NOT_REMOVED, failure.code)
     state.updated = True
     return ok("bye")
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from popad import session
-from popad.errors import MaildropChanged, MaildropUnavailable, PeerGone
+from popad.errors import MaildropUnavailable, PeerGone
 from popad.maildrop import mailbox, mbox
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.state import State
@@ -49,6 +49,9 @@ STATE = State(str(PLACE))
 MAX_ARGUMENT = 40
 
 
+REFUSED = b"-ERR [SYS/TEMP] "  # another program has changed the mailbox
+
+
 class Model:
     """A session as RFC 1939 tells it, with popa3d's LAST."""
 
@@ -70,6 +73,7 @@ class Model:
 
         No others: a listing of which only the shape is known. None: no multi-line answer.
         """
+        self.before = set(self.marked), self.last
         if isinstance(line, str):
             return b"-ERR", None
         verb, _, rest = line.partition(b" ")
@@ -77,6 +81,10 @@ class Model:
         if not self.known:
             return self.stranger(verb.upper(), rest, words)
         return self.user(verb.upper(), words)
+
+    def refuse(self) -> None:
+        """Take back what answer() has noted of a command that was refused."""
+        self.marked, self.last, self.removes = *self.before, False
 
     def stranger(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
         if verb == b"USER" and len(words) == 1 and 0 < len(words[0]) <= 40 and not self.name:
@@ -190,24 +198,37 @@ def serve(world: World) -> None:
         converse(world, Lines(lines.rest()), transaction.TABLE, transaction.Transaction(Maildrop(store)), MAX_ARGUMENT)
     except PeerGone:
         pass
-    except MaildropChanged:
-        assert world.changed
     finally:
         os.close(store.fd)
 
 
+def needs_the_mailbox(line: bytes | str, status: bytes, marked: bool) -> bool:
+    """Whether a command that is answered well in a mailbox that nobody changes may be refused in another one."""
+    verb = line.split(b" ")[0].upper() if isinstance(line, bytes) else b""
+    return status.startswith(b"+OK") and (verb in (b"RETR", b"TOP", b"UIDL", b"DELE") or (verb == b"QUIT" and marked))
+
+
 def check_answers(model: Model, world: World) -> None:
-    """Each line that was sent has its answer and nothing else was heard; or the first of them, if the mailbox changed.
+    """Each line that was sent has its answer and nothing else was heard. When the mailbox has changed, what needs it
+    may be refused (a session looks at it only then), and from the first such answer on all that needs it is.
 
     Never a part of an answer: none here is so long that it is written before it is complete.
     """
+    refused = False
     heard, place = world.heard, 0
     for line in lines_of(world.said):
-        if model.over or (world.changed and place == len(heard)):
+        if model.over:
             break
-        status, body = model.answer(line)
         end = heard.find(b"\r\n", place) + 2
         first = heard[place:end]
+        marked = bool(model.marked)
+        status, body = model.answer(line)
+        if needs_the_mailbox(line, status, marked) and model.known and (refused or first.startswith(REFUSED)):
+            assert world.changed, (line, first)
+            assert first.startswith(REFUSED), (line, first)
+            model.refuse()
+            refused, place = True, end
+            continue
         assert first[: len(status) + 1] in (status + b" ", status + b"\r"), (line, first, status)
         place = end
         if body is None:

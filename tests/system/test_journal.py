@@ -123,8 +123,8 @@ def test_changed_mailbox(server: Server) -> None:
     since = server.machine.cursor()
     with server.connect().logged_in(name, PASSWORD) as client:
         server.machine.write(f"/var/mail/{name}", mbox(MESSAGES[1:]), mode=0o600, owner=f"{name}:mail")
-        client.socket.sendall(b"RETR 1\r\n")
-        assert client.closed()
+        assert client.say("RETR 1").startswith(b"-ERR [SYS/TEMP] ")
+        client.ok("QUIT")
     entry = entries(server, since, "session-closed")["maildrop-changed"]
     assert entry["POPAD_USER"] == name
     assert entry["PRIORITY"] == "4"
