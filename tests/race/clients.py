@@ -30,7 +30,7 @@ class Session:
     """What a client knows of a session when it is over."""
 
     user: str
-    outcome: str = "gone"  # quit: +OK. refused: -ERR at login or QUIT. dropped: by us. gone: by popad. killed. stuck.
+    outcome: str = "gone"  # quit: +OK. refused: -ERR. dropped: by us. gone: by popad. killed. stuck.
     refusal: str = ""
     quitting: bool = False  # QUIT was sent, perhaps to a session that was killed before
     fetched: list[int] = field(default_factory=list)
@@ -111,6 +111,16 @@ class Client:
             found.append(line[line.startswith(b".") : -2] + b"\n")
         return found
 
+    def refuses(self, command: str) -> bool:
+        """Ask; whether the answer is that the mailbox is not what it was, or locked. No other refusal is right."""
+        answer = self.ask(command)
+        if answer.startswith(b"+OK"):
+            return False
+        if not answer.startswith((b"-ERR [SYS/TEMP] ", b"-ERR [IN-USE] ")):
+            self.session.unlisted += 1
+        self.session.outcome, self.session.refusal = "refused", answer.decode().strip()
+        return True
+
     def converse(self, rng: random.Random, kill: bool) -> None:
         session = self.session
         self.reply()
@@ -122,15 +132,15 @@ class Client:
         if not (answer := self.reply()).startswith(b"+OK"):
             session.outcome, session.refusal = "refused", answer.decode().strip()
             return
-        self.ask("UIDL")
+        if self.refuses("UIDL"):
+            return
         listed = self.rows()
         if len({row.split()[1] for row in listed}) != len(listed):
             session.unlisted += 1
         numbers = [number for number in range(1, len(listed) + 1) if rng.random() < 0.9]
         for number in numbers[:MOST]:
-            if not self.ask(f"RETR {number}").startswith(b"+OK"):
-                session.unlisted += 1
-                continue
+            if self.refuses(f"RETR {number}"):
+                return
             octets = b"".join(self.rows())
             if (serial := serial_of(octets, self.seed)) is None:
                 last = "the last" if number == len(listed) else f"number {number} of {len(listed)}"
@@ -149,7 +159,9 @@ class Client:
         if moment == "quit":
             self.kill(rng)
         answer = self.reply()
-        session.outcome, session.refusal = ("quit", "") if answer.startswith(b"+OK") else ("refused", answer.decode())
+        session.outcome, session.refusal = (
+            ("quit", "") if answer.startswith(b"+OK") else ("refused", answer.decode().strip())
+        )
 
     def kill(self, rng: random.Random) -> None:
         # Any moment of a recovery or an update will do, and nothing announces one: a random wait is the point.

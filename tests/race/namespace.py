@@ -88,16 +88,18 @@ def enter(programs: Path, users: Sequence[User]) -> None:
     mount("-t", "overlay", "-o", layers, "overlay", str(root))
     for name in ("dev", "proc", "sys"):
         mount("--rbind" if name == "dev" else "--bind", f"/{name}", str(root / name))
-    checkout = root / CHECKOUT.relative_to("/")
-    if not (checkout / "popad").is_dir():  # it is on another file system than the host's /
-        checkout.mkdir(parents=True, exist_ok=True)
-        mount("--bind", str(CHECKOUT), str(checkout))
+    checkout = os.open(CHECKOUT, os.O_PATH)
     os.chroot(root)
     os.chdir("/")
     mount("-t", "proc", "proc", "/proc")
     for place in ("/run", "/var/mail", "/home", "/var/spool", "/var/lib", "/var/log"):
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", place)
     mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp")
+    if not (CHECKOUT / "popad").is_dir():  # on another file system than the host's /, or where one of these is now
+        CHECKOUT.mkdir(parents=True, exist_ok=True)
+        # Not canonicalized: the name behind the descriptor is that of the empty directory by now.
+        mount("--bind", "--no-canonicalize", f"/proc/{os.getpid()}/fd/{checkout}", str(CHECKOUT))
+    os.close(checkout)
     furnish(users)
 
 
