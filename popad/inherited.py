@@ -8,7 +8,12 @@ import errno
 import fcntl
 import os
 import select
+import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 from popad.errors import NotInvokedRight, PeerGone, PeerSilent
 
@@ -16,13 +21,22 @@ FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 READ_SIZE = 16384
 TRIES = 16  # reads in vain that take about as long as to sleep and to be woken
 LINGER = 1.0  # seconds for the last reply to arrive
+SIOCOUTQ = (
+    0x5411  # ioctl(2): octets that were sent and that the other side's kernel has not taken (Linux, every machine)
+)
+# Whether a slow reader has taken something is looked at so many times in its time limit, but at least every so many
+# seconds: less than notify.py tells systemd to allow for beyond the limit.
+LOOKS, LONGEST_LOOK = 10, 5.0
 
 
 class Connection:
     """A stream socket to one client, and the client's address.
 
     `rhost` is an address without a port ("192.0.2.7", "2001:db8::1"; "" when the client left before it could be asked),
-    `rport` a number or None. Timeouts are seconds: a read or a write that is not done by then raises PeerSilent.
+    `rport` a number or None. Timeouts are seconds: a read or a write that is not done by then raises PeerSilent. With
+    `took` they are seconds in which the client takes nothing of what was sent to it: each time it has taken something
+    `took` is called, and the time begins anew. (select(2) does not tell: a socket is writable when a third of its
+    buffer is free, which a client of 1 kB/s does in an hour.)
     """
 
     def __init__(self, fd: int, rhost: str, rport: int | None) -> None:
@@ -79,15 +93,14 @@ class Connection:
             raise PeerGone
         return data
 
-    def read(self, timeout: float) -> bytes:
+    def read(self, timeout: float, took: "Callable[[], None] | None" = None) -> bytes:
         """At least one octet. Raises PeerGone at the end of the stream and PeerSilent after `timeout` seconds."""
         while not (data := self.receive(_socket.MSG_DONTWAIT)):
-            if not self.waits(timeout):
-                raise PeerSilent
+            self.wait_for_client(timeout, took)
         return data
 
-    def write(self, data: bytes, timeout: float) -> None:
-        """All of `data`, within `timeout` seconds: a client that reads an octet at a time does not get more.
+    def write(self, data: bytes, timeout: float, took: "Callable[[], None] | None" = None) -> None:
+        """All of `data`, within `timeout` seconds: without `took` a client that reads slowly does not get more.
 
         Raises PeerGone when the client has left, PeerSilent when it does not read that fast.
         """
@@ -97,8 +110,7 @@ class Connection:
             try:
                 sent = self.socket.send(unsent, _socket.MSG_DONTWAIT)
             except BlockingIOError:
-                if not select.select([], [self.socket.fileno()], [], max(deadline - time.monotonic(), 0))[1]:
-                    raise PeerSilent from None
+                self.wait_for_client(timeout if took else deadline - time.monotonic(), took, to_write=True)
             except OSError as error:
                 raise PeerGone(error.errno) from error
             else:
@@ -106,6 +118,36 @@ class Connection:
                 if sent == len(unsent):
                     return
                 unsent = memoryview(unsent)[sent:]
+                if took:
+                    took()
+
+    def wait_for_client(self, timeout: float, took: "Callable[[], None] | None", to_write: bool = False) -> None:
+        """Until it has sent something, or `to_write` until there is room for more. Raises PeerSilent."""
+        fd = [self.socket.fileno()]
+        reading, writing = ([], fd) if to_write else (fd, [])
+        deadline = time.monotonic() + timeout
+        untaken = self.untaken() if took else 0
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            ready = select.select(reading, writing, [], min(left, timeout / LOOKS, LONGEST_LOOK) if untaken else left)
+            if any(ready):
+                return
+            before, untaken = untaken, self.untaken() if untaken else 0
+            if took and untaken < before:
+                took()
+                deadline = time.monotonic() + timeout
+            elif time.monotonic() >= deadline:
+                raise PeerSilent
+
+    def untaken(self) -> int:
+        """Octets that were sent and that the client's side has not taken (of a Unix socket: the memory that they take).
+
+        What its kernel has taken for a client that does not read it cannot be seen. 0 where nothing can be told.
+        """
+        try:
+            return int.from_bytes(fcntl.ioctl(self.socket.fileno(), SIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def close(self, linger: float = 0.0) -> None:
         """End the connection so that the last reply arrives; discard what the client sends for up to `linger` seconds.

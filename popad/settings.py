@@ -183,7 +183,7 @@ TABLE: "dict[str, Setting]" = {
         seconds,
         "600",
         "seconds",
-        "The autologout timer: RFC 1939 section 3 asks for at least ten minutes. Also for a client that does not read.",
+        "The autologout timer: RFC 1939 section 3 asks for at least ten minutes. Also for a client that takes nothing.",
     ),
     "POPAD_LOGIN_TIMEOUT": Setting(
         seconds, "120", "seconds", "A stranger gets less time than a user: from the greeting to the end of the login."

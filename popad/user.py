@@ -79,7 +79,9 @@ class Notices:
 class User:
     """The client, who may think as long as the autologout timer allows; systemd hears when it does.
 
-    A command resets the timer (RFC 1939 section 3), and each has an answer. Octets that make no command do not.
+    A command resets the timer (RFC 1939 section 3), and each has an answer; so does what the client takes of an answer.
+    Octets that make no command do not. Little by little it may read for ever, as it may say NOOP for ever: either holds
+    one session of those that its source may have. A stranger's time runs whatever he does (stranger.py).
     """
 
     def __init__(
@@ -100,14 +102,18 @@ class User:
         self.drop.settle(wait=False)
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
         self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
-        return self.connection.read(self.deadline - time.monotonic())
+        return self.connection.read(self.deadline - time.monotonic(), self.takes)
 
     def write(self, data: bytes) -> None:
         if data:
-            self.notifier.put_off(self.timeout)
-            self.connection.write(data, self.timeout)
-            self.notifier.put_off(self.timeout)  # the write may have taken as long, and the client's time begins now
-            self.deadline = time.monotonic() + self.timeout
+            self.takes()
+            self.connection.write(data, self.timeout, self.takes)
+            self.takes()  # the write may have taken as long, and the client's time begins now
+
+    def takes(self) -> None:
+        """The client takes what it was sent, so it is there, however slow its line."""
+        self.notifier.put_off(self.timeout)
+        self.deadline = time.monotonic() + self.timeout
 
 
 def open_maildrop(session: "Session", verdict: "Verdict") -> Maildrop:

@@ -142,12 +142,13 @@ class Server:
         settings: Mapping[str, str] = {},
         program: Sequence[str] = POPAD_WITHOUT_JOURNAL,
         environment: Mapping[str, str] = {},
+        receive_buffer: int = 0,
     ) -> "Iterator[tuple[Client, subprocess.Popen[bytes]]]":
         """A session and its process; at the end the connection is closed and the process has ended.
 
         A copy of the socket stays open as long, as systemd keeps one: only a shutdown(2) ends the connection.
         """
-        ours, theirs = connection()
+        ours, theirs = connection(receive_buffer)
         with open(self.stderr, "ab") as stderr:
             process = subprocess.Popen(
                 program,
@@ -184,10 +185,16 @@ class Server:
         return [entry["event"] for entry in self.log]
 
 
-def connection() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a TCP connection over the loopback: the client's and the server's."""
+def connection(receive_buffer: int = 0) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection over the loopback: the client's and the server's.
+
+    `receive_buffer`: octets that the client's kernel takes ahead of it, if not as many as usual.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
+        ours = socket.socket()
+        if receive_buffer:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        ours.connect(listening.getsockname())
         theirs, _ = listening.accept()
     return ours, theirs
 

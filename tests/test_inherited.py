@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ from tests.serving import CHECKOUT, PATIENCE, PYTHON, connection
 class Pair:
     """A TCP connection: `client` is Python's socket, `server` popad's Connection."""
 
-    def __init__(self) -> None:
-        self.client, theirs = connection()
+    def __init__(self, receive_buffer: int = 0) -> None:
+        self.client, theirs = connection(receive_buffer)
         self.client.settimeout(PATIENCE)
         self.address = theirs.getpeername()
         self.server = Connection(theirs.detach(), "127.0.0.1", self.address[1])
@@ -186,7 +187,7 @@ def test_write_to_a_client_that_never_reads(pair: Pair) -> None:
     assert 0 < pair.server.sent_octets < 50_000_000
 
 
-def test_write_to_a_client_that_reads_too_slowly(pair: Pair) -> None:
+def test_write_to_a_stranger_who_reads_too_slowly(pair: Pair) -> None:
     """The time is for all of it: little by little would be for ever."""
     done = threading.Event()
 
@@ -202,6 +203,117 @@ def test_write_to_a_client_that_reads_too_slowly(pair: Pair) -> None:
     done.set()
     reader.join()
     assert time.monotonic() - begun < PATIENCE
+
+
+class Unix(Pair):
+    """The same over a Unix socket: the plain end of a relay, say."""
+
+    def __init__(self, _: int) -> None:
+        self.client, theirs = socket.socketpair()
+        self.client.settimeout(PATIENCE)
+        self.server = Connection(theirs.detach(), "", None)
+
+
+@pytest.fixture(params=[Pair, Unix], ids=["TCP", "Unix"])
+def narrow(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A connection whose buffers hold little: what is not read cannot be written for long."""
+    pair = request.param(8192)
+    pair.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    yield pair
+    pair.close()
+
+
+class Reader(threading.Thread):
+    """A client that reads 1,000 octets and makes a pause, again and again, until it has so many: a slow line."""
+
+    def __init__(self, client: socket.socket, octets: int, pause: float) -> None:
+        super().__init__()
+        self.client, self.octets, self.pause = client, octets, pause
+        self.got = 0
+
+    def run(self) -> None:
+        while self.got < self.octets and (block := self.client.recv(1000)):
+            self.got += len(block)
+            time.sleep(self.pause)
+
+
+TIME_LIMIT = 1.0  # seconds; so long that a busy machine does not make a pause of it
+
+
+def test_write_to_a_client_that_reads_slowly(narrow: Pair) -> None:
+    """For several times the time limit: what counts is that it takes something, not that there is room for more."""
+    octets, taken = 350_000, []
+    reader = Reader(narrow.client, octets, 0.01)
+    reader.start()
+    begun = time.monotonic()
+    narrow.server.write(bytes(octets), TIME_LIMIT, lambda: taken.append(time.monotonic()))
+    lasted = time.monotonic() - begun
+    narrow.server.hang_up()
+    reader.join()
+    assert reader.got == octets
+    assert lasted > 2 * TIME_LIMIT
+    assert max(later - earlier for earlier, later in pairwise([begun, *taken])) < TIME_LIMIT  # systemd is told so often
+
+
+def test_read_from_a_client_that_still_reads_an_answer(narrow: Pair) -> None:
+    """It does not answer before it has all of it. When it has, its time runs."""
+    taken: list[float] = []
+    room = narrow.server.socket.send(bytes(10_000_000), socket.MSG_DONTWAIT)
+    reader = Reader(narrow.client, room, 2 * TIME_LIMIT / (room // 1000))
+    reader.start()
+    begun = time.monotonic()
+    with pytest.raises(PeerSilent):
+        narrow.server.read(TIME_LIMIT, lambda: taken.append(time.monotonic()))
+    reader.join()
+    assert taken[-1] > begun + TIME_LIMIT
+    assert time.monotonic() >= taken[-1] + TIME_LIMIT
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_client_that_takes_nothing_more(narrow: Pair, direction: str) -> None:
+    """It has the time limit from what it took last, and not much more."""
+    taken: list[float] = []
+    narrow.server.socket.send(bytes(10_000_000), socket.MSG_DONTWAIT)
+    reader = Reader(narrow.client, 50_000, 0.001)
+    reader.start()
+    with pytest.raises(PeerSilent):
+        if direction == "read":
+            narrow.server.read(TIME_LIMIT, lambda: taken.append(time.monotonic()))
+        else:
+            narrow.server.write(bytes(10_000_000), TIME_LIMIT, lambda: taken.append(time.monotonic()))
+    ended = time.monotonic()
+    reader.join()
+    assert taken
+    assert TIME_LIMIT <= ended - taken[-1] < TIME_LIMIT + PATIENCE
+
+
+def test_what_is_sent_at_once_costs_one_call(pair: Pair) -> None:
+    """No look at the queue, no callback: the usual answer."""
+    calls: list[str] = []
+
+    class Counting:
+        def __init__(self, theirs: _socket.socket) -> None:
+            self.theirs = theirs
+
+        def __getattr__(self, name: str) -> object:
+            calls.append(name)
+            return getattr(self.theirs, name)
+
+    pair.server.socket = Counting(theirs := pair.server.socket)  # type: ignore[assignment]
+    pair.server.write(b"+OK\r\n", PATIENCE, lambda: calls.append("took"))
+    pair.server.socket = theirs
+    assert calls == ["send"]
+
+
+def test_what_is_untaken(pair: Pair) -> None:
+    assert pair.server.untaken() == 0
+    room = pair.server.socket.send(bytes(50_000_000), socket.MSG_DONTWAIT)
+    assert 0 < pair.server.untaken() <= room
+    reader, writer = os.pipe()
+    os.dup2(writer, pair.server.fileno())  # of what is no socket nothing can be told
+    assert pair.server.untaken() == 0
+    os.close(reader)
+    os.close(writer)
 
 
 def test_write_of_nothing(pair: Pair) -> None:

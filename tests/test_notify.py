@@ -2,14 +2,22 @@
 
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from popad import notify
+from popad import inherited, notify, user
+from popad.maildrop.maildrop import Maildrop
 from popad.notify import Notifier
+from tests.serving import connection
+
+EMPTY: Any = SimpleNamespace(sizes=[])  # a store
 
 
 class Systemd:
@@ -116,3 +124,31 @@ def test_a_systemd_that_is_gone_does_not_end_a_session(systemd: Systemd) -> None
     notifier.ready("authorization")
     notifier.put_off(600)
     assert notifier.last_status == "authorization"
+
+
+def test_a_long_write_is_put_off_for(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer that a slow client takes for longer than the unit may live without a word."""
+    monkeypatch.setattr(notify, "PAUSE", 0.2)
+    limit = 1.0
+    ours, theirs = connection(receive_buffer=8192)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    server = inherited.Connection(theirs.detach(), "", None)
+    told: list[float] = []
+
+    def read_slowly() -> None:
+        while ours.recv(2000):
+            time.sleep(0.01)
+            told.extend(time.monotonic() for message in systemd.told() if message.startswith("EXTEND_TIMEOUT_USEC="))
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    client = user.User("alice", server, limit, systemd.notifier(), Maildrop(EMPTY))
+    begun = time.monotonic()
+    client.write(bytes(700_000))
+    ended = time.monotonic()
+    server.hang_up()
+    reader.join()
+    ours.close()
+    assert ended - begun > 2 * limit
+    allowed = limit + 2 * notify.PAUSE
+    assert max(later - earlier for earlier, later in pairwise([begun, *told, ended])) < allowed

@@ -120,6 +120,24 @@ def test_a_client_that_never_reads(server: Server) -> None:
     assert server.events[-2:] == ["peer-silent", "session-closed"]
 
 
+def test_a_client_that_reads_slowly_and_steadily(server: Server) -> None:
+    """For several times the time limit: it has all of the answer, and then its next command counts."""
+    big = b"From big\nSubject: big\n\n" + b"x" * 79 + b"\n" * 150_000
+    server.deliver(ONE + big + b"\n" + THREE)
+    with server.session({"POPAD_TIMEOUT": "1"}, receive_buffer=8192) as (client, _):
+        client.log_in()
+        client.send(b"RETR 2\r\n")
+        begun, received = time.monotonic(), b""
+        while not received.endswith(b"\r\n.\r\n"):
+            time.sleep(0.03)  # a slow line
+            received += client.socket.recv(4000)
+        assert time.monotonic() - begun > 2
+        assert client.ask("DELE 1").startswith(b"+OK")
+        assert client.ask("QUIT").startswith(b"+OK")
+    assert server.mailbox.read_bytes() == big + b"\n" + THREE
+    assert server.events[-2:] == ["maildrop-updated", "session-closed"]
+
+
 # -- mailboxes that are not served, or not any more
 
 
