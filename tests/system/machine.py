@@ -98,7 +98,7 @@ def _build(release: str, packages: Sequence[str], made: Path) -> None:
     # Without documentation (but for what dpkg itself wants) and without the cache of apt: half the size.
     command += ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     result = subprocess.run(
-        [*command, release, str(unfinished), "-"], input="\n".join(_sources(release)), capture_output=True, text=True
+        [*command, release, str(unfinished), "-"], input="\n".join(sources(release)), capture_output=True, text=True
     )
     if result.returncode != 0:
         raise MachineError(f"mmdebstrap {release} failed:\n{result.stderr}")
@@ -113,7 +113,7 @@ def _build(release: str, packages: Sequence[str], made: Path) -> None:
     unfinished.rename(made)
 
 
-def _sources(release: str) -> list[str]:
+def sources(release: str) -> list[str]:
     """The lines of a sources.list for a release, at the mirrors that this host's apt has for its own."""
     host = _index_targets()
     if not host:
