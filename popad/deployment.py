@@ -26,11 +26,13 @@ def wrong_units(settings: Settings) -> "Iterator[str]":
     """What does not fit together in the units in use. Nothing where systemd does not serve."""
     if not os.path.isdir(RUNNING):
         return
-    for listening, serving in (("popad.socket", "popad@check.service"), ("popad.service", "popad.service")):
-        if show(listening).get("UnitFileState") == "enabled" or show(listening).get("ActiveState") == "active":
-            unit = show(serving)
-            yield from wrong_memory(settings, listening, unit)
-            yield from wrong_mounts(settings, serving.replace("@check", "@"), unit, mount_points())
+    shapes = {"popad.socket": "popad@check.service", "popad.service": "popad.service"}
+    shown = {listening: show(listening) for listening in shapes}
+    active = [listening for listening in shapes if shown[listening].get("ActiveState") == "active"]
+    for listening in active or [name for name in shapes if shown[name].get("UnitFileState") == "enabled"]:
+        unit = show(shapes[listening])
+        yield from wrong_memory(settings, listening, unit)
+        yield from wrong_mounts(settings, shapes[listening].replace("@check", "@"), unit, mount_points())
 
 
 def show(unit: str) -> "Mapping[str, str]":

@@ -45,6 +45,8 @@ PACKAGES = (
     *("python3", "python3-systemd", "python3-pampy", "python3-six", "python3-sdnotify", "init-system-helpers"),
     *("iproute2", "procps", "curl", "openssl"),
 )
+# With what starts popad where systemd does not, and the library of the TCP wrappers.
+SERVER_PACKAGES = (*PACKAGES, "tcpd", "openbsd-inetd", "netbase")
 
 # Seconds until a machine that has not come up, or an entry that has not been written, is a failure.
 BOOT_SECONDS = 60.0

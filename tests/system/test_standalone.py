@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
-from tests.system.machine import PACKAGES, Machine, needs, tree, wait_until
+from tests.system.machine import SERVER_PACKAGES, Machine, needs, tree, wait_until
 from tests.system.pop3 import Pop3
 
 SERVICE, SOCKET = "popad.service", "popad-standalone.socket"
@@ -319,7 +319,7 @@ def wrapped(request: pytest.FixtureRequest, package: Path) -> Iterator[Server]:
     """A machine that has libwrap and tcpd."""
     if reason := needs():
         pytest.skip(reason)
-    with Machine(tree(request.param, (*PACKAGES, "tcpd"))) as machine:
+    with Machine(tree(request.param, SERVER_PACKAGES)) as machine:
         machine.install(package)
         yield Server(machine, request.param)
 

@@ -1,0 +1,47 @@
+"""Every recipe of the documents, word for word: blocks of the man pages and the README, and of comments in units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.system.conftest import CHECKOUT
+
+PAGES = ("popad.8", "popad.conf.5", "popad-credentials.5")
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a document shows to be typed or written: the document's file name, and the lines."""
+
+    document: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines that somebody types, without the prompt."""
+        return [line.removeprefix("# ") for line in self.text.splitlines()]
+
+
+def blocks() -> list[Block]:
+    """All of them."""
+    return [*_pages(), *_readme(), *_units()]
+
+
+def _pages() -> Iterator[Block]:
+    for page in PAGES:
+        text = (CHECKOUT / "packaging/man" / page).read_text()
+        for literal in re.findall(r"^\.Bd -literal.*\n((?:.*\n)+?)\.Ed$", text, re.M):
+            yield Block(page, literal.replace("\\e", "\\").rstrip("\n"))
+
+
+def _readme() -> Iterator[Block]:
+    for indented in re.findall(r"(?<=\n\n)(?:    .*\n)+", (CHECKOUT / "README.md").read_text()):
+        yield Block("README.md", "\n".join(line[4:] for line in indented.splitlines()))
+
+
+def _units() -> Iterator[Block]:
+    for unit in sorted((CHECKOUT / "units").iterdir()):
+        for comment in re.findall(r"(?:^#   .*\n)+", unit.read_text(), re.M):
+            yield Block(unit.name, "\n".join(line[4:] for line in comment.splitlines()))

@@ -1,0 +1,397 @@
+"""What the documents show to be typed or written is tried here, as it stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server
+from tests.system.machine import SERVER_PACKAGES, Machine, needs, tree, wait_until
+from tests.system.pop3 import Pop3
+from tests.system.recipes import Block, blocks
+
+UNANSWERED = 1.0  # seconds without an answer to a SYN: it was dropped
+CONNECT = "import socket; socket.create_connection(('{}', {}), 20)"
+
+
+@contextlib.contextmanager
+def addresses(machine: Machine, *given: str) -> Iterator[None]:
+    """The machine has these addresses, too."""
+    for address in given:
+        machine.run(["ip", "address", "add", address, "dev", "lo", "nodad"])
+    try:
+        yield
+    finally:
+        for address in given:
+            machine.run(["ip", "address", "delete", address, "dev", "lo"])
+
+
+@contextlib.contextmanager
+def standalone(server: Server) -> Iterator[None]:
+    """popad.service in place of popad.socket."""
+    server.machine.run(["systemctl", "start", "popad.service"])
+    try:
+        yield
+    finally:
+        server.machine.run(["systemctl", "stop", "popad.service"])
+        server.machine.run(["systemctl", "start", "popad.socket"])
+
+
+@contextlib.contextmanager
+def restarted(server: Server, unit: str, text: str) -> Iterator[None]:
+    """A drop-in for a unit that runs, in force."""
+    try:
+        with server.drop_in(unit, text):
+            server.machine.run(["systemctl", "restart", unit])
+            yield
+    finally:
+        server.machine.run(["systemctl", "restart", unit])
+
+
+def fetches(client: Pop3, name: str) -> None:
+    with client.logged_in(name, PASSWORD):
+        client.ok("RETR 1")
+        assert client.body().decode() == MESSAGES[0]
+        client.ok("QUIT")
+
+
+def shell(server: Server, command: str) -> str:
+    """A command line as somebody types it who is root."""
+    return server.machine.run(["bash", "-ec", command]).stdout
+
+
+# -- popad.socket -----------------------------------------------------------------------------------------------------
+
+
+def one_address(server: Server, block: Block) -> None:
+    """As at a boot: the socket starts before the network is there."""
+    with restarted(server, "popad.socket", block.text):
+        with addresses(server.machine, "192.0.2.1/32"), Pop3(server.machine.connect("192.0.2.1", 1110)).greeted():
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+def one_network(server: Server, block: Block) -> None:
+    with addresses(server.machine, "192.0.2.7/32", "2001:db8::7/128"), restarted(server, "popad.socket", block.text):
+        for address in ("192.0.2.7", "2001:db8::7"):
+            with server.connect(address, source=address).greeted():
+                pass
+
+        def attempt() -> None:
+            socket.create_connection(("127.0.0.1", 110), UNANSWERED)
+
+        with pytest.raises(TimeoutError):
+            server.machine.inside(attempt)
+
+
+def large_host(server: Server, block: Block) -> None:
+    with restarted(server, "popad.socket", block.text), contextlib.ExitStack() as clients:
+        assert server.machine.show("popad.socket", "MaxConnections") == {"MaxConnections": "500"}
+        for _ in range(50):
+            clients.enter_context(server.connect()).greeted()
+        with server.connect() as one_more:
+            assert one_more.closed()
+
+
+def large_mailbox(server: Server, block: Block) -> None:
+    with server.drop_in("popad@.service", block.text):
+        assert server.machine.show("popad@1.service", "MemoryMax") == {"MemoryMax": str(1 << 30)}
+        fetches(server.connect(), server.add_user())
+
+
+def serve_and_try(server: Server, block: Block) -> None:
+    name = server.add_user()
+    enable, curl = block.commands
+    shell(server, enable)
+    assert server.machine.run(["systemctl", "is-enabled", "popad.socket"]).stdout == "enabled\n"
+    listed = shell(server, curl.replace("NAME", shlex.quote(f"{name}:{PASSWORD}")))
+    assert listed.split()[::2] == ["1", "2", "3"]
+
+
+def try_it(server: Server, block: Block) -> None:
+    name = server.add_user()
+    curl, journal = block.commands
+    assert shell(server, curl.replace("NAME", shlex.quote(f"{name}:{PASSWORD}"))).split()[::2] == ["1", "2", "3"]
+    server.machine.wait_entry({"POPAD_EVENT": "session-closed", "POPAD_USER": name})
+    assert f'"{name}"' in shell(server, journal) or name in shell(server, journal)
+
+
+def who_was_here(server: Server, block: Block) -> None:
+    name = server.add_user()
+    since = server.machine.cursor()
+    fetches(server.connect(), name)
+    server.machine.wait_entry({"POPAD_EVENT": "login-passed", "POPAD_USER": name}, after=since)
+    (command,) = block.commands
+    assert name in shell(server, command)
+
+
+# -- what units may do ------------------------------------------------------------------------------------------------
+
+
+def homes(server: Server, block: Block) -> None:
+    """By popad.service where the block is that unit's, else by popad.socket."""
+    daemon = block.document == "popad.service"
+    name = server.add_user(mailbox="/home/{name}/mailbox")
+    with server.settings("POPAD_MAILDROP=mbox:{home}/mailbox\n"), contextlib.ExitStack() as running:
+        running.enter_context(server.drop_in("popad.service" if daemon else "popad@.service", block.text))
+        if daemon:
+            running.enter_context(standalone(server))
+        with server.connect().logged_in(name, PASSWORD) as client:
+            client.ok("DELE 1")
+            client.ok("QUIT")
+        assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+
+
+def other_place(server: Server, block: Block) -> None:
+    """Mail in /srv/mail, which is a file system of its own."""
+    unit = "popad.service" if block.document == "popad.service" else "popad@.service"
+    server.machine.run(["mkdir", "-p", "/srv/mail"])
+    server.machine.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/srv/mail"])
+    try:
+        name = server.add_user(mailbox="/srv/mail/{name}")
+        with contextlib.ExitStack() as on:
+            on.enter_context(server.settings("POPAD_MAILDROP=mbox:/srv/mail/{user}\n"))
+            on.enter_context(server.drop_in(unit, f"{block.text}\n[Service]\nReadWritePaths=/srv/mail\n"))
+            if unit == "popad.service":
+                on.enter_context(standalone(server))
+            assert "srv-mail.mount" in server.machine.show(unit.replace("@", "@1"), "After")["After"].split()
+            assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+            fetches(server.connect(), name)
+    finally:
+        server.machine.run(["systemctl", "stop", "popad@*.service"])
+        server.machine.run(["umount", "/srv/mail"])
+
+
+def virtual_users(server: Server, block: Block) -> None:
+    """popad.conf(5)'s settings, its drop-in, and popad-credentials(5)'s way to add a user, together."""
+    machine = server.machine
+    settings, drop_in, adding = (
+        next(found for found in blocks() if fragment in found.text and found.document == document)
+        for document, fragment in (
+            ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail"),
+            ("popad.conf.5", "ReadWritePaths=/srv/mail"),
+            ("popad-credentials.5", "popad passwd jane"),
+        )
+    )
+    assert block in (settings, drop_in, adding)
+    machine.run(["sh", "-c", "id vmail || useradd --system --shell /usr/sbin/nologin vmail"])
+    machine.run(["install", "-d", "-m", "700", "-o", "vmail", "/srv/mail"])
+    machine.write("/srv/mail/jane", "From a Thu Jan  1 00:00:00 1970\nSubject: x\n\nx\n\n", mode=0o600, owner="vmail")
+    typed = [line for line in adding.commands if not line.endswith(":")]
+    try:
+        asked = machine.python(TERMINAL, "; ".join(typed), PASSWORD)
+        assert re.findall(r"\w+:", asked) == [line for line in adding.commands if line.endswith(":")]
+        with server.drop_in("popad@.service", drop_in.text), server.settings(f"{settings.text}\n"):
+            assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+            with server.connect().logged_in("jane", PASSWORD) as client:
+                client.ok("DELE 1")
+                client.ok("QUIT")
+        assert (machine.root / "srv/mail/jane").read_bytes() == b""
+    finally:
+        machine.run(["rm", "-f", "/etc/popad/credentials"])
+
+
+# Runs the first argument in a shell at a terminal, answers each question for a password with the second, and prints
+# what the terminal showed.
+TERMINAL = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if not pid:
+    os.execv("/bin/bash", ["bash", "-ec", sys.argv[1]])
+shown = b""
+try:
+    while block := os.read(terminal, 4096):
+        shown += block
+        if block.endswith(b": "):
+            os.write(terminal, sys.argv[2].encode() + b"\\n")
+except OSError:
+    pass  # the terminal of a shell that has ended
+print(shown.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def one_line_of_credentials(server: Server, block: Block) -> None:
+    """Unfolded it is a line that popad takes."""
+    line = block.text.replace("\\\n", "")
+    server.machine.write("/etc/popad/credentials", f"{line}\n", mode=0o600)
+    try:
+        with server.settings("POPAD_AUTH=file\n"):
+            assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+    finally:
+        server.machine.run(["rm", "/etc/popad/credentials"])
+
+
+def reaches_a_server(server: Server, block: Block) -> None:
+    """What runs in the sandbox of the unit reaches the address that the drop-in names, and without it does not."""
+    about_names = "192.0.2.53" in block.text or block.document == "popad.service"
+    address, port = ("192.0.2.53", 53) if about_names else ("192.0.2.10", 389)
+    units = ["popad@.service", "popad.service"] if block.document == "popad.8" and about_names else []
+    probe = f'[Service]\nExecStartPre=/usr/bin/python3 -c "{CONNECT.format(address, port)}"\n'
+    name = server.add_user()
+    with addresses(server.machine, f"{address}/32"), server.machine.inside(socket.socket) as listener:
+        listener.bind((address, port))
+        listener.listen()
+        for unit in units or ["popad.service" if about_names else "popad-auth.service"]:
+            text = block.text.replace("ADDRESS", address)
+            for drop_in, works in ((f"{text}\n{probe}", True), (probe, False)):
+                with server.drop_in(unit, drop_in):
+                    served(server, unit, name, works)
+
+
+def served(server: Server, unit: str, name: str, works: bool) -> None:
+    """Start the unit by what starts it; it serves this user or, where its first program fails, nobody."""
+    if unit == "popad.service":
+        started = server.machine.run(["systemctl", "start", unit], check=False)
+        assert (started.returncode == 0) == works
+        if works:
+            fetches(server.connect(), name)
+        server.machine.run(["systemctl", "stop", unit])
+        server.machine.run(["systemctl", "start", "popad.socket"])
+    elif unit == "popad-auth.service":
+        server.machine.run(["systemctl", "stop", unit])
+        assert (server.machine.run(["systemctl", "start", unit], check=False).returncode == 0) == works
+        if works:
+            fetches(server.connect(), name)
+        server.machine.run(["systemctl", "stop", unit])
+    elif works:
+        fetches(server.connect(), name)
+    else:
+        with server.connect() as client:
+            assert client.closed()
+
+
+# -- the other shapes -------------------------------------------------------------------------------------------------
+
+
+OTHER = {"popad.socket": "popad.service", "popad.service": "popad.socket"}
+
+
+def change_the_shape(server: Server, block: Block) -> None:
+    """To the daemon, and back with the names exchanged."""
+    name = server.add_user()
+    try:
+        for command in block.commands:
+            shell(server, command)
+        assert server.machine.show("popad.service", "ActiveState") == {"ActiveState": "active"}
+        fetches(server.connect(), name)
+    finally:
+        for command in block.commands:
+            shell(server, re.sub("popad.s[a-z]+", lambda found: OTHER[found[0]], command))
+    assert server.machine.run(["systemctl", "is-enabled", "popad.service"], check=False).stdout == "disabled\n"
+    fetches(server.connect(), name)
+
+
+def two_addresses(server: Server, block: Block) -> None:
+    name = server.add_user()
+    server.machine.run(["systemctl", "stop", "popad.socket"])
+    try:
+        with addresses(server.machine, "192.0.2.1/32", "2001:db8::1/128"):
+            shell(server, block.text)
+            try:
+                for address in ("192.0.2.1", "2001:db8::1"):
+                    fetches(server.connect(address), name)
+                with pytest.raises(ConnectionRefusedError):
+                    server.connect()
+            finally:
+                server.machine.run(["pkill", "-TERM", "--full", "popad -D --listen"])
+                running = ["pgrep", "--full", "popad -D --listen"]
+                wait_until(lambda: server.machine.run(running, check=False).returncode == 1)
+    finally:
+        server.machine.run(["systemctl", "start", "popad.socket"])
+
+
+def inetd(server: Server, block: Block) -> None:
+    """Each line in inetd.conf(5) alone; the second asks hosts.deny."""
+    with Machine(tree(server.release, SERVER_PACKAGES)) as machine:
+        machine.install(next(Path(__file__).parents[2].joinpath("dist").glob("popad_*_all.deb")))
+        machine.run(["systemctl", "disable", "--now", "popad.socket"])
+        other = Server(machine, server.release)
+        name = other.add_user()
+        for number, line in enumerate(block.text.splitlines()):
+            machine.write("/etc/inetd.conf", f"{line}\n")
+            machine.run(["systemctl", "restart", "inetd.service"])
+            fetches(other.connect(), name)
+            machine.write("/etc/hosts.deny", "popad: 127.0.0.1\n")
+            with other.connect() as client:
+                assert bool(number) == (client.line() == b"")
+            machine.run(["rm", "/etc/hosts.deny"])
+
+
+def install(server: Server, block: Block) -> None:
+    """The second line; the first has made what is installed here."""
+    (package,) = (server.machine.root / "root").glob("popad_*_all.deb")
+    server.machine.copy(Path(__file__).parents[2] / "dist" / package.name, f"/root/dist/{package.name}")
+    build, command = block.commands
+    assert build == "packaging/build-deb"
+    before = (server.machine.root / SETTINGS.lstrip("/")).read_bytes()
+    shell(server, f"cd; dpkg --remove popad; {command}")
+    assert (server.machine.root / SETTINGS.lstrip("/")).read_bytes() == before
+    fetches(server.connect(), server.add_user())
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+Try = Callable[[Server, Block], None]
+
+# How each block is tried: the document, words that stand in this block of it alone, the test.
+TRIED: list[tuple[str, str, Try]] = [
+    ("popad.8", "enable --now popad.service", change_the_shape),
+    ("popad.8", "MaxConnections=500", large_host),
+    ("popad.8", "MemoryMax=1G", large_mailbox),
+    ("popad.8", "IPAddressAllow=192.0.2.53", reaches_a_server),
+    ("popad.8", "curl --user NAME", serve_and_try),
+    ("popad.8", "journalctl -t popad --since today", who_was_here),
+    ("popad.8", "ListenStream=192.0.2.1:1110", one_address),
+    ("popad.8", "IPAddressAllow=192.0.2.0/24", one_network),
+    ("popad.8", "ReadWritePaths=/home", homes),
+    ("popad.8", "IPAddressAllow=192.0.2.10", reaches_a_server),
+    ("popad.8", "popad -D --listen", two_addresses),
+    ("popad.8", "pop3 stream tcp", inetd),
+    ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
+    ("popad.conf.5", "ReadWritePaths=/srv/mail", virtual_users),
+    ("popad-credentials.5", "popad passwd jane", virtual_users),
+    ("popad-credentials.5", "SCRAM-SHA-256", one_line_of_credentials),
+    ("README.md", "apt install ./dist/", install),
+    ("README.md", "curl --user NAME", try_it),
+    ("README.md", "enable --now popad.service", change_the_shape),
+    ("popad-auth.service", "IPAddressAllow=ADDRESS", reaches_a_server),
+    ("popad.service", "IPAddressAllow=ADDRESS", reaches_a_server),
+    ("popad.service", "RequiresMountsFor=/srv/mail", other_place),
+    ("popad.service", "ReadWritePaths=/home", homes),
+    ("popad@.service", "RequiresMountsFor=/srv/mail", other_place),
+    ("popad@.service", "ReadWritePaths=/home", homes),
+]
+# And those that are not tried here, with the reason.
+NOT_HERE = [
+    ("README.md", "packaging/demo", "test_demo.py runs the first line, and the second runs this"),
+    (
+        "README.md",
+        "podman run",
+        "no podman in the machine: tests/container runs the image with these options",
+    ),
+    ("README.md", "popad/__main__.py", "a list of files"),
+]
+
+
+def test_every_block_is_tried() -> None:
+    """One that is new, or changed beyond recognition, has no row; a row whose block is gone has to go."""
+    rows = [(document, words) for document, words, _ in (*TRIED, *NOT_HERE)]
+    for block in blocks():
+        assert sum(document == block.document and words in block.text for document, words in rows) == 1, block
+    for document, words in rows:
+        assert sum(document == block.document and words in block.text for block in blocks()) == 1, words
+
+
+@pytest.mark.skipif(bool(needs()), reason=needs())
+@pytest.mark.parametrize(("document", "words", "attempt"), TRIED, ids=[f"{row[0]}-{row[1]}" for row in TRIED])
+def test_recipe(server: Server, document: str, words: str, attempt: Try) -> None:
+    (block,) = (block for block in blocks() if block.document == document and words in block.text)
+    attempt(server, block)
