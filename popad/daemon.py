@@ -27,6 +27,7 @@ from popad.access import Rules
 from popad.auth.helper import Helper
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
 from popad.flood import Slots
+from popad.maildrop.state import State, of_indexes, of_updates
 from popad.notify import Notifier
 from popad.rehearsal import rehearse
 from popad.settings import Settings
@@ -72,6 +73,9 @@ class Daemon:
         Looked up here and not for each client: it is the same for all, and a look-up costs as much as a fork.
         """
         settings = self.load()
+        for place in (of_updates(settings.state), of_indexes(settings.cache)):
+            if isinstance(place, State):
+                place.close()  # it has its key now, if it had none
         return settings, Rules() if settings.wrappers != "never" else None, session.identity_of_strangers(settings)
 
     def run(self) -> int:

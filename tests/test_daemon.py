@@ -541,6 +541,20 @@ def test_a_session_that_is_killed(server: Server) -> None:
         wait_until(served)
 
 
+@needs_root
+def test_keys_are_made_at_the_start_and_at_a_reload(server: Server) -> None:
+    """No client has come yet."""
+    config = server.path / "popad.conf"
+    config.write_text(f"POPAD_STATE={server.path}/missing\n")
+    ports = free_ports(socket.AF_INET, "127.0.0.1")
+    arguments = [f"--listen=127.0.0.1:{ports[0]}", f"--config={config}"]
+    with daemon(server, {"POPAD_STATE": "-"}, arguments, ports) as running:
+        assert (server.cache / ".key").stat().st_uid == 0
+        config.write_text(f"POPAD_STATE={server.state}\n")
+        running.reload()
+        assert (server.state / ".key").stat().st_uid == 0
+
+
 # -- the spare session ------------------------------------------------------------------------------------------------
 
 

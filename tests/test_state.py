@@ -1,15 +1,20 @@
 """maildrop/state.py: names that nobody else can take, a key that nobody else can read, and files that are believed."""
 
+import fcntl
 import os
+import signal
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from popad import privsep
 from popad.errors import MaildropUnavailable
+from popad.maildrop import state as state_module
 from popad.maildrop.state import KEY, JournalForeign, State, of_indexes, of_updates
+from tests.serving import PATIENCE
 
 ROOT = os.geteuid() == 0
 NOBODY, OTHER = 65534, 1
@@ -60,28 +65,35 @@ def test_keys_differ(path: Path, tmp_path: Path) -> None:
         assert one.key != other.key
 
 
-def test_a_key_made_meanwhile_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uid", [pytest.param(0, marks=needs_root), NOBODY])
+def test_a_key_made_meanwhile_counts(path: Path, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     """Two sessions find no key: both end with the one that got its name first."""
-    real = os.link
+    real = os.fsync
     theirs = bytes(range(32))
 
-    def link(*arguments: str, **options: int) -> None:
+    def fsync(fd: int) -> None:
         if not (path / KEY).exists():
             (path / KEY).touch(0o600)
             (path / KEY).write_bytes(theirs)
-        real(*arguments, **options)  # type: ignore[arg-type]
+        real(fd)
 
-    monkeypatch.setattr(os, "link", link)
-    with state_at(path) as state:
-        assert state.key == theirs
+    monkeypatch.setattr(os, "fsync", fsync)
+    if ROOT:
+        os.chown(path, uid, uid)
+        os.seteuid(uid)
+    try:
+        with state_at(path) as state:
+            assert state.key == theirs
+    finally:
+        os.seteuid(os.getuid())
     assert [entry.name for entry in path.iterdir()] == [KEY]
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 31])
-def test_a_key_that_is_cut_short_is_not_believed(path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
+def test_a_key_of_another_length_is_not_believed(path: Path, content: bytes) -> None:
     (path / KEY).touch(0o600)
     (path / KEY).write_bytes(content)
-    with pytest.raises(OSError, match="too short"):
+    with pytest.raises(OSError, match="not of 32 octets"):
         State(str(path))
 
 
@@ -116,10 +128,101 @@ def test_what_a_user_put_in_the_keys_place_keeps_nobody_out(path: Path, make: st
         assert again.key == state.key
 
 
+# What a user may do again and again to the name of a key that is not there yet.
+def make_a_file() -> None:
+    os.close(os.open(KEY, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def make_a_directory() -> None:
+    os.mkdir(KEY)
+    os.mkdir(f"{KEY}/not-empty")
+
+
+def make_a_symlink() -> None:
+    os.symlink("/etc/passwd", KEY)
+
+
+def make_a_directory_and_nothing() -> None:
+    os.mkdir(KEY)
+    os.rmdir(KEY)
+
+
+def make_a_file_and_a_directory() -> None:
+    make_a_file()
+    os.unlink(KEY)
+    os.mkdir(KEY)
+    os.rmdir(KEY)
+
+
+ATTACKS = [make_a_file, make_a_directory, make_a_symlink, make_a_directory_and_nothing, make_a_file_and_a_directory]
+
+
+@contextmanager
+def attacked(path: Path, attack: Callable[[], None]) -> Iterator[None]:
+    """A user's process does so, as fast as it can."""
+    reading, writing = os.pipe()
+    attacker = os.fork()
+    if not attacker:
+        os.chdir(path)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        with suppress(OSError):
+            attack()
+        os.write(writing, b"x")
+        while True:
+            with suppress(OSError):
+                attack()
+    os.read(reading, 1)
+    try:
+        yield
+        assert os.waitpid(attacker, os.WNOHANG) == (0, 0)
+    finally:
+        os.kill(attacker, signal.SIGKILL)
+        os.waitpid(attacker, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+@needs_root
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_user_who_is_always_there_first(public_path: Path, attack: Callable[[], None]) -> None:
+    """12 of 12 directories have a key, one key for all sessions, and it stays."""
+
+    def session(channel: privsep.Channel) -> None:
+        place = of_updates(str(path))
+        channel.send([place.key if isinstance(place, State) else place.reason.encode()])
+
+    for number in range(12):
+        path = public_path / str(number)
+        path.mkdir()
+        path.chmod(0o1733)
+        with attacked(path, attack):
+            sessions = [privsep.fork(session) for _ in range(3)]
+            keys = {bytes(each.channel.receive([200], PATIENCE)[0]) for each in sessions}
+            assert [each.end() for each in sessions] == [0, 0, 0]
+            (key,) = keys
+            assert len(key) == 32, key
+            with state_at(path) as state:
+                assert state.key == key
+        assert (path / KEY).read_bytes() == key
+        assert (path / KEY).stat().st_uid == 0
+
+
+@needs_root
+def test_a_lock_that_is_never_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a session of a user who was taken over: it has the directory open. Nothing is waited for without an end."""
+    monkeypatch.setattr(state_module, "PATIENCE", 0.05)
+    holder = os.open(path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert isinstance(of_updates(str(path)), MaildropUnavailable)
+    os.close(holder)
+    with state_at(path) as state:
+        assert any(state.key)
+
+
 def test_no_descriptor_is_left_where_the_key_is_not_believed(path: Path) -> None:
     (path / KEY).touch(0o600)
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(OSError, match="too short"):
+    with pytest.raises(OSError, match="not of 32 octets"):
         State(str(path))
     assert os.listdir("/proc/self/fd") == before
 

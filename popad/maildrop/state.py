@@ -8,13 +8,18 @@ directory, and the user may not open it.
 
 import _blake2  # hashlib's own, without loading OpenSSL into each session
 import errno
+import fcntl
 import os
 import stat
+import time
 
 from popad.errors import MaildropUnavailable
 
 KEY = ".key"
 KEY_OCTETS = 32
+TRIES = 1000  # at a name that a user keeps changing between a directory and nothing, each time just in time
+PATIENCE, PAUSE = 5.0, 0.002  # seconds to wait for others that make the key, and between two looks
+RENAME_EXCHANGE = 2  # linux/fs.h
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -41,10 +46,13 @@ class State:
             raise
 
     def read_key(self) -> bytes:
-        """The key, made if it is not there. Raises OSError where it cannot be believed."""
-        if os.geteuid() == 0:
-            self.put_strangers_aside()
+        """The key, made if it is not there. Raises OSError where it cannot be believed.
+
+        As root: before there is a key, any user may put something in its place. That must not keep everybody out.
+        """
         try:
+            if os.geteuid() == 0 and os.lstat(KEY, dir_fd=self.fd).st_uid != 0:
+                self.make_key()
             fd = os.open(KEY, os.O_RDONLY | SAME_FILE, dir_fd=self.fd)
         except FileNotFoundError:
             self.make_key()
@@ -55,39 +63,62 @@ class State:
             return bytes(KEY_OCTETS)  # one uid: there are no other users' names to guard
         try:
             status = os.fstat(fd)
-            key = os.read(fd, KEY_OCTETS)
+            key = os.read(fd, KEY_OCTETS + 1)
         finally:
             os.close(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "not a file of this user alone", KEY)
         if len(key) != KEY_OCTETS:
-            raise OSError(errno.EIO, "too short", KEY)
+            raise OSError(errno.EIO, f"not of {KEY_OCTETS} octets", KEY)
         return key
 
-    def put_strangers_aside(self) -> None:
-        """As root: what a user has put in the key's place, before there was one, must not keep everybody out."""
-        try:
-            stranger = os.lstat(KEY, dir_fd=self.fd).st_uid != 0
-        except FileNotFoundError:
-            return
-        if stranger:
-            os.rename(KEY, f"{KEY}.{os.urandom(8).hex()}", src_dir_fd=self.fd, dst_dir_fd=self.fd)
-
     def make_key(self) -> None:
-        """A new key, complete and durable before it has its name; where two sessions make one, the first counts."""
+        """A new key, complete and durable before it has its name. Where several sessions make one, the first counts."""
         new = f"{KEY}.{os.urandom(8).hex()}"  # a name that nobody can have taken
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAME_FILE, 0o600, dir_fd=self.fd)
         try:
             os.write(fd, os.urandom(KEY_OCTETS))
             os.fsync(fd)
-            try:
+            if os.geteuid() == 0:
+                self.put_in_place(new)
+            else:
                 os.link(new, KEY, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
-            except FileExistsError:
-                pass
+        except FileExistsError:
+            pass
         finally:
             os.close(fd)
-            os.unlink(new, dir_fd=self.fd)
+            try:
+                os.unlink(new, dir_fd=self.fd)
+            except (FileNotFoundError, IsADirectoryError):
+                pass  # it has its name; a stranger's directory has this one
         self.sync()
+
+    def put_in_place(self, new: str) -> None:
+        """As root: give the new key its name, whatever users do to that name meanwhile. Raises OSError.
+
+        A name that is taken is never free in between, or the next user would be there first: rename(2) replaces a file,
+        renameat2(2) changes places with a directory. One root at a time does so: the lock is on the directory, which
+        no user may open.
+        """
+        lock(self.fd)
+        try:
+            for _ in range(TRIES):
+                try:
+                    if os.lstat(KEY, dir_fd=self.fd).st_uid == 0:
+                        raise FileExistsError(errno.EEXIST, "another session has made it", KEY)
+                except FileNotFoundError:
+                    pass
+                try:
+                    return os.rename(new, KEY, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+                except IsADirectoryError:
+                    pass
+                try:
+                    return exchange(new, KEY, self.fd)
+                except FileNotFoundError:
+                    pass
+            raise OSError(errno.EBUSY, "somebody puts things in its place", KEY)
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def sync(self) -> None:
         """Make names that came or went durable.
@@ -121,6 +152,28 @@ class State:
         return Journal(
             self, f"{os.geteuid()}-{_blake2.blake2b(path, digest_size=16, key=self.key).hexdigest()}", mailbox
         )
+
+
+def lock(fd: int) -> None:
+    """Lock a directory, within PATIENCE. Raises OSError."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)
+
+
+def exchange(one: str, other: str, directory: int) -> None:
+    """Two names in a directory change places. Raises OSError; FileNotFoundError, if one of them is not there."""
+    import ctypes  # seldom: once in the life of a directory at most
+
+    names = os.fsencode(one), os.fsencode(other)
+    if ctypes.CDLL(None, use_errno=True).renameat2(directory, names[0], directory, names[1], RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other)
 
 
 def of_updates(path: str) -> State | MaildropUnavailable:
