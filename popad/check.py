@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 from popad.auth import credentials
 from popad.configuration import CONFIGURATION, configuration
 from popad.deployment import FIRST_PERSON, wrong_units
-from popad.settings import PREFIX, TABLE, Settings
+from popad.settings import PREFIX, TABLE, UIDS_OF_STRANGERS, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
@@ -33,11 +33,25 @@ def check(environ: "Mapping[str, str]") -> int:
         source = "environment" if name in given else CONFIGURATION if name in configured else "default"
         value = (configured | given).get(name, row.default)
         print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
+    if os.geteuid() == 0 and not mapped(UIDS_OF_STRANGERS):
+        print(
+            f"note: POPAD_USER: no uids of their own in this container: who has not logged in runs as {settings.user}"
+        )
     complaints = list(wrong(settings))
     for complaint in complaints:
         print(f"wrong: {complaint}")
     print(f"{len(complaints)} problems found" if complaints else "no problem found")
     return 1 if complaints else 0
+
+
+def mapped(uids: range) -> bool:
+    """Whether processes in this user namespace can have these uids; also where nobody says."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as rows:
+            ranges = [(int(first), int(count)) for first, _, count in map(str.split, rows)]
+    except OSError:
+        return True
+    return any(first <= uids[0] and uids[-1] < first + count for first, count in ranges)
 
 
 def wrong(settings: Settings) -> "Iterator[str]":

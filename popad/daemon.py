@@ -85,6 +85,7 @@ class Daemon:
         for listener in self.listeners:
             listener.setblocking(False)
         privsep.NoNewPrivileges.look()  # once, for all sessions
+        privsep.inherit_orphans()
         try:
             rehearse()
         except (OSError, MaildropUnavailable, PeerSilent):
@@ -299,6 +300,8 @@ class Daemon:
                 return True
             if not pid:
                 return False
+            if status:
+                privsep.kill_orphans()
             if self.slots.ended(pid, now):
                 continue
             if self.spare and pid == self.spare.pid:

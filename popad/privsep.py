@@ -6,6 +6,7 @@ process with fewer rights, or to one that trusts all who have the other end: the
 """
 
 import _socket
+import errno
 import os
 import resource
 import select
@@ -21,6 +22,7 @@ else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import ContractBroken
+from popad.settings import UIDS_OF_STRANGERS
 
 MAX_MESSAGE = 65536  # octets of one message; fits a Unix socket's default buffer (212,992)
 LENGTH = 4  # octets of the length before each field
@@ -28,6 +30,9 @@ STANDARD_STREAMS = 3  # descriptors, 0 to 2
 DESCRIPTOR = 4  # octets of a descriptor in SCM_RIGHTS
 PATIENCE = 5.0  # seconds that a role may take to end when it has said what it had to say
 CRASHED = 70  # EX_SOFTWARE of sysexits.h: a role ended with an exception
+ROOM = 4 << 20  # octets that a confined process may still get: Python takes memory by the MB
+MUCH = 64 << 20  # octets of address space, where it cannot be told: 14 MB (a session's) and 20 MB (-D) were seen
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38  # linux/prctl.h
 
 
 class Channel:
@@ -125,8 +130,8 @@ class Child:
     def end(self) -> int:
         """Close the channel and wait for the role to end. Returns its exit status (negative: a signal), also again.
 
-        One that does not end in time is killed; where that is not allowed (no CAP_KILL), ContractBroken: the caller
-        ends, and the unit with it. ContractBroken, too, where it has said more than what was received of it.
+        One that does not end in time is killed; where that is not allowed (by the unit's filter), ContractBroken: the
+        caller ends, and the unit with it. ContractBroken, too, where it has said more than what was received of it.
         """
         if self.pid is None:
             self.channel.close()
@@ -148,11 +153,47 @@ def wait_for(pid: int) -> None:
     process = os.pidfd_open(pid)
     try:
         if not select.select([process], [], [], PATIENCE)[0]:
-            os.kill(pid, signal.SIGKILL)
-    except PermissionError:
+            kill(pid)
+    except OSError:
         raise ContractBroken("a child does not end") from None
     finally:
         os.close(process)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL for a child that has become a stranger. Raises OSError where that is not allowed."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        kill_a_stranger(pid)
+
+
+def kill_a_stranger(pid: int) -> None:
+    """SIGKILL for a child that has a stranger's uid of its own; without CAP_KILL, too. Raises OSError for any other.
+
+    This process takes that uid for a moment, as the effective one only: whom a process may signal is a matter of its
+    effective uid, who may signal it one of the other two.
+    """
+    os.getpriority(os.PRIO_USER, UIDS_OF_STRANGERS[pid])  # ESRCH unless somebody has this uid
+    os.seteuid(UIDS_OF_STRANGERS[pid])
+    try:
+        os.kill(pid, signal.SIGKILL)
+    finally:
+        os.seteuid(0)
+
+
+def kill_orphans() -> None:
+    """In a process that inherits orphans: kill strangers among its children. Their sessions have died."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as children:
+            pids = children.read().split()
+    except OSError:
+        return  # no /proc here
+    for pid in pids:
+        try:
+            kill_a_stranger(int(pid))
+        except OSError:
+            pass  # it is another child
 
 
 def fork(role: "Callable[[Channel], None]", pair: "tuple[_socket.socket, _socket.socket] | None" = None) -> Child:
@@ -228,6 +269,20 @@ def become(uid: int, gid: int) -> None:
     raise ContractBroken(f"uid {uid} could become root again")
 
 
+def become_a_stranger(uid: int, gid: int) -> None:
+    """Turn into a uid that no other process has, and `gid`, for good: processes of one uid could end one another.
+
+    A container may have too few uids for that: there it is `uid`. Raises what become() raises.
+    """
+    if os.geteuid() == 0:
+        try:
+            return become(UIDS_OF_STRANGERS[os.getpid()], gid)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # setresuid(2): not mapped in this user namespace
+                raise
+    become(uid, gid)
+
+
 def close_all_but(*kept: int) -> None:
     """Close every descriptor but these and the standard streams, whoever has opened it.
 
@@ -240,15 +295,63 @@ def close_all_but(*kept: int) -> None:
     os.closerange(place, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def close_all_doors() -> None:
-    """From now on this process gets no new descriptor, no child and no privilege, and lets no file grow.
+def confine() -> None:
+    """From now on this process gets no child, no privilege and little memory, says nothing, and ends with its parent.
 
-    What is open stays open; nothing may be imported after this. Calls that need none of these (unlink, kill of a
-    process of the same uid, an execve) are left to the unit's sandbox, and to the uid owning nothing.
+    No file grows. Descriptors can still come. Raises OSError.
     """
     never_gain_privileges()
-    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+    end_with_the_parent()
+    say_nothing()
+    memory = address_space() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))
+
+
+def close_all_doors(seconds: float) -> None:
+    """From now on this process, which has been confined, gets no new descriptor, and is killed when it has used
+    `seconds` of processor time, at most 2 more.
+
+    What is open stays open; nothing may be imported after this. Calls that need none of these (unlink, an execve) are
+    left to the unit's sandbox, and to the uid owning nothing.
+    """
+    for limit, most in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, int(seconds) + 2)):
+        resource.setrlimit(limit, (most, most))
+
+
+def address_space() -> int:
+    """Octets that this process has mapped."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as sizes:
+            return int(sizes.read(64).split()[0]) * resource.getpagesize()
+    except OSError:
+        return MUCH  # no /proc here
+
+
+def say_nothing() -> None:
+    """Standard streams that lead nowhere: who reads the log would believe what is written there. Raises OSError."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for standard in range(STANDARD_STREAMS):
+        os.dup2(null, standard)
+    os.close(null)
+
+
+def inherit_orphans() -> None:
+    """Become the parent of processes whose parents die, below this one. Raises OSError."""
+    Prctl.load()
+    Prctl.call(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_the_parent() -> None:
+    """Have the kernel kill this process when its parent ends. Only after become(): a change of uid undoes it.
+
+    Left out where ctypes would have to be loaded for it: under popad@.service, where systemd does it. The kernel asks
+    whether the parent may (CAP_KILL), and who takes this process over can undo it. A parent that has ended before is
+    noticed before anything is read of a client. Raises OSError.
+    """
+    if Prctl.function:
+        Prctl.call(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class NoNewPrivileges:
@@ -269,12 +372,29 @@ class NoNewPrivileges:
 
 
 def never_gain_privileges() -> None:
-    """Set no-new-privs (prctl(2)) where the unit has not done so: ctypes costs 3 ms, reading the flag 0.2."""
-    if NoNewPrivileges.look():
-        return
-    import ctypes
+    """Set no-new-privs where the unit has not done so: reading the flag costs 0.2 ms. Raises OSError."""
+    if not NoNewPrivileges.look():
+        Prctl.load()
+        Prctl.call(PR_SET_NO_NEW_PRIVS, 1)
+        NoNewPrivileges.known = True
 
-    pr_set_no_new_privs = 38
-    if ctypes.CDLL(None, use_errno=True).prctl(pr_set_no_new_privs, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-    NoNewPrivileges.known = True
+
+class Prctl:
+    """prctl(2), where it has been loaded: ctypes costs 3 ms, and to find the function in each fork 0.2 ms."""
+
+    function: "Callable[[int, int, int, int, int], int] | None" = None
+
+    @classmethod
+    def load(cls) -> None:
+        """Find the function. Children have it, too."""
+        import ctypes
+
+        cls.function = cls.function or ctypes.PyDLL(None, use_errno=True).prctl
+
+    @classmethod
+    def call(cls, option: int, value: int) -> None:
+        """Raises OSError."""
+        import ctypes
+
+        if cls.function and cls.function(option, value, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), f"prctl({option})")

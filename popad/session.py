@@ -204,6 +204,8 @@ def authorize(session: Session, child: "Child | None") -> None:
     except TimeoutError:
         connection.hang_up()  # the child may be busy with it
         raise ContractBroken("the authorization child did not keep its time limit") from None
+    except ContractBroken as broken:
+        raise ContractBroken(f"{broken} (the authorization child, exit status {child.end()})") from None
     finally:
         status = child.end()  # after the question to a warm helper: while that works, this one ends
     if status != 0:
@@ -219,7 +221,7 @@ def authorize(session: Session, child: "Child | None") -> None:
         connection.write(WRONG if verdict.known else LATER, settings.timeout)
         session.forget_places()
         if identity is not None:
-            privsep.become(*identity)  # closing reads what the client goes on to say
+            privsep.become_a_stranger(*identity)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
     try:
@@ -259,7 +261,8 @@ def passed(session: Session, verdict: "Verdict", name: bytes) -> bool:
             settings.maildrop_of_user(verdict.maildrop)
         except ValueError as wrong:
             raise ContractBroken(f"the helper named a maildrop that {wrong}") from None
-        if verdict.uid == 0 or (session.identity and verdict.uid == session.identity[0]) or not verdict.name:
+        strangers = session.identity[:1] if session.identity else ()
+        if verdict.uid in (0, *strangers) or verdict.uid in settings.UIDS_OF_STRANGERS or not verdict.name:
             raise ContractBroken(f"the helper named uid {verdict.uid}")
         session.known |= {"user": verdict.name, "maildrop": verdict.maildrop}
         session.log(journal.LOGIN_PASSED)

@@ -13,6 +13,10 @@ from popad.errors import SettingWrong
 PREFIX = "POPAD_"
 STORES = ("mbox",)
 SWITCH = {"yes": True, "no": False}
+# Uids of processes that read what strangers send: the first of these and the process number (at most 2^22), so that no
+# two of them ever share one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
+# and FreeIPA give out end at 2,000,200,000.
+UIDS_OF_STRANGERS = range(0x7E000000, 0x7E400000)
 
 
 def text(value: str) -> str:
@@ -177,7 +181,11 @@ TABLE: "dict[str, Setting]" = {
         "The system user who owns the mail of names that only the credentials file has. Empty: they are refused.",
     ),
     "POPAD_USER": Setting(
-        word, "popad", "", "Who reads what strangers send before they have logged in. Owns nothing, may open nothing."
+        word,
+        "popad",
+        "",
+        "Who reads what strangers send before they have logged in. Owns nothing, may open nothing. Each such process"
+        " has this user's group and a uid of its own (0x7E000000 and its process number), where there are as many.",
     ),
     "POPAD_TIMEOUT": Setting(
         seconds,

@@ -38,12 +38,13 @@ def authorization_role(
     """
     privsep.close_all_but(channel.fileno(), *([connection.fileno()] if connection else []))
     if identity is not None:
-        privsep.become(*identity)
+        privsep.become_a_stranger(*identity)
+    privsep.confine()
     if connection is None:
         if (connection := client_of(channel)) is None:
             return
         deadline = time.monotonic() + settings.login_timeout
-    privsep.close_all_doors()
+    privsep.close_all_doors(deadline - time.monotonic())
     speak(connection, channel, deadline, settings)
 
 

@@ -14,7 +14,7 @@ from popad.auth import credentials
 from popad.check import check
 from popad.configuration import configuration
 from popad.errors import SettingWrong
-from popad.settings import TABLE
+from popad.settings import TABLE, UIDS_OF_STRANGERS
 from tests.serving import CHECKOUT, OWNER, PATIENCE, POPAD
 
 ROOT = os.geteuid() == 0
@@ -74,6 +74,18 @@ def test_nothing_to_complain_about(place: Place, capsys: pytest.CaptureFixture[s
     _, shown, complaints = checked(place, capsys)
     assert complaints == []
     assert list(shown) == list(TABLE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: without it all roles have one uid")
+@pytest.mark.parametrize(("mapped", "said"), [(True, 0), (False, 1)])
+def test_a_container_with_few_uids(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mapped: bool, said: int
+) -> None:
+    """Nothing that is wrong, but good to know. What is asked of the kernel: tests/hostile/test_strangers.py."""
+    assert checking.mapped(UIDS_OF_STRANGERS)
+    monkeypatch.setattr(checking, "mapped", lambda uids: mapped)
+    assert check(place.settings) == 0
+    assert capsys.readouterr().out.count("\nnote: POPAD_USER: ") == said
 
 
 def test_where_a_value_comes_from(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

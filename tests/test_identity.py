@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from popad.auth import identity
 from popad.auth.identity import Account, Refused, Unavailable, Unknown, checked_name, identify
-from popad.settings import Settings
+from popad.settings import UIDS_OF_STRANGERS, Settings
 
 DAEMON = pwd.getpwnam("daemon")
 NOBODY = pwd.getpwnam("nobody")
@@ -112,9 +112,10 @@ def test_popads_own_user_is_refused() -> None:
         identify(Account("daemon"), settings(user="daemon"))
 
 
-def test_another_name_of_popads_own_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uid", [DAEMON.pw_uid, UIDS_OF_STRANGERS[0], UIDS_OF_STRANGERS[-1]])
+def test_a_users_uid_that_strangers_have_is_refused(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     real = pwd.getpwnam
-    alias = pwd.struct_passwd(("alias", "x", DAEMON.pw_uid, 8, "", "/", "/bin/sh"))
+    alias = pwd.struct_passwd(("alias", "x", uid, 8, "", "/", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: alias if name == "alias" else real(name))
     with pytest.raises(Refused):
         identify(Account("alias"), settings(user="daemon"))

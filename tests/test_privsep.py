@@ -1,7 +1,9 @@
 """privsep.py: channels that take nothing they did not ask for, children that end, identities that are gone for good."""
 
 import _socket
+import ctypes
 import fcntl
+import mmap
 import os
 import resource
 import select
@@ -10,8 +12,10 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +24,7 @@ from hypothesis import strategies as st
 from popad import privsep
 from popad.errors import ContractBroken
 from popad.privsep import Channel
+from popad.settings import UIDS_OF_STRANGERS
 from tests.serving import PATIENCE, status_of
 from tests.system.machine import wait_until
 
@@ -399,6 +404,7 @@ def attempts(thread: threading.Thread, file: RawIOBase) -> dict[str, Callable[[]
         "fork": lambda: os.fork() or os._exit(1),
         "thread": thread.start,
         "write": lambda: file.write(b"x" * 10),
+        "memory": lambda: mmap.mmap(-1, privsep.ROOM + mmap.PAGESIZE),
     }
 
 
@@ -412,7 +418,8 @@ def test_close_all_doors(tmp_path: Path) -> None:
     def role() -> str:
         if ROOT:
             privsep.become(NOBODY, NOBODY)  # root is not bound by the number of processes
-        privsep.close_all_doors()
+        privsep.confine()
+        privsep.close_all_doors(7.9)
         closed = []
         thread = threading.Thread(target=int)
         for what, attempt in attempts(thread, file).items():
@@ -422,7 +429,8 @@ def test_close_all_doors(tmp_path: Path) -> None:
                 closed.append(what)
         limits = {resource.getrlimit(limit) for limit in (7, 6, 1, 4)}
         read = os.pread(file.fileno(), 4, 0).decode()
-        return f"{' '.join(closed)}; {limits}; {status_of_self['NoNewPrivs']}; {read}"
+        cpu = resource.getrlimit(resource.RLIMIT_CPU)
+        return f"{' '.join(closed)}; {limits}; {cpu}; {status_of_self['NoNewPrivs']}; {read}"
 
     real = privsep.never_gain_privileges
     status_of_self: dict[str, str] = {}
@@ -433,7 +441,94 @@ def test_close_all_doors(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch, file:
         patch.setattr(privsep, "never_gain_privileges", never_gain_privileges)
-        assert in_a_child(role) == "open dup socket fork thread write; {(0, 0)}; 1; text"
+        assert in_a_child(role) == "open dup socket fork thread write memory; {(0, 0)}; (9, 9); 1; text"
+
+
+def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a chroot, say: a limit all the same, and orphans are left alone."""
+    real = open
+
+    def opened(path: str, *arguments: Any, **options: Any) -> Any:
+        return real("/nowhere" if path.startswith("/proc/") else path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", opened)
+    assert privsep.address_space() == privsep.MUCH
+    privsep.kill_orphans()
+
+
+# -- processes of others, and their end
+
+
+@contextmanager
+def waiting(uid: "Callable[[int], int] | None") -> Iterator[int]:
+    """A child that waits for its parent's end, as `uid` of its process number."""
+    ours, theirs = privsep.message_pair()
+    pid = os.fork()
+    if not pid:
+        if uid:
+            os.setresuid(*[uid(os.getpid())] * 3)
+        ours.close()
+        theirs.send(b"x")
+        theirs.recv(1)
+        os._exit(0)
+    theirs.close()
+    ours.recv(1)
+    try:
+        yield pid
+    finally:
+        ours.close()
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+@needs_root
+@pytest.mark.parametrize("kept", ["all capabilities", "none but setuid"])
+def test_only_strangers_are_killed_as_strangers(kept: str) -> None:
+    """Root is root's own uid, too: it takes more than a uid to tell whom a signal may reach."""
+
+    def role(channel: Channel) -> None:
+        others = [("root", None), ("user", lambda pid: NOBODY), ("neighbour", lambda pid: UIDS_OF_STRANGERS[pid - 1])]
+        with ExitStack() as made:
+            pids = [made.enter_context(waiting(uid)) for _, uid in others]
+            stranger = made.enter_context(waiting(UIDS_OF_STRANGERS.__getitem__))
+            if kept != "all capabilities":
+                drop_cap_kill()
+            privsep.kill_orphans()
+            ended = os.waitpid(stranger, 0)[1]
+            alive = [status_of(pid)["State"][:1] for pid in pids]
+            channel.send([f"{ended} {' '.join(alive)} {os.getresuid()}".encode()])
+
+    def drop_cap_kill() -> None:
+        no_kill, setuid = 0, 1 << 7
+        header = (ctypes.c_uint * 2)(0x20080522, no_kill)
+        ctypes.CDLL(None).capset(header, (ctypes.c_uint * 6)(setuid, setuid, 0, 0, 0, 0))
+
+    child = privsep.fork(role)
+    assert child.channel.receive([100], PATIENCE) == [b"9 S S S (0, 0, 0)"]
+    child.end()
+
+
+@needs_root
+def test_the_kernel_ends_it_with_its_parent() -> None:
+    """Where prctl(2) has been loaded, and not before the uid changes."""
+
+    def parent(channel: Channel) -> None:
+        privsep.Prctl.load()
+
+        def role(inner: Channel) -> None:
+            privsep.become_a_stranger(NOBODY, NOBODY)
+            privsep.confine()
+            inner.send([b"%d" % os.getpid()])
+            signal.pause()
+
+        made = privsep.fork(role)
+        channel.send(made.channel.receive([9], PATIENCE))
+        os._exit(0)
+
+    child = privsep.fork(parent)
+    pid = int(child.channel.receive([9], PATIENCE)[0])
+    child.end()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or status_of(pid)["State"].startswith("Z"))
 
 
 def test_no_new_privs_set_by_the_unit_is_left_alone() -> None:

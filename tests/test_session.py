@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popad import session
+from popad.settings import UIDS_OF_STRANGERS
 from tests import private
 from tests.serving import (
     ALL,
@@ -147,13 +148,14 @@ def limits_of(pid: int) -> dict[str, str]:
 
 @needs_root
 def test_who_reads_what_strangers_send(server: Server) -> None:
-    uid, gid = ids(STRANGER)
+    gid = ids(STRANGER)[1]
     with server.session() as (client, process):
         client.line()
         client.ask("CAPA")  # once it answers, the child has given up all that it gives up
         client.body()
         (child,) = children_of(process.pid)
         status, limits = status_of(child), limits_of(child)
+        uid = UIDS_OF_STRANGERS[child]
         assert (status["Uid"], status["Gid"], status["Groups"]) == (four(uid), four(gid), str(gid))
         assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
         assert status["NoNewPrivs"] == "1"

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from popad import session
+from popad.settings import UIDS_OF_STRANGERS
 from tests.serving import (
     PATIENCE,
     PYTHON,
@@ -103,9 +104,10 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
 
 
 @needs_root
-def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server) -> None:
+@pytest.mark.parametrize("uid", [ids(STRANGER)[0], UIDS_OF_STRANGERS[1]])
+def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int) -> None:
     VERDICTS["stranger"] = (
-        [b"passed", b"alice", b"%d" % ids(STRANGER)[0], b"1", b"mbox:/var/mail/alice", b""],
+        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b""],
         "contract-broken",
     )
     test_a_verdict_is_checked_again(server, "stranger")

@@ -11,6 +11,7 @@ import pytest
 
 from popad import session
 from popad.auth import credentials
+from popad.settings import UIDS_OF_STRANGERS
 from tests.serving import (
     ALL,
     NAME,
@@ -108,14 +109,15 @@ def test_an_answer_that_takes_too_long(server: Server) -> None:
 
 @needs_root
 def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
-    """Not root: the session has become the user of strangers before it reads, to let the last reply arrive."""
+    """Not root: the session has become a stranger before it reads, to let the last reply arrive."""
     with server.session() as (client, process):
         client.line()
         client.ask("USER alice")
         client.send(b"PASS wrong\r\n")
         assert client.rest() == session.WRONG
         client.send(b"NOOP\r\n")
-        assert status_of(process.pid)["Uid"] == four(ids(STRANGER)[0])
+        status = status_of(process.pid)
+        assert (status["Uid"], status["Gid"]) == (four(UIDS_OF_STRANGERS[process.pid]), four(ids(STRANGER)[1]))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

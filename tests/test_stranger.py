@@ -12,13 +12,14 @@ import pytest
 
 from popad import privsep
 from popad.inherited import Connection
-from popad.settings import Settings
+from popad.settings import UIDS_OF_STRANGERS, Settings
 from popad.stranger import HAND_OVER_LIMITS, authorization_role
-from tests.serving import PATIENCE, Client
+from tests.serving import PATIENCE, Client, four, status_of
 from tests.system.machine import wait_until
 
 ROOT = os.geteuid() == 0
-NOBODY = (65534, 65534) if ROOT else None
+NOBODY_IDS = 65534, 65534
+NOBODY = NOBODY_IDS if ROOT else None
 
 
 @contextmanager
@@ -115,7 +116,8 @@ def test_it_is_nobody_while_it_waits() -> None:
     with child(waits=True) as (made, _, _):
 
         def is_nobody() -> bool:
-            return "Uid:\t65534\t65534\t65534\t65534\n" in Path(f"/proc/{made.pid}/status").read_text()
+            status = status_of(made.pid or 0)
+            return (status["Uid"], status["Gid"]) == (four(UIDS_OF_STRANGERS[made.pid or 0]), four(NOBODY_IDS[1]))
 
         wait_until(is_nobody)
         made.end()

@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from popad.settings import Settings
 
+from popad.settings import UIDS_OF_STRANGERS
+
 MAX_NAME = 248  # octets: what fits a command line
 
 
@@ -79,7 +81,7 @@ def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
     if entry.pw_uid == 0:
         return "uid 0"
     stranger = lookup(settings.user)
-    if stranger and entry.pw_uid == stranger.pw_uid:
+    if entry.pw_uid in UIDS_OF_STRANGERS or (stranger and entry.pw_uid == stranger.pw_uid):
         return "who reads what strangers send has no mail"
     return None
 
