@@ -104,12 +104,12 @@ AGAINST_OTHERS: dict[str, Callable[[int, int], int]] = {
     "notify": lambda victim, fd: libc.fcntl(0, fcntl.F_NOTIFY, fcntl.DN_ACCESS),
     "prlimit": lambda victim, fd: libc.prlimit(victim, resource.RLIMIT_CPU, two_zeros, None),
     "proc": lambda victim, fd: libc.open(b"/proc/%d/mem" % victim, os.O_RDWR),
-    # Calls for which the filter of popad@.service ends who makes them.
     "ptrace": lambda victim, fd: libc.ptrace(PTRACE_SEIZE, victim, None, None),
     "read memory": lambda victim, fd: libc.process_vm_readv(victim, vector, 1, vector, 1, 0),
     "nice": lambda victim, fd: libc.setpriority(PRIO_PROCESS, victim, 19),
     "affinity": lambda victim, fd: libc.sched_setaffinity(victim, ctypes.sizeof(processors), processors),
 }
+ENDED_BY_THE_FILTER = ("ptrace", "read memory", "nice", "affinity")  # of popad@.service; popad.service's says EPERM
 FOR_ITSELF: dict[str, Callable[[int, int], int]] = {
     "ping": lambda victim, fd: 0,
     "lie": lie,
