@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.serving import CHECKOUT, PATIENCE, POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of
+from tests.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of, open_checkout
 from tests.system.machine import wait_until
 
 LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp shows it
@@ -138,7 +138,7 @@ def daemon(
     with server.stderr.open("ab") as stderr:
         process = subprocess.Popen(
             [*program, "-D", "--foreground", *where],
-            cwd=CHECKOUT,
+            cwd=open_checkout(),
             env={name: value for name, value in given.items() if value != "-"},
             stdin=subprocess.DEVNULL,
             stdout=stderr,

@@ -1,11 +1,15 @@
 """Real sessions for tests: popad started as inetd or systemd starts it, on a TCP connection over the loopback."""
 
+import atexit
 import contextlib
+import functools
 import os
 import pwd
 import re
+import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +17,23 @@ from pathlib import Path
 import pytest
 
 from popad.auth import credentials
+from tests.patience import PATIENCE as PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def open_checkout() -> Path:
+    """Where popad starts that is not root: the checkout or, where others cannot enter it (below /root), a copy."""
+    if all(place.stat().st_mode & 0o005 == 0o005 for place in (CHECKOUT, *CHECKOUT.parents)):
+        return CHECKOUT
+    copy = Path(tempfile.mkdtemp(prefix="popad-test-"))
+    atexit.register(shutil.rmtree, copy)
+    shutil.copytree(CHECKOUT / "popad", copy / "popad")
+    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+    return copy
+
+
 PYTHON = "/usr/bin/python3"  # with Debian's python3-systemd, -pampy and -sdnotify
 POPAD = (PYTHON, "-m", "popad")
 # The same, with events on standard error on machines that have a journal, too.
@@ -23,7 +42,7 @@ POPAD_WITHOUT_JOURNAL = (
     "-c",
     "from popad import journal; journal.JOURNAL_SOCKET = '/nonexistent'; from popad.__main__ import main; main()",
 )
-PATIENCE = 20  # seconds, nobody waits for them on purpose: after so long a test fails instead of hanging
+
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
 OWNER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 NAME, PASSWORD = "alice", "secret"
@@ -152,7 +171,7 @@ class Server:
         with open(self.stderr, "ab") as stderr:
             process = subprocess.Popen(
                 program,
-                cwd=CHECKOUT,
+                cwd=open_checkout(),
                 env={"PATH": os.defpath, **self.settings, **settings, **environment},
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),

@@ -15,7 +15,7 @@ from popad.check import check
 from popad.configuration import configuration
 from popad.errors import SettingWrong
 from popad.settings import TABLE, UIDS_OF_STRANGERS
-from tests.serving import CHECKOUT, OWNER, PATIENCE, POPAD
+from tests.serving import OWNER, PATIENCE, POPAD, open_checkout
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -287,7 +287,7 @@ def test_a_configuration_that_may_not_be_read(public_path: Path) -> None:
     code = f"import os; from popad import check; check.CONFIGURATION = {str(path)!r}; print(check.check(os.environ))"
     done = subprocess.run(
         [POPAD[0], "-c", code],
-        cwd=CHECKOUT,
+        cwd=open_checkout(),
         env={"POPAD_STATE": str(public_path)},
         user=pwd.getpwnam("nobody").pw_uid,
         capture_output=True,

@@ -10,8 +10,8 @@ import pytest
 from popad.maildrop import dotlock
 from popad.maildrop.dotlock import Dotlock
 from tests.others import dead_pid
+from tests.patience import PATIENCE
 
-PATIENCE = 20  # seconds; nobody waits for that long on purpose
 HOLDER = os.getppid()  # a process that lives, and is not ours
 
 

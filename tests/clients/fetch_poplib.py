@@ -11,7 +11,7 @@ port, user, password, directory, seen_file, wish = sys.argv[1:]
 seen = Path(seen_file)
 known = seen.read_text().split() if seen.exists() else []
 
-pop = poplib.POP3("127.0.0.1", int(port), timeout=20)
+pop = poplib.POP3("127.0.0.1", int(port), timeout=120)
 pop.user(user)
 pop.pass_(password)
 count, octets = pop.stat()

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 from .server import Server
 
 HERE = Path(__file__).parent
-SECONDS = 60
 # Who reads the mail: some clients refuse to run as root.
 READER, GROUP = "nobody", "nogroup"
 
@@ -46,7 +47,7 @@ class Program:
             env=environment,
             cwd=self.home,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
             user=READER,
             group=GROUP,
             extra_groups=[],
@@ -137,7 +138,7 @@ class Getmail(Program):
             "getmailrc",
             "[retriever]\ntype = SimplePOP3Retriever\nserver = 127.0.0.1\n"
             f"port = {self.server.port}\nusername = {self.server.user}\npassword = {self.server.password}\n"
-            f"timeout = 15\n"
+            f"timeout = 60\n"
             f"[destination]\ntype = Maildir\npath = {self.folder}/\n"
             f"[options]\nread_all = false\ndelete = {str(delete).lower()}\ndelivered_to = false\nreceived = false\n",
         )

@@ -11,9 +11,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.peers import driver, namespace
-
-SECONDS = 20
 
 
 class Server:
@@ -42,7 +41,7 @@ class Server:
     def end(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.communicate(timeout=30)
+            self.process.communicate(timeout=PATIENCE)
             self.process = None
 
     @property
@@ -66,8 +65,8 @@ class Server:
         assert self.process
         for session in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
             with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(int(session)), "rb") as process:
-                if not select.select([process], [], [], SECONDS)[0]:
-                    raise TimeoutError(f"a session goes on for {SECONDS} seconds")
+                if not select.select([process], [], [], PATIENCE)[0]:
+                    raise TimeoutError(f"a session goes on for {PATIENCE} seconds")
 
     def __enter__(self) -> "Server":
         return self

@@ -28,11 +28,12 @@ from typing import TypeVar
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))  # tests.system has no package of its own
 
+from tests.patience import PATIENCE
 from tests.system.machine import tree
 
 RELEASE = "bookworm"
 BUILD_SECONDS = 600.0
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = PATIENCE
 # Containers of root without systemd and cgroup controllers, each with a loopback of its own.
 RUN_HERE = ("--cgroups=disabled", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
 # How this host's apt reaches its mirrors: proxies, and what it believes of their dates.

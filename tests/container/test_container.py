@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.engine import CHECKOUT, RUN_HERE, Engine, EngineError, needs
+from tests.patience import PATIENCE
 from tests.system.machine import wait_until
 
 CONTAINERFILE = (CHECKOUT / "Containerfile").read_text()
@@ -28,7 +29,6 @@ PORT = 1110
 MAIL_UID = 1000
 NAME, PASSWORD = "jane", "correct horse"
 MESSAGE = "Subject: first\n\nbody of the first\n"
-PATIENCE = 20.0
 NUMBERS = itertools.count(1)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("POPAD_TEST_CACHE", "/var/cache/popad-tests")) / "popa3d"
 
@@ -87,7 +89,7 @@ class Worker:
 
     def close(self) -> None:
         self.channel.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=PATIENCE)
 
 
 # A session mostly waits: for the clock that stamps files to move on, or for a refusal that is held back.

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from tests.patience import PATIENCE
+
 from .messages import serial_of
 from .namespace import CREDENTIALS, PASSWORD, STATE, WORK, User
 from .programs import CHECKOUT
 
-PATIENCE = 60  # seconds; a session that says nothing for so long is stuck, and the run has failed
 LONGEST_UPDATE = 0.006  # seconds; of small mailboxes in memory
 MOST = 60  # messages that one session retrieves at most
 

@@ -12,10 +12,10 @@ import pytest
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop.locks import Lock, dotlock_of
+from tests.patience import PATIENCE
 
 from .programs import Unavailable, require
 
-PATIENCE = 20  # seconds; nobody waits for that long on purpose
 DOTLOCKFILE, LOCKFILE, MUTT = "dotlockfile", "lockfile", "mutt_dotlock"
 TOO_OLD = 301  # seconds
 

@@ -36,6 +36,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from tests.patience import PATIENCE
+
 CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
 BOOT = Path(__file__).with_name("boot.sh")
 
@@ -49,8 +51,7 @@ PACKAGES = (
 SERVER_PACKAGES = (*PACKAGES, "tcpd", "openbsd-inetd", "netbase")
 
 # Seconds until a machine that has not come up, or an entry that has not been written, is a failure.
-BOOT_SECONDS = 60.0
-WAIT_SECONDS = 20.0
+BOOT_SECONDS = WAIT_SECONDS = PATIENCE
 
 _CLONE_NEWNET = 0x40000000
 _PREFIX = "popad-machine-"
@@ -231,7 +232,7 @@ class Machine:
         return ["nsenter", "--all", "--target", str(self.pid), "--", *environment, *command]
 
     def run(
-        self, command: Sequence[str], *, stdin: str = "", check: bool = True, timeout: float = 120.0
+        self, command: Sequence[str], *, stdin: str = "", check: bool = True, timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine as root and return what it did; a failure is a MachineError with its output."""
         done = subprocess.run(self.entered(command), input=stdin, capture_output=True, text=True, timeout=timeout)
@@ -239,7 +240,7 @@ class Machine:
             raise MachineError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def python(self, script: str, *arguments: str, check: bool = True, timeout: float = 120.0) -> str:
+    def python(self, script: str, *arguments: str, check: bool = True, timeout: float = PATIENCE) -> str:
         """What a Python script printed that ran in the machine with the machine's Python."""
         return self.run(["/usr/bin/python3", "-I", "-", *arguments], stdin=script, check=check, timeout=timeout).stdout
 

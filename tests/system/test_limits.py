@@ -14,7 +14,8 @@ from tests.system.machine import wait_until
 from tests.system.pop3 import Pop3
 
 PER_SOURCE = int(re.findall(r"^MaxConnectionsPerSource=(\d+)$", (CHECKOUT / "units/popad.socket").read_text(), re.M)[0])
-FLOOD, FLOOD_SECONDS = 1000, 2.0
+# More than the 200 in 2 s with which systemd would stop a socket that has TriggerLimitIntervalSec= at its default.
+FLOOD, FLOOD_SECONDS = 1000, 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_a_slot_is_free_again(server: Server) -> None:
 
 
 def test_flood(server: Server) -> None:
-    """1,000 connections of one address in 2 s: the socket lives and the next client is served."""
+    """1,000 connections of one address at once: the socket lives and the next client is served."""
 
     def flood() -> tuple[list[socket.socket], float]:
         begun = time.monotonic()
@@ -77,7 +78,7 @@ def test_flood(server: Server) -> None:
         "ActiveState": "active",
         "Result": "success",
     }
-    wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0", timeout=60)
+    wait_until(lambda: server.machine.show("popad.socket", "NConnections")["NConnections"] == "0")
     with server.connect() as client:
         client.greeted()
     assert server.machine.run(["systemctl", "--failed", "--no-legend"]).stdout == ""
@@ -138,7 +139,7 @@ def test_systemd_ends_a_session_that_hangs(server: Server) -> None:
         # Until it has said that it is ready (after the greeting), another limit holds: that of a start.
         wait_until(lambda: server.machine.show(unit, "ActiveState")["ActiveState"] == "active")
         server.machine.run(["systemctl", "kill", "--signal=STOP", unit])
-        entry = server.machine.wait_entry({"UNIT": unit, "UNIT_RESULT": "timeout"}, after=since, timeout=60)
+        entry = server.machine.wait_entry({"UNIT": unit, "UNIT_RESULT": "timeout"}, after=since)
         assert entry["_PID"] == "1"
         assert stranger.closed()
         client.ok("NOOP")
