@@ -52,3 +52,40 @@ def test_what_is_no_mailbox(tmp_path: Path, kind: str, code: str) -> None:
 
 def test_a_mailbox_that_is_not_there_yet(tmp_path: Path) -> None:
     assert mailbox.open_mailbox(str(tmp_path / "mailbox")) == -1
+
+
+@pytest.mark.parametrize(
+    ("row", "mounted"),
+    [
+        ("server:/mail {place} nfs _netdev 0 0", False),
+        ("server:/mail {place}/ nfs noauto 0 0", False),
+        ("\t/dev/sdb1 {place} ext4 defaults 0 0", False),
+        ("/dev/sdb1 {place}", True),  # no line of fstab(5)
+        ("#/dev/sdb1 {place} ext4 defaults 0 0", True),
+        ("/srv/mail {place} none bind 0 0", True),  # nobody can tell
+        ("/dev/sdb1 {place}x ext4 defaults 0 0", True),
+        ("/dev/sda1 / ext4 defaults 0 1", True),
+        ("proc /proc proc defaults 0 0", True),
+    ],
+)
+def test_a_spool_that_is_not_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, mounted: bool) -> None:
+    """The directory below it is no spool with an empty mailbox; a mailbox that is there is believed."""
+    monkeypatch.setattr(mailbox, "FSTAB", str(tmp_path / "fstab"))
+    (tmp_path / "fstab").write_text(f"# a comment\n\nUUID=1 none swap sw 0 0\n{row.format(place=tmp_path)}\n")
+    path = tmp_path / "mailbox"
+    if mounted:
+        assert mailbox.open_mailbox(str(path)) == -1
+        return
+    with pytest.raises(MaildropUnavailable, match=f"{tmp_path} is not mounted") as refused:
+        mailbox.open_mailbox(str(path))
+    assert refused.value.code == "SYS/TEMP"
+    path.touch()
+    os.close(mailbox.open_mailbox(str(path)))
+
+
+def test_what_is_mounted_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mailbox, "FSTAB", str(tmp_path / "fstab"))
+    (tmp_path / "fstab").write_text("proc /proc proc defaults 0 0\n")
+    assert mailbox.unmounted("/proc/mailbox") == ""
+    monkeypatch.setattr(mailbox, "FSTAB", str(tmp_path / "nothing"))
+    assert mailbox.unmounted(str(tmp_path / "mailbox")) == ""

@@ -15,6 +15,7 @@ from popad.maildrop.locks import PERMANENT, TEMPORARY
 # Two writes within one tick of the clock that stamps files leave the same times: 1 to 10 ms on Linux, a second or two
 # on file systems that keep whole seconds.
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
+FSTAB = "/etc/fstab"
 MAX_HOLES = 1 << 26  # octets: mail has none but what a crash may leave; terabytes of them cost their maker nothing
 
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)
@@ -84,6 +85,8 @@ def open_mailbox(path: str) -> int:
         if not os.path.isdir(os.path.dirname(path)):
             # No spool is not an empty mailbox: clients would forget what they have seen, and fetch it all again.
             raise MaildropUnavailable(TEMPORARY, f"there is no directory {os.path.dirname(path)}") from error
+        if point := unmounted(path):
+            raise MaildropUnavailable(TEMPORARY, f"{point} is not mounted") from error
         return -1
     except OSError as error:
         raise unavailable(error) from error
@@ -91,6 +94,24 @@ def open_mailbox(path: str) -> int:
         os.close(fd)
         raise MaildropUnavailable(PERMANENT, "not a regular file")
     return fd
+
+
+def unmounted(path: str) -> str:
+    """The mount point of fstab(5) that `path` is below and that is not mounted: this is not the spool. Else "".
+
+    Told by the devices, so nothing is said of directories that are bound from elsewhere.
+    """
+    try:
+        with open(FSTAB, encoding="utf-8", errors="surrogateescape") as lines:
+            for row in map(str.split, lines):
+                if len(row) < 4 or row[0].startswith("#") or "bind" in row[3]:
+                    continue
+                point = row[1].rstrip("/")
+                if point and path.startswith(f"{point}/") and os.stat(point).st_dev == os.stat(f"{point}/..").st_dev:
+                    return point
+    except OSError:
+        pass  # systems without the file mount in other ways
+    return ""
 
 
 def unavailable(error: OSError) -> MaildropUnavailable:
