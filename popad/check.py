@@ -112,6 +112,11 @@ def wrong_maildrop(maildrop: str) -> "Iterator[str]":
         return
     if mode & 0o002 and not mode & stat.S_ISVTX:
         yield f"POPAD_MAILDROP: everybody may rename mailboxes in {directory} (chmod o-w, or +t)"
+    elif mode & 0o002:
+        yield (
+            f"POPAD_MAILDROP: everybody may make files in {directory} (chmod o-w), as the mailbox or the lock file of"
+            " another user; lock files of strangers do not count there"
+        )
 
 
 def wrong_locks(settings: Settings) -> "Iterator[str]":

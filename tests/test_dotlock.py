@@ -1,6 +1,8 @@
 """maildrop/dotlock.py: lock files made, judged and removed. With real processes, dead and alive."""
 
 import os
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from popad.maildrop import dotlock
 from popad.maildrop.dotlock import Dotlock
 from tests.others import dead_pid
 from tests.patience import PATIENCE
+from tests.serving import CHECKOUT, PYTHON
 
 HOLDER = os.getppid()  # a process that lives, and is not ours
 
@@ -39,11 +42,20 @@ class Place:
         return sorted(path.name for path in self.path.parent.iterdir())
 
 
+PROCESSES_ARE_KNOWN = dotlock.processes_are_known
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run in a container."""
+    monkeypatch.setattr(dotlock, "processes_are_known", lambda: True)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     yield place
-    place.dotlock.forget_stale()
+    place.dotlock.forget_void()
     os.close(place.fd)
 
 
@@ -139,9 +151,10 @@ VALID, STALE = True, False
     ("content", "age", "expected"),
     [
         (b"%d\n" % HOLDER, 0, VALID),
-        (b"%d" % HOLDER, 86400, VALID),  # however old
-        (b"%d\0" % HOLDER, 86400, VALID),
-        (b"1\n", 86400, VALID),  # a process of another user
+        (b"%d" % HOLDER, 299, VALID),
+        (b"%d\0" % HOLDER, 299, VALID),
+        (b"1\n", 299, VALID),  # a process of another user
+        (b"%d\n" % HOLDER, 3 * 86400, STALE),  # a number that another process has by now
         (DEAD, 0, STALE),  # however young
         (DEAD, 86400, STALE),
         (b"", 299, VALID),
@@ -159,19 +172,138 @@ VALID, STALE = True, False
         (b"%d\n" % os.getpid(), 299, VALID),  # not by this process: by one in another PID namespace, or before it
         (b"%d\n" % os.getpid(), 301, STALE),
         (b"", -86400, VALID),  # the clocks of two machines
+        (b"", -2 * 86400, STALE),  # a clock that was wrong: the lock would be young for ever
         (b"x" * 512, 301, STALE),
-        (b"x" * 513, 86400, VALID),  # a mailbox, perhaps
     ],
 )
 def test_valid_and_stale(place: Place, content: bytes | str, age: float, expected: bool) -> None:
     place.others(b"%d\n" % dead_pid() if isinstance(content, str) else content, age)
     assert place.judge().startswith(str(place.path))
-    assert (place.dotlock.stale < 0) is expected
+    assert (place.dotlock.void < 0) is expected
     assert place.dotlock.in_the_way() is expected
     before = place.path.lstat().st_ino
     place.dotlock.remove_stale()
     assert place.files == (["mailbox", "mailbox.lock"] if expected else ["mailbox"])
     assert expected is STALE or place.path.lstat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("age", "runs_for", "expected"),
+    [
+        (301, 302, VALID),
+        (1799, 86400, VALID),  # a program that writes for long
+        (1801, 86400, STALE),
+        (3 * 86400, 9 * 86400, STALE),
+        (299, 1, VALID),  # young all the same
+        (301, 295, VALID),  # a clock that was set right meanwhile
+        (301, 280, STALE),  # the process began after the lock: it has not made it
+        (1000, 500, STALE),
+    ],
+)
+def test_the_lock_of_a_process_that_lives(
+    place: Place, age: float, runs_for: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dotlock, "started", lambda pid: time.time() - runs_for)
+    place.others(b"%d\n" % HOLDER, age)
+    place.judge()
+    assert place.dotlock.in_the_way() is expected
+
+
+def test_when_a_process_was_started() -> None:
+    before = time.time()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert before - 2 < dotlock.started(child.pid) < time.time() + 2  # the clock ticks 100 times a second
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    for pid in (1, dead_pid()):  # what /proc does not show began with the machine, for all that is known
+        assert abs(time.time() - uptime - dotlock.started(pid)) < 60
+
+
+def test_a_lock_that_is_older_than_the_machines_start(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left by a power failure; its number is a daemon's now, which /proc hides from the session."""
+    monkeypatch.setattr(dotlock, "open", lambda *_: (_ for _ in ()).throw(FileNotFoundError), raising=False)
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    place.others(b"1\n", age=max(since_boot + 60, dotlock.YOUNG + 1))
+    monkeypatch.setattr(dotlock, "OLD", float("inf"))
+    place.judge()
+    assert not place.dotlock.in_the_way()
+    monkeypatch.setattr(dotlock, "YOUNG", 0)
+    place.others(b"1\n", age=since_boot - 1)
+    place.judge()
+    assert place.dotlock.in_the_way()
+
+
+def test_the_number_of_a_thread_is_no_process(place: Place) -> None:
+    """pidfd_open(2) has another error for it than for a number that nobody has."""
+    ends = threading.Event()
+    thread = threading.Thread(target=ends.wait)
+    thread.start()
+    try:
+        place.others(b"%d\n" % (thread.native_id or 0))
+        assert "stale" in place.judge()
+    finally:
+        ends.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("content", "age", "expected"),
+    [
+        (DEAD, 0, VALID),  # the number of a process that lives in another container
+        (DEAD, 299, VALID),
+        (DEAD, 301, STALE),
+        (b"1\n", 299, VALID),
+        (b"1\n", 301, STALE),  # not the process that has made it
+        (b"", 301, STALE),
+    ],
+)
+def test_where_processes_are_not_known_the_age_counts(
+    place: Place, content: bytes | str, age: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dotlock, "processes_are_known", lambda: False)
+    place.others(b"%d\n" % dead_pid() if isinstance(content, str) else content, age)
+    place.judge()
+    assert place.dotlock.in_the_way() is expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a PID namespace")
+@pytest.mark.parametrize("system", [False, True])
+def test_which_processes_are_known(system: bool) -> None:
+    """Not those of a container, unless it has a systemd and so is a whole system."""
+    program = "from popad.maildrop import dotlock; print(dotlock.processes_are_known())"
+    environment = {"PATH": os.defpath, **({"INVOCATION_ID": "1"} if system else {})}
+    command = ["unshare", "--pid", "--fork", "--mount-proc", PYTHON, "-c", program]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{system}\n", done.stderr
+
+
+def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    monkeypatch.setattr(os, "stat", lambda _: (_ for _ in ()).throw(FileNotFoundError))
+    assert not PROCESSES_ARE_KNOWN()
+
+
+@pytest.mark.parametrize("content", [b"From a\n\nhello\n\n", b"From ", b"x" * 513, b"From a\n\n" + b"x" * 10_000])
+@pytest.mark.parametrize("age", [0, 86400])
+def test_a_mailbox_is_no_lock(place: Place, content: bytes, age: float) -> None:
+    """Of a user whose name ends in .lock: it neither keeps the other from his mail nor is removed."""
+    place.others(content, age)
+    assert place.judge() == f"{place.path}, which is no lock file"
+    assert not place.dotlock.in_the_way()
+    assert place.dotlock.name_is_taken()
+    assert not place.dotlock.remove_stale()
+    assert not place.dotlock.take()
+    assert place.path.read_bytes() == content
+
+
+def test_a_lock_in_the_place_of_a_mailbox_is_seen(place: Place) -> None:
+    place.others(b"From a\n\n")
+    place.judge()
+    place.path.unlink()
+    place.others(b"%d\n" % HOLDER)
+    assert place.dotlock.in_the_way()
+    place.judge()
+    assert place.dotlock.in_the_way()
+    assert not place.dotlock.name_is_taken()
 
 
 def make_symlink(place: Place) -> None:
@@ -196,7 +328,7 @@ def test_what_is_no_lock_is_never_removed(place: Place, make: "object") -> None:
     os.utime(place.path, (1, 1), follow_symlinks=False)
     before = place.files
     assert "which is" in place.judge()
-    assert place.dotlock.stale < 0
+    assert place.dotlock.void < 0
     assert place.dotlock.in_the_way()
     place.dotlock.remove_stale()
     assert place.files == before

@@ -10,14 +10,20 @@ from pathlib import Path
 import pytest
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop import locks
+from popad.maildrop import dotlock, locks
 from popad.maildrop.dotlock import Dotlock
 from popad.maildrop.locks import Lock, dotlock_of
 from tests.others import dead_pid, may_lock
 
 HOLDER = b"%d\n" % os.getppid()  # a process that lives, and is not ours
-NOBODY = 65534
+NOBODY, DAEMON = 65534, 1
 ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run in a container."""
+    monkeypatch.setattr(dotlock, "processes_are_known", lambda: True)
 
 
 @pytest.fixture
@@ -169,7 +175,7 @@ def test_between_removing_a_stale_lock_file_and_making_ours(path: Path, fd: int)
 def test_a_mailbox_linked_to_the_name_of_its_lock(path: Path, fd: int, exclusive: bool) -> None:
     """To look into that file and close it would let go of all POSIX locks of the mailbox."""
     lock_file(path).hardlink_to(path)
-    assert "no lock file" in refusal(dotlocked(path, fd, AUTO, exclusive, timeout=0.05)).reason
+    assert "a link to the mailbox" in refusal(dotlocked(path, fd, AUTO, exclusive, timeout=0.05)).reason
     with dotlocked(path, fd, "fcntl"):
         assert not may_lock(path, fcntl.LOCK_EX)
 
@@ -197,12 +203,17 @@ def test_a_name_too_long_for_a_lock_file(tmp_path: Path) -> None:
     assert refused.reason == f"POPAD_LOCKS wants {path}.lock, which cannot be made: File name too long"
 
 
-def as_nobody(path: Path, role: Callable[[int], None], mode: int = 0o755) -> bool:
-    """Whether a process of another user, who has the mailbox and not the directory (of this mode), does this."""
+def as_nobody(path: Path, role: Callable[[int], None], mode: int = 0o755, daemons: Path | None = None) -> bool:
+    """Whether a process of another user, who has the mailbox and not the directory (of this mode), does this.
+
+    `daemons`: what belongs to a third user.
+    """
     for directory in (path.parent, *path.parent.parents[:2]):
         directory.chmod(0o755)
     path.parent.chmod(mode)
     os.chown(path, NOBODY, NOBODY)
+    if daemons:
+        os.chown(daemons, DAEMON, DAEMON)
 
     def become() -> None:
         os.setgroups([])
@@ -280,6 +291,82 @@ def test_a_sticky_directory_with_a_stale_lock_of_somebody_else(path: Path) -> No
         assert "stale" in refused.reason
 
     assert as_nobody(path, role, mode=0o1777)
+    assert files(path) == ["mailbox", "mailbox.lock"]
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a lock": lambda path: path.write_bytes(HOLDER),
+    "nothing": lambda path: path.touch(),
+    "a directory": lambda path: path.mkdir(),
+    "a symlink": lambda path: path.symlink_to("mailbox"),
+    "a FIFO": os.mkfifo,
+    "much": lambda path: path.write_bytes(b"x" * 1000),
+}
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: files of several users")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_in_a_directory_of_everybody_a_strangers_lock_is_none(path: Path, kind: str, exclusive: bool) -> None:
+    """Mode 1777: anybody could keep everybody from his mail. Where lock files have to be, it is said that there can be
+    none.
+    """
+    KINDS[kind](lock_file(path))
+    os.chown(lock_file(path), DAEMON, DAEMON, follow_symlinks=False)
+
+    def role(fd: int) -> None:
+        with dotlocked(path, fd, AUTO, exclusive, timeout=0.05):
+            assert not may_lock(path, fcntl.LOCK_EX)
+        refused = refusal(dotlocked(path, fd, REQUIRED, exclusive))
+        assert refused.code == "SYS/PERM"
+        assert refused.reason.endswith(f"{lock_file(path)}, which cannot be made: something else has this name")
+
+    assert as_nobody(path, role, mode=0o1777)
+    assert files(path) == ["mailbox", "mailbox.lock"]
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: files of several users")
+@pytest.mark.parametrize(
+    ("mode", "owner"), [(0o775, 1), (0o1777, 0), (0o1777, NOBODY)], ids=["his directory", "root", "the user"]
+)
+def test_whose_lock_counts(path: Path, mode: int, owner: int) -> None:
+    lock_file(path).write_bytes(HOLDER)
+    os.chown(lock_file(path), owner, owner)
+
+    def role(fd: int) -> None:
+        assert refusal(dotlocked(path, fd, AUTO, timeout=0.05)).code == "IN-USE"
+
+    assert as_nobody(path, role, mode)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: files of several users")
+def test_the_owners_of_mailbox_and_directory_may_lock(path: Path) -> None:
+    """The session is another user, whom the mailbox's group lets in."""
+    path.chmod(0o666)
+    for owned in (path, path.parent):
+        lock_file(path).write_bytes(HOLDER)
+        os.chown(lock_file(path), DAEMON, DAEMON)
+
+        def role(fd: int, owned: Path = owned) -> None:
+            assert refusal(dotlocked(path, fd, AUTO, timeout=0.05)).code == "IN-USE"
+
+        assert as_nobody(path, role, 0o1777, owned)
+        lock_file(path).unlink()
+        os.chown(path.parent, 0, 0)
+
+
+@pytest.mark.parametrize("setting", [AUTO, REQUIRED])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_mailbox_that_has_the_name_of_the_lock(path: Path, fd: int, setting: str, exclusive: bool) -> None:
+    mail = b"From a\n\nhello\n\n"
+    lock_file(path).write_bytes(mail)
+    os.utime(lock_file(path), (1, 1))
+    if setting == REQUIRED:
+        assert refusal(dotlocked(path, fd, setting, exclusive)).code == "SYS/PERM"
+    else:
+        with dotlocked(path, fd, setting, exclusive):
+            assert not may_lock(path, fcntl.LOCK_EX)
+    assert lock_file(path).read_bytes() == mail
     assert files(path) == ["mailbox", "mailbox.lock"]
 
 

@@ -460,6 +460,18 @@ def test_a_holder_of_the_lock_may_be_changing_it(box: Box) -> None:
 # -- UPDATE
 
 
+def test_a_user_whose_name_is_that_of_the_lock(box: Box) -> None:
+    """alice and alice.lock, both of one uid: neither loses mail, and neither keeps the other waiting."""
+    other = box.path.with_name("mailbox.lock")
+    other.write_bytes(ONE)
+    os.utime(other, (1, 1))
+    store = box.open(lock_timeout=0.05)
+    assert len(texts(store)) == 3
+    box.append(THREE)
+    store.remove(marks(store, 1, 2))
+    assert (box.path.read_bytes(), other.read_bytes()) == (THREE + THREE, ONE)
+
+
 @pytest.mark.parametrize(
     ("numbers", "left"),
     [

@@ -1,12 +1,21 @@
 """The dotlock of an mbox: the file MAILBOX.lock, made, judged and removed as lockfile_create(3) of liblockfile says.
+But none keeps a mailbox for ever.
 
 - Made: a file of a unique name in the same directory, with our PID in it, gets the lock's name by link(2), which is
-  atomic on NFS too; the file's count of links, not the answer (NFS may lose it), says whether that worked.
-- Valid: one with the PID of a process that lives; one without a PID, or with anything else in it (Dovecot writes its
-  host's name), while it is younger than 5 minutes. Ours is touched each minute, for those who look at the age alone.
+  atomic on NFS too; the file's count of links, not the answer (NFS may lose it), says whether that worked. Ours is
+  touched each minute, for those who look at the age alone.
+- Valid: one that is younger than 5 minutes, unless it has the PID of a process that has ended.
+- Valid up to 30 minutes: one with the PID of a process that lives, if the process is older than the lock; else, or if
+  the machine was started since, the number is another's by now. After 30 minutes without a touch Debian's delivery
+  programs take any lock for stale (postfix after 500 seconds, procmail after 1024, exim after these 30 minutes).
+- A PID is believed where all that deliver see the same processes (processes_are_known), else the age alone counts.
 - Stale otherwise. Whoever removes one must not remove another that has taken its place: see remove_stale().
+- No lock at all, and never removed: what begins with `From ` or is larger than a lock can be, a mailbox of a user whose
+  name ends in .lock; and in a directory where everybody may make files what a stranger has made, who could keep each
+  mailbox from its user. The fcntl lock has to do then; with POPAD_LOCKS=fcntl,dotlock the mailbox is refused.
 
-Nothing here follows a symbolic link. What is not a small plain file is no lock that anybody made: never removed.
+Nothing here follows a symbolic link. What is no plain file, or a link to the mailbox, is somebody's own way to lock it:
+waited for, never removed.
 """
 
 import _thread  # the C part, which is there anyway
@@ -19,9 +28,19 @@ SUFFIX = ".lock"
 TEMPORARY_PREFIX = ".popad-"  # of 16 random digits; a kill between open and unlink leaves a file of such a name
 MODE = 0o644  # whatever the umask: the PID in it is for others to read
 YOUNG = 300  # seconds that a lock without a PID is valid, as liblockfile has it
+OLD = 1800  # seconds without a touch after which no lock is valid: exim's, the most patient of Debian's programs
+FUTURE = 86400  # seconds that the clocks of two machines differ at most: of a later one the age is not known
+CLOCK_SET = 10  # seconds that a clock may be set right by between a lock and a look at it
 TOUCH_EVERY = 60  # seconds; lockfile_create(3): "every minute or so"
 LARGEST = 512  # octets of what may be a lock: a PID, perhaps with a host's name
+MAILBOX = b"From "
 HIGHEST_PID = 2**31 - 1
+FIRST_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel: the inode of the machine's own PID namespace
+NO_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)  # pidfd_open(2); the two for the number of a thread
+# What has the lock's name, as the journal says it.
+VALID, STALE = "", "which is stale"
+NOT_PLAIN, LINK = "which is not a plain file", "which is a link to the mailbox"
+NO_LOCK, STRANGERS = "which is no lock file", "which somebody else has made"
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # The process may not, or nobody can, have a lock file there.
 IMPOSSIBLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -39,7 +58,8 @@ class Dotlock:
         self.path = mailbox + SUFFIX
         self.required = required
         self.ours = -1  # the lock file while we have the lock: to touch it, and to know it from another
-        self.stale = -1  # a lock that was judged stale: kept open, so that no other file can get its inode number
+        self.void = -1  # what has the lock's name and does not count: open, so that no other file can get its inode
+        self.stale = False  # whether that is a lock, which may be removed
         self.keeper: Keeper | None = None
 
     def take(self) -> bool:
@@ -90,40 +110,68 @@ class Dotlock:
             self.ours = -1
 
     def judge(self, mailbox: int) -> str:
-        """What a lock file of somebody else is, for a journal entry; a stale one is remembered (self.stale).
+        """What a lock file of somebody else is, for a journal entry; one that does not count is remembered (self.void).
 
         Never to be called with the POSIX lock of the descriptor `mailbox` held: if the lock's name is a link to the
         mailbox, closing it would let go of that lock. Raises OSError.
         """
-        self.forget_stale()
+        self.forget_void()
         try:
-            if not stat.S_ISREG(os.lstat(self.path).st_mode):  # before the open: opening a device can do something
-                return f"{self.path}, which is not a plain file"
-            try:
-                fd = os.open(self.path, os.O_RDONLY | SAME_FILE)
-            except PermissionError:
-                fd = os.open(self.path, os.O_PATH | SAME_FILE)  # its age counts
+            fd = os.open(self.path, os.O_PATH | SAME_FILE)  # of any kind: another open of a device can do something
         except FileNotFoundError:
             return self.path  # a moment ago
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST and not same(found, os.fstat(mailbox)):
-            if not valid(pid_in(fd), found):
-                self.stale = fd
-                return f"{self.path}, which is stale"
+        kind = self.kind_of(os.fstat(fd), os.fstat(mailbox))
+        if kind in (STALE, NO_LOCK, STRANGERS):
+            self.void, self.stale = fd, kind == STALE
+        else:
             os.close(fd)
-            return self.path
-        os.close(fd)
-        return f"{self.path}, which is no lock file"  # a mailbox, perhaps: a user's whose name ends in .lock
+        return f"{self.path}, {kind}" if kind else self.path
+
+    def kind_of(self, lock: os.stat_result, mailbox: os.stat_result) -> str:
+        """What the file with the lock's name is, by how it looks and what is in it. Raises OSError."""
+        if self.is_strangers(lock, mailbox):
+            return STRANGERS
+        if not stat.S_ISREG(lock.st_mode):
+            return NOT_PLAIN
+        if same(lock, mailbox):
+            return LINK
+        if lock.st_size > LARGEST:
+            return NO_LOCK
+        try:
+            fd = os.open(self.path, os.O_RDONLY | SAME_FILE)
+        except FileNotFoundError:
+            return VALID  # a moment ago
+        except PermissionError:
+            return VALID if is_young(lock) else NO_LOCK  # or a mailbox: it is never removed
+        try:
+            text = os.pread(fd, LARGEST, 0)
+            if not same(os.fstat(fd), lock):
+                return VALID  # another one by now
+        finally:
+            os.close(fd)
+        if text.startswith(MAILBOX):
+            return NO_LOCK
+        return VALID if is_valid(pid_in(text), lock) else STALE
+
+    def is_strangers(self, lock: os.stat_result, mailbox: os.stat_result) -> bool:
+        """Whether it is one that anybody could have made."""
+        directory = os.stat(os.path.dirname(self.path))
+        trusted = (0, os.geteuid(), mailbox.st_uid, directory.st_uid)
+        return bool(directory.st_mode & stat.S_IWOTH) and lock.st_uid not in trusted
 
     def in_the_way(self) -> bool:
-        """Whether there is a lock file other than the one that was judged stale. Raises OSError."""
+        """Whether there is a lock file other than the one that was judged not to count. Raises OSError."""
         try:
             found = os.lstat(self.path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 return False
             raise
-        return self.stale < 0 or not same(found, os.fstat(self.stale))
+        return self.void < 0 or not same(found, os.fstat(self.void))
+
+    def name_is_taken(self) -> bool:
+        """Whether there is what does not count and has to stay."""
+        return self.void >= 0 and not self.stale and os.path.lexists(self.path) and not self.in_the_way()
 
     def remove_stale(self) -> bool:
         """Remove the lock that was judged stale, and no other. False where there is none, or where it has to stay.
@@ -132,24 +180,24 @@ class Dotlock:
         same one and make a new one in between. For others, what the name was of is looked at once it has a name that
         only we know, and is put back if it is a new lock.
         """
-        if self.stale < 0 or self.in_the_way():
+        if not self.stale or self.in_the_way():
             return False
         aside = self.temporary()
         try:
             os.rename(self.path, aside)
-            if not same(os.lstat(aside), os.fstat(self.stale)):
+            if not same(os.lstat(aside), os.fstat(self.void)):
                 os.link(aside, self.path, follow_symlinks=False)
             os.unlink(aside)
         except OSError:
             return False
-        self.forget_stale()
+        self.forget_void()
         return True
 
-    def forget_stale(self) -> None:
-        """Close the file of a lock that was judged stale."""
-        if self.stale >= 0:
-            os.close(self.stale)
-            self.stale = -1
+    def forget_void(self) -> None:
+        """Close the file that was judged not to count."""
+        if self.void >= 0:
+            os.close(self.void)
+            self.void, self.stale = -1, False
 
     def temporary(self) -> str:
         """A name in the mailbox's directory that nobody else has."""
@@ -188,25 +236,63 @@ class Keeper:
         self.told.release()
 
 
-def valid(pid: int, lock: os.stat_result) -> bool:
+def is_valid(pid: int, lock: os.stat_result) -> bool:
     """Whether a lock with this PID in it (0: with none) is one."""
-    if pid == 0 or pid == os.getpid():
-        # Ours, and we have no lock: the number of a process before us, or of one in another PID namespace.
-        return time.time() - lock.st_mtime < YOUNG
+    if pid in (0, os.getpid()) or not processes_are_known():
+        # With our own we have no lock: it is the number of a process before us.
+        return is_young(lock)
+    if not lives(pid):
+        return False
+    return is_young(lock) or (age(lock) < OLD and started(pid) < lock.st_mtime + CLOCK_SET)
+
+
+def is_young(lock: os.stat_result) -> bool:
+    """Whether it counts whatever the process that has made it does."""
+    return -FUTURE < age(lock) < YOUNG
+
+
+def age(lock: os.stat_result) -> float:
+    """Seconds since it was made or touched."""
+    return time.time() - lock.st_mtime
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process with this number. Not by kill(2), which the unit's sandbox answers with EPERM, nor by
+    /proc, where it hides other users' processes.
+    """
     try:
-        # Not kill(2), which the unit's sandbox answers with EPERM, nor /proc, where it hides other users' processes.
         os.close(os.pidfd_open(pid))
     except OSError as error:
-        return error.errno != errno.ESRCH
+        return error.errno not in NO_PROCESS
     return True
 
 
-def pid_in(lock: int) -> int:
-    """The PID that is written in a lock file, and nothing else; 0 for none. The descriptor may be an O_PATH one."""
+def started(pid: int) -> float:
+    """When a process was started; where /proc hides it, when the machine was, which is earlier. Seconds, as time(2)."""
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     try:
-        words = os.pread(lock, LARGEST, 0).strip(b"\0 \t\r\n")
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), where 3 is the first here
+    except (OSError, IndexError, ValueError):
+        return booted
+
+
+def processes_are_known() -> bool:
+    """Whether the PIDs in lock files are of processes here: popad is in the machine's own PID namespace, or in the one
+    of a whole system (systemd has started it). The container of one application may share its mail with others.
+    """
+    try:
+        if os.stat("/proc/self/ns/pid").st_ino == FIRST_NAMESPACE:
+            return True
     except OSError:
-        return 0
+        pass  # no /proc here
+    return "INVOCATION_ID" in os.environ
+
+
+def pid_in(text: bytes) -> int:
+    """The PID that is all that a lock file says; 0 for none."""
+    words = text.strip(b"\0 \t\r\n")
     if not words.isdigit() or len(words) > len(str(HIGHEST_PID)):
         return 0
     pid = int(words)

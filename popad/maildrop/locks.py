@@ -68,7 +68,7 @@ class Lock:
                 self.pause = min(2 * self.pause, LONGEST_PAUSE)
         finally:
             if self.dotlock:
-                self.dotlock.forget_stale()
+                self.dotlock.forget_void()
         return self.seen
 
     def __exit__(self, *exception: object) -> None:
@@ -129,6 +129,10 @@ class Lock:
         finally:
             if dotlock.ours < 0:
                 self.unblock()
+        if dotlock.required and dotlock.name_is_taken():
+            raise MaildropUnavailable(
+                PERMANENT, f"POPAD_LOCKS wants {dotlock.path}, which cannot be made: something else has this name"
+            )
         # None can be made, or a stale one cannot be removed. The POSIX lock will do, unless somebody else has this one.
         return not dotlock.required and not dotlock.in_the_way() and self.nobody_writes(dotlock)
 

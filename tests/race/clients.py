@@ -57,7 +57,8 @@ def import_popad() -> Callable[[], object]:
 def environment(user: User, settings: dict[str, str]) -> dict[str, str]:
     place = "/var/mail/{user}" if user.in_spool else "{home}/mailbox"
     files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_MAILDROP": f"mbox:{place}"}
-    return {"PATH": "/usr/bin:/bin", "POPAD_AUTH": "file", **files, **settings}
+    # As of systemd: in this namespace all programs that deliver see one another, as on a machine.
+    return {"PATH": "/usr/bin:/bin", "INVOCATION_ID": "race", "POPAD_AUTH": "file", **files, **settings}
 
 
 def start(user: User, settings: dict[str, str], main: Callable[[], object]) -> tuple[int, socket.socket]:

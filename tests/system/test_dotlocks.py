@@ -34,6 +34,7 @@ def unit(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
         yield request.param
     finally:
         server.machine.run(["systemctl", "stop", "popad.service"])
+        server.machine.run(["systemctl", "reset-failed"])  # sockets may start five times in ten seconds
         server.machine.run(["systemctl", "start", "popad.socket"])
 
 
@@ -98,6 +99,30 @@ def test_lock_files_of_others(server: Server, unit: str) -> None:
         server.machine.write(path, dead, owner=f"{name}:mail")
         delete_one(server, name)
         assert locks(server, "/var/mail") == []
+
+
+def test_a_lock_file_with_the_number_of_another_process(server: Server, unit: str) -> None:
+    """Left by a program three days ago; its number is a daemon's by now, which the sandbox hides."""
+    name = server.add_user()
+    path = f"/var/mail/{name}.lock"
+    with spool(server, "1777"), serving(server, unit, AUTO):
+        server.machine.write(path, server.machine.show("systemd-journald", "MainPID")["MainPID"], owner=f"{name}:mail")
+        server.machine.run(["touch", "--date=3 days ago", path])
+        delete_one(server, name)
+        assert locks(server, "/var/mail") == []
+
+
+def test_a_lock_file_of_a_stranger(server: Server, unit: str) -> None:
+    """Where everybody may make files nobody can keep another one from his mail."""
+    name = server.add_user()
+    path = f"/var/mail/{name}.lock"
+    with spool(server, "1777"), serving(server, unit, AUTO):
+        server.machine.write(path, "1\n", owner="games:games")
+        try:
+            delete_one(server, name)
+            assert locks(server, "/var/mail") == [path]
+        finally:
+            server.machine.run(["rm", path])
 
 
 def test_in_homes(server: Server) -> None:
