@@ -15,7 +15,7 @@ from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadabl
 from popad.maildrop import mailbox, mbox, rewrite
 from popad.maildrop.locks import Lock
 from popad.maildrop.mbox import Mbox
-from popad.maildrop.state import KEY, Journal, State
+from popad.maildrop.state import KEY, SPARE, Journal, State
 from tests.others import lock_held, may_lock
 
 ONE = b"From a\nDate: 1\n\nbody 1\n\n"
@@ -42,8 +42,8 @@ class Box:
 
     @property
     def journals(self) -> list[str]:
-        """What is in the state directory besides its key."""
-        return sorted(path.name for path in self.state.iterdir() if path.name != KEY)
+        """What is in the state directory besides its key and the room for a journal."""
+        return sorted(path.name for path in self.state.iterdir() if path.name != KEY and path.suffix != ".spare")
 
     def refusal(self, **limits: float) -> MaildropUnavailable:
         with pytest.raises(MaildropUnavailable) as unavailable:
@@ -583,7 +583,35 @@ def test_update_of_a_file_that_may_only_be_read(quick_box: Box, monkeypatch: pyt
     with pytest.raises(MaildropUnavailable) as unavailable:
         store.remove(marks(store, 1))
     assert unavailable.value.code == "SYS/PERM"
+    assert unavailable.value.reason == f"[Errno 30] Read-only file system: '{quick_box.path}'"
     assert quick_box.path.read_bytes() == ALL
+    monkeypatch.undo()
+    interrupt_an_update(quick_box)
+    monkeypatch.setattr(os, "open", read_only)
+    refused = quick_box.refusal()  # half moved, and it cannot be finished here
+    assert (refused.code, refused.reason) == (unavailable.value.code, unavailable.value.reason)
+
+
+def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> None:
+    os.link(quick_box.path, quick_box.path.with_name("other"))
+    store = quick_box.open()
+    store.remove(marks(store, 1))
+    assert quick_box.path.with_name("other").read_bytes() == TWO + THREE
+    interrupt_an_update(quick_box)
+    journal = State(str(quick_box.state)).journal_of(str(quick_box.path.with_name("other")))
+    other = mbox.Mbox(str(quick_box.path.with_name("other")), journal, 1.0, 100, 0)
+    assert other.recovery is not None
+    assert other.recovery.finished
+    assert quick_box.path.read_bytes() == THREE
+    assert texts(quick_box.open()) == texts(other)
+
+
+def test_whoever_opens_a_mailbox_leaves_room_for_an_update(quick_box: Box) -> None:
+    spare = quick_box.state / quick_box.open().journal.spare
+    assert spare.stat().st_blocks * 512 >= spare.stat().st_size == SPARE
+    store = quick_box.open()
+    store.remove(marks(store, 1))
+    assert spare.stat().st_blocks * 512 >= spare.stat().st_size == SPARE
 
 
 def test_an_interrupted_update_is_finished_at_the_next_open(quick_box: Box) -> None:
@@ -621,16 +649,16 @@ def interrupt_an_update(box: Box) -> None:
     store = box.open()
     pid = os.fork()
     if pid == 0:
-        real = os.fsync
+        real = os.fdatasync
         calls = []
 
-        def fsync(fd: Any) -> None:
+        def fdatasync(fd: Any) -> None:
             real(fd)
             calls.append(fd)
-            if len(calls) == 5:  # the mailbox; the journal, its name, its record; what has moved
+            if len(calls) == 2:  # the record; what has moved
                 os._exit(0)
 
-        os.fsync = fsync  # the child's own
+        os.fdatasync = fdatasync  # the child's own
         try:
             store.remove(marks(store, 1))
         finally:

@@ -180,13 +180,15 @@ def test_who_serves_the_mail(server: Server) -> None:
 
 @needs_root
 def test_files_are_made_for_their_user_alone(server: Server) -> None:
-    """umask 077, whatever popad was started with; nothing is left of an update."""
+    """umask 077, whatever popad was started with; what is left of an update is the room for the next."""
     with server.session() as (client, process):
         client.log_in()
         assert status_of(process.pid)["Umask"] == "0077"
         client.ask("DELE 1")
         client.ask("QUIT")
-    assert [path.name for path in server.state.iterdir()] == [".key"]
+    left = sorted(server.state.iterdir())
+    assert [path.suffix or path.name for path in left] == [".key", ".spare"]
+    assert {path.stat().st_mode & 0o777 for path in left} == {0o600}
 
 
 def test_descriptors_after_the_login(server: Server) -> None:

@@ -13,7 +13,7 @@ import pytest
 from popad import privsep
 from popad.errors import MaildropUnavailable
 from popad.maildrop import state as state_module
-from popad.maildrop.state import KEY, JournalForeign, State, of_indexes, of_updates
+from popad.maildrop.state import KEY, SPARE, JournalForeign, State, of_indexes, of_updates
 from tests.serving import PATIENCE
 
 ROOT = os.geteuid() == 0
@@ -300,14 +300,22 @@ def test_any_path_has_a_name(path: Path) -> None:
 # -- files
 
 
-def test_a_file_there_and_gone(path: Path) -> None:
+@pytest.fixture
+def mailbox(tmp_path: Path) -> Iterator[int]:
+    """One that is open: a journal is looked for under the name of the file, too."""
+    fd = os.open(tmp_path / "mailbox", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+def test_a_file_there_and_gone(path: Path, mailbox: int) -> None:
     with state_at(path) as state:
         journal = state.journal_of("/m")
-        assert not journal.exists()
+        assert not journal.exists(mailbox)
         name, fd = journal.create()
         assert name == journal.names[0]
         assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
-        assert journal.exists()
+        assert journal.exists(mailbox)
         with pytest.raises(FileExistsError):
             journal.create()
         os.write(fd, b"text")
@@ -315,10 +323,81 @@ def test_a_file_there_and_gone(path: Path) -> None:
         fd = journal.open(name)
         assert os.pread(fd, 9, 0) == b"text"
         os.close(fd)
-        journal.remove(name)
-        assert not journal.exists()
+        journal.put_away(name)
+        assert not journal.exists(mailbox)
         with pytest.raises(FileNotFoundError):
             journal.open(name)
+
+
+def test_what_was_put_away_is_the_next_journal(path: Path, mailbox: int) -> None:
+    """No room needs to be found for it."""
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        inodes = set()
+        for several in (False, True):
+            journal.names_of(mailbox)
+            name, fd = journal.create(several)
+            assert name == (journal.names_of_file if several else journal.names)[0]
+            assert [entry.name for entry in path.iterdir() if entry.name != KEY] == [name]
+            inodes.add(os.fstat(fd).st_ino)
+            os.close(fd)
+            journal.put_away(name)
+            assert [entry.name for entry in path.iterdir() if entry.name != KEY] == [journal.spare]
+        assert len(inodes) == 1
+
+
+def test_room_is_made_once(path: Path) -> None:
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        journal.keep_room()
+        made = (path / journal.spare).stat()
+        assert (made.st_size, stat.S_IMODE(made.st_mode)) == (SPARE, 0o600)
+        assert made.st_blocks * 512 >= SPARE
+        journal.keep_room()
+        assert (path / journal.spare).stat().st_mtime_ns == made.st_mtime_ns
+        os.truncate(path / journal.spare, 100)  # all that there was when it was made
+        journal.keep_room()
+        assert (path / journal.spare).stat().st_blocks * 512 >= SPARE
+
+
+def test_a_spare_that_is_no_file_of_the_user_is_not_used(path: Path, tmp_path: Path, mailbox: int) -> None:
+    with state_at(path) as state:
+        journal = state.journal_of("/m")
+        (tmp_path / "precious").write_bytes(b"precious")
+        (path / journal.spare).symlink_to(tmp_path / "precious")
+        journal.keep_room()
+        name, fd = journal.create()
+        os.write(fd, b"text")
+        os.close(fd)
+        assert (path / name).read_bytes() == b"text"
+        assert (tmp_path / "precious").read_bytes() == b"precious"
+        journal.put_away(name)
+        assert not journal.exists(mailbox)
+
+
+@needs_root
+def test_a_spare_of_another_user_does_not_keep_a_journal_in_place(path: Path, mailbox: int) -> None:
+    """It cannot be replaced in a sticky directory."""
+    with state_at(path) as state, as_user(NOBODY):
+        journal = state.journal_of("/m")
+        with as_other(path / journal.spare):
+            name, fd = journal.create()
+            os.close(fd)
+            journal.put_away(name)
+            assert not journal.exists(mailbox)
+
+
+def test_a_file_has_the_same_name_under_each_of_its_own(path: Path, tmp_path: Path, mailbox: int) -> None:
+    os.link(tmp_path / "mailbox", tmp_path / "other")
+    with state_at(path) as state:
+        fd = os.open(tmp_path / "other", os.O_RDONLY)
+        another = os.open(tmp_path / "another", os.O_RDONLY | os.O_CREAT)
+        one, other = (state.journal_of(f"/{name}") for name in "ab")
+        assert one.names_of(mailbox)[2:] == other.names_of(fd)[2:]
+        assert not set(one.names_of(mailbox)[:2]) & set(other.names_of(fd)[:2])
+        assert not set(state.journal_of("/c").names_of(another)) & set(one.names_of(mailbox))
+        os.close(fd)
+        os.close(another)
 
 
 def test_descriptors_are_not_inherited_by_programs(path: Path) -> None:
@@ -330,7 +409,7 @@ def test_descriptors_are_not_inherited_by_programs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", ["symlink", "dangling", "fifo", "directory", "hard link", "open to others", "others"])
-def test_what_is_not_believed_and_kept(path: Path, make: str) -> None:
+def test_what_is_not_believed_and_kept(path: Path, mailbox: int, make: str) -> None:
     if make == "others" and not ROOT:
         pytest.skip("needs root: gives a file away")
     with state_at(path) as state:
@@ -354,16 +433,16 @@ def test_what_is_not_believed_and_kept(path: Path, make: str) -> None:
             place.chmod(0o600 if make == "others" else 0o620)
             if make == "others":
                 os.chown(place, OTHER, OTHER)
-        assert journal.exists()
+        assert journal.exists(mailbox)
         with pytest.raises(JournalForeign, match=name):
             journal.open(name)
         assert journal.keep(name) == f"{name}.kept1"
         assert os.path.lexists(path / f"{name}.kept1")
-        assert not journal.exists()
+        assert not journal.exists(mailbox)
     assert (path / "elsewhere").read_bytes() == b"precious"
 
 
-def test_each_kept_file_has_a_name_of_its_own(path: Path) -> None:
+def test_each_kept_file_has_a_name_of_its_own(path: Path, mailbox: int) -> None:
     with state_at(path) as state:
         journal = state.journal_of("/m")
         kept = set()
@@ -371,11 +450,11 @@ def test_each_kept_file_has_a_name_of_its_own(path: Path) -> None:
             (path / journal.names[0]).write_bytes(content)
             kept.add(journal.keep(journal.names[0]))
         assert {(path / name).read_bytes() for name in kept} == {b"1", b"2", b"3"}
-        assert not journal.exists()
+        assert not journal.exists(mailbox)
 
 
 @needs_root
-def test_another_users_file_stays_where_it_is(path: Path) -> None:
+def test_another_users_file_stays_where_it_is(path: Path, mailbox: int) -> None:
     with state_at(path) as state, as_user(NOBODY):
         journal = state.journal_of("/m")
         name, other = journal.names
@@ -383,21 +462,21 @@ def test_another_users_file_stays_where_it_is(path: Path) -> None:
             assert journal.keep(name) == name
             assert (path / name).exists()
             # In this session it does not count any more; the next one sees it, and the second name.
-            assert not journal.exists()
+            assert not journal.exists(mailbox)
             assert journal.create()[0] == other
-            assert state.journal_of("/m").exists()
+            assert state.journal_of("/m").exists(mailbox)
             assert journal.keep(other) == f"{other}.kept1"
 
 
 @needs_root
-def test_both_names_taken(path: Path) -> None:
+def test_both_names_taken(path: Path, mailbox: int) -> None:
     """Then there is no update, and no endless search for a name."""
     with state_at(path) as state, as_user(NOBODY):
         journal = state.journal_of("/m")
         first, second = journal.names
         with as_other(path / first), as_other(path / second):
             assert [journal.keep(name) for name in (first, second)] == [first, second]
-            assert journal.exists()
+            assert journal.exists(mailbox)
             with pytest.raises(FileExistsError):
                 journal.create()
 
@@ -420,7 +499,7 @@ def test_the_directory_opened_by_root_serves_the_user(path: Path) -> None:
         os.close(fd)
         state.sync()
         assert (path / name).stat().st_uid == NOBODY
-        journal.remove(name)
+        journal.put_away(name)
 
 
 # -- as a session opens them

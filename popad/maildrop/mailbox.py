@@ -5,6 +5,7 @@ has the lock keeps it until the clock that stamps the file has gone on.
 """
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -112,6 +113,12 @@ def unmounted(path: str) -> str:
     except OSError:
         pass  # systems without the file mount in other ways
     return ""
+
+
+def make_sure_it_is_writable(fd: int, path: str) -> None:
+    """Raises OSError where open_mailbox() could open the file for reading only."""
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
 
 def unavailable(error: OSError) -> MaildropUnavailable:

@@ -16,7 +16,7 @@ lock is held that two processes cannot share, the CRC is waited for.
 
 import fcntl
 import os
-from itertools import compress
+from itertools import compress, pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ from popad.maildrop.mailbox import (
     MAX_HOLES,
     Signature,
     holes,
+    make_sure_it_is_writable,
     open_mailbox,
     settled_signature,
     signature,
@@ -103,11 +104,12 @@ class Mbox:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
         with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock) as seen:
             # Under the lock: before it, whoever holds it may still begin an update, and die.
-            if not (unfinished := self.journal.exists()):
+            if not (unfinished := self.journal.exists(self.fd)):
                 self.find_messages(seen)
                 if self.dotlock and self.dotlock.required:
                     self.know_all()
         if unfinished:
+            make_sure_it_is_writable(self.fd, self.path)
             with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
                 self.recovery = found = rewrite.recover(self.fd, self.journal)
                 try:
@@ -120,6 +122,8 @@ class Mbox:
                     raise MaildropUnavailable(refused.code, why) from refused
         if not self.messages.remembered and not self.summing:
             self.remember()
+        if self.messages.starts:
+            self.journal.keep_room()
 
     def find_messages(self, seen: os.stat_result) -> None:
         """Under a lock: remember or scan where the messages of the file as it was seen are."""
@@ -349,6 +353,7 @@ class Mbox:
         # An update that is interrupted is finished by the next session; one that is about to end had better end.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
         try:
+            make_sure_it_is_writable(self.fd, self.path)
             self.know_crc()  # whoever computes it holds the file
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
@@ -356,9 +361,11 @@ class Mbox:
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
-                moved = rewrite.remove(self.fd, self.spans(marks), self.journal)
+                spans = self.spans(marks)
+                crc = self.crc_without(spans) if self.index else None
+                rewrite.remove(self.fd, spans, self.journal)
                 if self.index:
-                    self.remember_what_is_left(self.index, marks, moved)
+                    self.remember_what_is_left(self.index, marks, crc)
         except OSError as error:
             raise unavailable(error) from error
         finally:
@@ -375,21 +382,27 @@ class Mbox:
         ends.append(end + len(behind) - len(behind.lstrip(b"\r\n")))
         return [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
 
-    def remember_what_is_left(self, index: Index, marks: bytearray, moved: "rewrite.Record | None") -> None:
-        """Still under the exclusive lock: the next session need not scan what this one has left.
-
-        Its CRC is known from the update, unless others have appended mail or only the end went.
+    def crc_without(self, spans: "list[tuple[int, int]]") -> int | None:
+        """The CRC of the messages without these, where they stand together: from the CRC of all, the octets before them
+        and their own. None where all has to be read.
         """
+        begin, end = spans[0][0], min(spans[-1][1], self.messages.end)
+        if any(one[1] != other[0] for one, other in pairwise(spans)):
+            return None
+        before = crc_of(self.read, 0, begin)
+        length = self.messages.end - end
+        behind = joined_crc(crc_of(self.read, begin, end, before), self.messages.crc, length)
+        return joined_crc(before, behind, length)
+
+    def remember_what_is_left(self, index: Index, marks: bytearray, crc: int | None) -> None:
+        """Still under the exclusive lock: the next session need not scan what this one has left."""
         left = without(self.messages, marks)
         if left.end < LARGE:
             index.drop()
             return
         try:
             seen, settled = settled_signature(os.fstat(self.fd))
-            if moved and moved.end == left.end:
-                left.crc = joined_crc(moved.crc_before, moved.crc_moves, moved.moves)
-            else:
-                left.crc = crc_of(self.read, 0, left.end)
+            left.crc = crc_of(self.read, 0, left.end) if crc is None else crc
         except OSError:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if settled:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import time
 
 from popad.errors import MaildropUnavailable
@@ -21,6 +22,9 @@ TRIES = 1000  # at a name that a user keeps changing between a directory and not
 PATIENCE, PAUSE = 5.0, 0.002  # seconds to wait for others that make the key, and between two looks
 RENAME_EXCHANGE = 2  # linux/fs.h
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Octets that a mailbox's updates have in advance: with them 5 MB move in 90 windows.
+SPARE = 1 << 16
+FS_IOC_GETVERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601  # linux/fs.h: _IOR('v', 1, long)
 
 
 class JournalForeign(Exception):
@@ -149,9 +153,19 @@ class State:
         """Where this process's user keeps the journal of an update of the mailbox at this path."""
         directory, name = os.path.split(mailbox)
         path = os.fsencode(os.path.join(os.path.realpath(directory), name))
-        return Journal(
-            self, f"{os.geteuid()}-{_blake2.blake2b(path, digest_size=16, key=self.key).hexdigest()}", mailbox
-        )
+        return Journal(self, self.name_of(path), mailbox)
+
+    def name_of(self, what: bytes) -> str:
+        """A name that is this user's, and that nobody can know without the key."""
+        return f"{os.geteuid()}-{_blake2.blake2b(what, digest_size=16, key=self.key).hexdigest()}"
+
+
+def generation(fd: int) -> int:
+    """What tells a file from others that have, or had, the same inode number; 0 where the file system has no such."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, FS_IOC_GETVERSION, bytes(8))[:4], sys.byteorder)
+    except OSError:
+        return 0
 
 
 def lock(fd: int) -> None:
@@ -197,21 +211,72 @@ class Journal:
 
     It has two names to choose from: where another user's file stands under the first (put there by root; nobody else
     can guess it), that file can be neither believed nor removed, and must not keep the user from deleting mail.
+
+    They are of the mailbox's path. A mailbox that has several names has two of the file itself instead, for a session
+    that comes by another name. Not each mailbox: its path is what stays when a program replaces the file, and is the
+    same on all file systems and after each restart.
     """
 
     def __init__(self, state: State, name: str, mailbox: str) -> None:
         self.state = state
         self.names = [name, f"{name}+"]
+        self.names_of_file: list[str] = []
+        self.spare = f"{name}.spare"
         self.mailbox = mailbox
 
-    def exists(self) -> bool:
-        """Whether an update has begun and not ended. Raises OSError where that cannot be told."""
-        return any(map(self.state.has, self.names))
+    def names_of(self, mailbox: int) -> list[str]:
+        """All names that the journal of this file, which is open, may have. Raises OSError."""
+        if not self.names_of_file:
+            name = self.state.name_of(b"file %d %d" % (os.fstat(mailbox).st_ino, generation(mailbox)))
+            self.names_of_file = [name, f"{name}+"]
+        return [*self.names, *self.names_of_file]
 
-    def create(self) -> tuple[str, int]:
-        """A new, empty file. Raises OSError, FileExistsError if there is one."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAME_FILE
-        return self.names[0], os.open(self.names[0], flags, 0o600, dir_fd=self.state.fd)
+    def exists(self, mailbox: int) -> bool:
+        """Whether an update of this file has begun and not ended. Raises OSError where that cannot be told."""
+        return any(map(self.state.has, self.names_of(mailbox)))
+
+    def create(self, several: bool = False) -> tuple[str, int]:
+        """The spare, which gets the name of a journal, or a new file. `several`: the mailbox has several names.
+
+        Raises OSError, FileExistsError if there is a journal.
+        """
+        name = (self.names_of_file if several else self.names)[0]
+        if self.state.has(name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        try:
+            fd = self.open(self.spare)
+        except (FileNotFoundError, JournalForeign):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAME_FILE
+            return name, os.open(name, flags, 0o600, dir_fd=self.state.fd)
+        try:
+            os.rename(self.spare, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return name, fd
+
+    def put_away(self, name: str) -> None:
+        """A journal that is not needed any more is the next one's room. Raises OSError."""
+        try:
+            os.rename(name, self.spare, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+        except OSError:
+            os.unlink(name, dir_fd=self.state.fd)
+
+    def keep_room(self) -> None:
+        """Have a spare, if there is room for it now: there may be none when an update needs it."""
+        try:
+            if os.lstat(self.spare, dir_fd=self.state.fd).st_size >= SPARE:
+                return
+        except FileNotFoundError:
+            pass
+        try:
+            fd = os.open(self.spare, os.O_RDWR | os.O_CREAT | SAME_FILE, 0o600, dir_fd=self.state.fd)
+            try:
+                os.posix_fallocate(fd, 0, SPARE)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # an update takes what room there is
 
     def open(self, name: str) -> int:
         """The file that is there, if it is a plain one of this user that nobody else could write.
@@ -233,10 +298,6 @@ class Journal:
             raise JournalForeign(f"others may read or write {name}")
         return fd
 
-    def remove(self, name: str) -> None:
-        """The file is not needed any more."""
-        os.unlink(name, dir_fd=self.state.fd)
-
     def keep(self, name: str) -> str:
         """Take a file that must not be applied out of the way, for good. Returns its name.
 
@@ -248,8 +309,9 @@ class Journal:
         try:
             os.rename(name, kept, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
         except OSError:
-            if len(self.names) > 1:
-                self.names.remove(name)
+            for names in (self.names, self.names_of_file):
+                if name in names and len(names) > 1:
+                    names.remove(name)
             return name
         self.state.sync()  # what comes back with the power would be judged again, by a mailbox that has changed
         return kept

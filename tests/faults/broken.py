@@ -9,9 +9,12 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from popad.maildrop import rewrite
+from popad.maildrop.record import MOVED, Record
+from popad.maildrop.rewrite import Update
 from popad.maildrop.state import Journal
 from tests.faults.crashes import Matrix
 from tests.faults.interposer import Interposer
@@ -31,7 +34,7 @@ def without_fsync(of: Callable[[int], bool]) -> Callable[[], None]:
 
     def breaks() -> None:
         replaced: Any = lambda fd: None if of(fd) else fsync(fd)  # noqa: E731 - a def has a type, and not that of fsync
-        os.fsync = replaced
+        os.fsync = os.fdatasync = replaced
 
     return breaks
 
@@ -49,17 +52,51 @@ def is_journal(fd: int) -> bool:
 
 
 def cuts_first() -> None:
-    """It truncates before the journal says that what moves has moved."""
+    """It truncates before the journal says that all has moved."""
+    write_down = Update.write_down
 
-    def apply(mailbox: int, journal: int, record: rewrite.Record) -> None:
-        rewrite.copy(journal, [(rewrite.DATA, rewrite.DATA + record.moves)], mailbox, record.first)
-        os.ftruncate(mailbox, record.end)
-        os.fsync(mailbox)
-        record.sequence += 1
-        record.phase = rewrite.MOVED
-        store(journal, record)
+    def writes_down(self: Update, record: Record) -> None:
+        if record.phase == MOVED:
+            os.ftruncate(self.mailbox, record.end)
+            os.fsync(self.mailbox)
+        write_down(self, record)
 
-    rewrite.apply = apply
+    replaced: Any = writes_down
+    Update.write_down = replaced  # type: ignore[method-assign]
+
+
+def forgets_the_window() -> None:
+    """It moves each window without having it in the journal."""
+    move_window = Update.move_window
+
+    def moves(self: Update, record: Record, sources: Sequence[tuple[int, int]]) -> None:
+        record.logged = 0
+        move_window(self, record, sources)
+
+    replaced: Any = moves
+    Update.move_window = replaced  # type: ignore[method-assign]
+
+
+def windows_at_once() -> None:
+    """It does not wait for a window before the next takes its place in the journal."""
+    end_window = Update.end_window
+
+    def ends(self: Update, record: Record) -> None:
+        if record.marked:
+            end_window(self, record)
+
+    replaced: Any = ends
+    Update.end_window = replaced  # type: ignore[method-assign]
+
+
+def in_the_slot_in_force() -> None:
+    """Its records overwrite one another."""
+
+    def stores(journal: int, record: Record) -> None:
+        rewrite.write(journal, record.pack(), 0)
+        os.fdatasync(journal)
+
+    rewrite.store = stores
 
 
 def in_place() -> None:
@@ -80,7 +117,7 @@ def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
     def breaks() -> None:
         finish = rewrite.finish
 
-        def finishes(mailbox: int, journal: int, record: rewrite.Record) -> None:
+        def finishes(mailbox: int, journal: int, record: Record) -> None:
             def once(*arguments: Any) -> None:
                 """The first call does nothing, and is the only one that comes here."""
                 os.fsync, rewrite.store = fsync, store
@@ -114,7 +151,20 @@ def begins_at_once() -> None:
 
 def appended_is_forgotten() -> None:
     """Its recovery does not look for mail that was appended meanwhile."""
-    rewrite.also_moves = lambda mailbox, journal, record, size: record
+    finish, go_on = rewrite.finish, Update.go_on
+
+    def finishes(mailbox: int, journal: int, record: Record) -> None:
+        size = record.size
+
+        def goes_on(self: Update, record: Record) -> None:
+            record.size = size
+            go_on(self, record)
+
+        replaced: Any = goes_on
+        Update.go_on = replaced  # type: ignore[method-assign]
+        finish(mailbox, journal, record)
+
+    rewrite.finish = finishes
 
 
 BROKEN: dict[str, Callable[[], None]] = {
@@ -124,6 +174,9 @@ BROKEN: dict[str, Callable[[], None]] = {
     "no fsync of the directory": without_fsync(is_directory),
     "cut before it is written down": cuts_first,
     "no journal": in_place,
+    "no window in the journal": forgets_the_window,
+    "no fsync between windows": windows_at_once,
+    "one slot for records": in_the_slot_in_force,
     "recovery from a mailbox that is not durable": recovery_of_the_cache("fsync"),
     "recovery by a record that is not durable": recovery_of_the_cache("store"),
     "update of a mailbox that is not durable": begins_at_once,
@@ -136,7 +189,7 @@ def main() -> None:
     with world() as place:
         interposer = Interposer(place.root)
         matrix, power = Matrix(place, interposer, 1), PowerLoss(place, interposer, 1, most=8)
-        case = next(cases((3,), ("middle",), 1))
+        case = replace(next(cases((3,), ("middle",), 1)), windows=4)
         matrix.run(case, 15, 1)
         tallies = (matrix.updates, matrix.recoveries, power.tally)
         power.behind_a_delivery(case, APPENDED[2])
@@ -144,6 +197,8 @@ def main() -> None:
             if sys.argv[1] == "nothing" or not any(tally.bad for tally in tallies):  # one is enough
                 power.after_death(case, nth, b"")
                 power.after_death(case, nth, APPENDED[1])
+    for tally in tallies:
+        print(*tally.failures, sep="\n", file=sys.stderr)
     print(json.dumps({"bad": sum(tally.bad for tally in tallies), "points": sum(tally.points for tally in tallies)}))
 
 

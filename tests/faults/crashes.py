@@ -45,6 +45,7 @@ class Matrix:
     def run(self, case: Case, most: int, most_nested: int) -> None:
         """All of one case: `most` points of the update, the recoveries behind `most_nested` of them."""
         world = self.world
+        world.use_windows_of(case)
         world.fill(case.before)
         calls = self.interposer.recorded(lambda: world.update(case))
         world.check(self.updates, f"{case.name}: not killed", Wanted(case, done=True))
@@ -77,10 +78,12 @@ class Matrix:
                 store.remove(case.marks)
 
         world.fill(case.before)
+        world.recover()  # has made room for a journal: no call of the sessions that follow
         calls = self.interposer.recorded(lambda: update(Mode.COUNT, 0))
         for mode, nth in deaths(calls, most, self.chance):
             for count in (0, 1):
                 world.fill(case.before)
+                world.recover()
                 where = f"{case.name}, mail meanwhile: {mode.name} at call {nth} of {len(calls)}, {count} appended"
                 # mypy cannot tell the type of a lambda that binds what the loop goes on to change.
                 self.kill(where, lambda mode=mode, nth=nth: update(mode, nth), mode, nth)  # type: ignore[misc]

@@ -5,14 +5,16 @@ ones: a file system that is full, one that is read only, a limit on the size of 
 """
 
 import errno
+import os
 import random
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
+from tests.faults.crashes import deaths
 from tests.faults.interposer import Interposer, Kind, Mode
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
@@ -21,6 +23,8 @@ from tests.faults.world import Wanted, World, open_files
 NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR, errno.EROFS, errno.EFBIG)
 FOR_GOOD = (errno.EROFS,)
 MODES = (Mode.FAIL, Mode.FAIL_ON)
+BLOCK = 4096
+EXT4_ITSELF = 4 << 20  # octets of its journal and tables
 
 
 class Errors:
@@ -35,6 +39,7 @@ class Errors:
     def run(self, case: Case, most: int) -> None:
         """Each error at each call of an update, once and from then on; and at each of a recovery. `most` of either."""
         world = self.world
+        world.use_windows_of(case)
         world.fill(case.before)
         calls = self.interposer.recorded_here(lambda: world.update(case))
         points = [
@@ -118,51 +123,123 @@ class Errors:
 
 
 @contextmanager
-def mounted(size: int) -> Iterator[Path]:
-    """A small file system in memory. Must be called in a mount namespace of its own."""
+def mounted(kind: str, size: int) -> Iterator[Path]:
+    """A small file system in memory. Must be called in a mount namespace of its own. Raises CalledProcessError."""
     path = Path("/mnt")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    outer = size if kind == "tmpfs" else 2 * (size + EXT4_ITSELF)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={outer}", "tmpfs", str(path)], check=True)
     try:
-        yield path
+        if kind == "tmpfs":
+            yield path
+            return
+        image = path / "image"
+        with image.open("wb") as file:
+            file.truncate(size + EXT4_ITSELF)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)  # root has no more room than users
+        (path / "disk").mkdir()
+        subprocess.run(["mount", "-o", "loop", str(image), str(path / "disk")], check=True)
+        try:
+            yield path / "disk"
+        finally:
+            subprocess.run(["umount", str(path / "disk")], check=True)
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def on_a_full_disk(case: Case, tally: Tally) -> None:
-    """The mailbox and its journals on a file system that has less and less room; then on one that is read only."""
-    block = 4096
-    room = 2 * len(case.before) + 64 * block
-    with mounted(room) as path:
-        world = World(path)
-        filler = path / "filler"
+class FullDisk:
+    """The mailbox and its journals on a small file system of one kind."""
+
+    def __init__(self, path: Path, kind: str, tally: Tally, seed: int) -> None:
+        self.world = World(path)
+        self.interposer = Interposer(path)
+        self.filler = path / "filler"
+        self.kind = kind
+        self.tally = tally
+        self.chance = random.Random(f"full disks {seed}")
+
+    def run(self, case: Case, most: int) -> None:
+        world = self.world
         for left in (0, 1, 2, 3, 5, 8, 16):
             world.fill(case.before)
-            fill_up(filler, left * block)
-            with world.session() as store:
-                try:
-                    store.remove(case.marks)
-                    refused = False
-                except MaildropUnavailable as reason:
-                    refused = True
-                    if reason.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.journals():
-                        tally.fail(f"{case.name}: {left} blocks left: {reason.code}: {reason.reason}", damaged=1)
-            filler.unlink()
-            tally.notes["full disk: refused" if refused else "full disk: done"] += 1
-            world.check(tally, f"{case.name}: {left} blocks left", Wanted(case, done=not refused))
+            self.update(case, left, f"{case.name}: {self.kind}, {left} blocks left")
         world.fill(case.before)
-        remount = ["mount", "-o", "remount,ro", str(path)]
-        subprocess.run(remount, check=True)
+        world.recover()  # a session that does nothing but open the mailbox, while there is room
+        if self.update(case, 0, f"{case.name}: {self.kind}, full since the last session"):
+            self.tally.fail(f"{case.name}: {self.kind}, full since the last session: refused", damaged=1)
+        self.kill(case, most)
+        self.read_only(case)
+
+    def update(self, case: Case, left: int, where: str) -> bool:
+        """With so many blocks left. Whether it was refused."""
+        world = self.world
+        fill_up(self.filler, left * BLOCK)
+        with world.session() as store:
+            try:
+                store.remove(case.marks)
+                refused = False
+            except MaildropUnavailable as reason:
+                refused = True
+                if reason.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.journals():
+                    self.tally.fail(f"{where}: {reason.code}: {reason.reason}", damaged=1)
+        self.filler.unlink()
+        self.tally.notes[f"{self.kind}, full: {'refused' if refused else 'done'}"] += 1
+        world.check(self.tally, where, Wanted(case, done=not refused))
+        return refused
+
+    def kill(self, case: Case, most: int) -> None:
+        """No block is left, and the update dies; nor is there one for the recovery, which dies as well."""
+        world = self.world
+
+        def full() -> None:
+            world.fill(case.before)
+            world.recover()
+            fill_up(self.filler, 0)
+
+        full()
+        calls = self.interposer.recorded(lambda: world.update(case))
+        self.filler.unlink()
+        for mode, nth in deaths(calls, most, self.chance):
+            where = f"{case.name}: {self.kind}, full: {mode.name} at call {nth} of {len(calls)}"
+            full()
+            # ext4 gives blocks back when it likes: there may be a call less, to make room.
+            lived = self.interposer.run(lambda: world.update(case), mode, nth)
+            self.tally.notes[f"{self.kind}, full: {'lived' if lived else 'killed'}"] += 1
+            self.interposer.run(world.recover, Mode.KILL_AFTER, self.chance.randint(1, 12))
+            world.check(self.tally, where, Wanted(case, done=True if lived else None))
+            self.filler.unlink()
+
+    def read_only(self, case: Case) -> None:
+        world, tally = self.world, self.tally
+        world.fill(case.before)
+        mounted = ["mount", "-o", "remount,ro", str(world.root)]
+        subprocess.run(mounted, check=True)
         try:
             with world.session() as store:
                 store.remove(case.marks)
             tally.fail(f"{case.name}: an update on a read-only file system", damaged=1)
         except MaildropUnavailable as reason:
-            if reason.code != "SYS/PERM":
-                tally.fail(f"{case.name}: read only: {reason.code}", damaged=1)
+            if reason.code != "SYS/PERM" or "Read-only file system" not in reason.reason:
+                tally.fail(f"{case.name}: read only: {reason.code} {reason.reason}", damaged=1)
         tally.notes["read only"] += 1
         world.check(tally, f"{case.name}: read only", Wanted(case, done=False))
-        subprocess.run(["mount", "-o", "remount,rw", str(path)], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", str(world.root)], check=True)
         world.check(tally, f"{case.name}: read only, and not any more", Wanted(case, done=False))
+
+
+def on_full_disks(every: Sequence[Case], most: int, tally: Tally, seed: int) -> None:
+    """Each case on each kind of file system that there is."""
+    room = 2 * max(len(case.before) for case in every) + 64 * BLOCK
+    for kind in ("tmpfs", "ext4"):
+        with ExitStack() as opened:
+            try:
+                path = opened.enter_context(mounted(kind, room))
+            except (subprocess.CalledProcessError, FileNotFoundError) as error:
+                tally.notes[f"no {kind}: {error}"] += 1
+                continue
+            disk = FullDisk(path, kind, tally, seed)
+            opened.callback(os.close, disk.world.state.fd)
+            for case in every:
+                disk.run(case, most)
 
 
 def fill_up(path: Path, left: int) -> None:

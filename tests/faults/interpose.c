@@ -23,13 +23,13 @@
 
 /* The same names in interposer.py. */
 enum mode { COUNT, KILL_BEFORE, KILL_AFTER, KILL_TORN, FAIL, FAIL_ON, SHORT, SHORT_ON, TORN_FAIL_ON };
-enum kind { WRITE = 1, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME };
+enum kind { WRITE = 1, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE };
 
 struct record {
 	uint32_t kind;
 	int32_t error;
 	uint64_t inode;
-	int64_t offset; /* of a write; the new size of a truncate; 1 for the fsync of a directory */
+	int64_t offset; /* of a write; the new size of a truncate; the end of what is allocated; 1 for the fsync of a directory */
 	uint32_t length, name, other; /* octets of data, path and second path, which follow */
 };
 
@@ -295,6 +295,29 @@ int ftruncate64(int fd, off64_t size)
 int ftruncate(int fd, off_t size)
 {
 	return ftruncate64(fd, size);
+}
+
+/* Answers with an error number, and does not set errno. */
+int posix_fallocate64(int fd, off64_t offset, off64_t length)
+{
+	char path[PATH_MAX];
+	struct stat status;
+	int saved = errno, error = 0;
+
+	if (!watched_fd(fd, path, &status, 0))
+		return syscall(SYS_fallocate, fd, 0, offset, length) ? errno : 0;
+	if (fails() || syscall(SYS_fallocate, fd, 0, offset, length))
+		error = errno;
+	log_call(ALLOCATE, error, status.st_ino, offset + length, path, NULL, NULL, 0);
+	if (!error)
+		done();
+	errno = saved;
+	return error;
+}
+
+int posix_fallocate(int fd, off_t offset, off_t length)
+{
+	return posix_fallocate64(fd, offset, length);
 }
 
 static int opened(int directory, const char *name, int flags, mode_t bits)

@@ -36,7 +36,7 @@ class Mode(IntEnum):
 class Kind(IntEnum):
     """The calls that count."""
 
-    WRITE, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME = range(1, 8)
+    WRITE, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE = range(1, 9)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Call:
     kind: Kind
     error: int
     inode: int
-    offset: int  # of a write; the new size of a truncate; 1 for the fsync of a directory
+    offset: int  # of a write; the new size of a truncate; the end of what is allocated; 1 for the fsync of a directory
     data: bytes
     path: str
     other: str  # the new name of a link or a rename

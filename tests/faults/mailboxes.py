@@ -20,11 +20,12 @@ BODIES = (
 
 @dataclass(frozen=True)
 class Case:
-    """A mailbox and the numbers (from 0) of the messages that go."""
+    """A mailbox, the numbers (from 0) of the messages that go, and how many windows it is at least."""
 
     name: str
     messages: tuple[bytes, ...]
     gone: frozenset[int]
+    windows: int = 1
 
     @property
     def before(self) -> bytes:
@@ -102,7 +103,8 @@ def cases(sizes: tuple[int, ...], patterns: tuple[str, ...], seed: int, odd: boo
         for pattern in patterns:
             chance = random.Random(f"{seed} {count} {pattern}")
             messages = mailbox(count, chance, odd)
-            yield Case(f"{count} messages, {pattern}", messages, which(pattern, count, chance))
+            gone, windows = which(pattern, count, chance), chance.choice((1, 1, 2, 3, 6))
+            yield Case(f"{count} messages, {pattern}, {windows} windows", messages, gone, windows)
 
 
 def large() -> Case:

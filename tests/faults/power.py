@@ -96,12 +96,14 @@ class Model:
                 file.settle(file.content(chosen, file.sizes()))
             else:
                 file.settle(file.content([True] * file.pieces(), file.sizes()))
-        elif call.error:
+        elif call.error or (call.kind == Kind.CREATE and name in self.entries):
             return
         elif call.kind == Kind.WRITE:
             file.write(call.offset, call.data)
-        elif call.kind == Kind.TRUNCATE:
+        elif call.kind == Kind.TRUNCATE or (call.kind == Kind.ALLOCATE and call.offset > file.size):
             file.resize(call.offset)
+        elif call.kind == Kind.ALLOCATE:
+            pass
         elif call.kind == Kind.CREATE:
             key = f"{name}#{len(self.files)}"
             self.files[key] = file
@@ -165,6 +167,7 @@ class PowerLoss:
     def run(self, case: Case, most: int) -> None:
         """An update; updates that were killed (`most` of the ways), and their recovery; updates whose fsync fails."""
         world = self.world
+        world.use_windows_of(case)
         world.fill(case.before)
         calls = self.calls_of(lambda: world.update(case))
         self.replay(case, "update", Disk(case.before, {}), [(calls, b"")], done=True)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop import mailbox, mbox
+from popad.maildrop import mailbox, mbox, rewrite
 from popad.maildrop.state import KEY, State
 from tests.faults import judge
 from tests.faults.judge import Tally
@@ -24,6 +24,7 @@ from tests.faults.mailboxes import Case
 # The clock that stamps files is not what is tried here, and the store would wait for it after each change.
 mailbox.FINE_TICK = mailbox.COARSE_TICK = 0
 LOCK_TIMEOUT = 5.0
+PAGE = rewrite.PAGE
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,19 @@ class World:
         with self.session():
             pass
 
-    def journals(self) -> list[str]:
+    def files(self) -> list[str]:
         return [name for name in os.listdir(self.state_path) if name != KEY]
 
+    def journals(self) -> list[str]:
+        """Without the room that is there for the next."""
+        return [name for name in self.files() if not name.endswith(".spare")]
+
     def disk(self) -> Disk:
-        return Disk(self.path.read_bytes(), {name: (self.state_path / name).read_bytes() for name in self.journals()})
+        return Disk(self.path.read_bytes(), {name: (self.state_path / name).read_bytes() for name in self.files()})
 
     def restore(self, disk: Disk) -> None:
         """Make everything as it was."""
-        for name in self.journals():
+        for name in self.files():
             (self.state_path / name).unlink()
         for name, octets in disk.journals.items():
             fd = os.open(self.state_path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -103,6 +108,11 @@ class World:
         finally:
             os.close(fd)
         return message
+
+    def use_windows_of(self, case: Case) -> None:
+        """So small that the mailbox is as many as the case says. A journal may have room for larger ones."""
+        rewrite.WINDOW = max(len(case.before) // case.windows, 2 * rewrite.MARK)
+        rewrite.PAGE = min(PAGE, rewrite.WINDOW)
 
     def update(self, case: Case) -> None:
         """A session that removes what goes."""

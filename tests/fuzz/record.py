@@ -4,14 +4,15 @@ whatever was written there.
 
 import zlib
 
-from popad.maildrop import rewrite
-from popad.maildrop.rewrite import Record
+from popad.maildrop.record import DONE, MAGIC, MAGIC_2, MOVED, MOVING, NUMBERS_2, SLOT, Record
 from popad.maildrop.state import JournalForeign
 from tests.fuzz.cutting import Octets
 
 # A file that an attacker makes has the right CRC, too.
-PARTS = (rewrite.MAGIC + b"\n", b"phase moving\n", b"phase moved\n", b"mark 00ff\n", b"mailbox /var/mail/alice\n")
-LINES = dict(enumerate((*PARTS, *(name.encode() + b" 1" for name in Record.NUMBERS)), 0xE0))
+PHASES = MOVING, MOVED, DONE
+PARTS = (MAGIC + b"\n", *(b"phase %b\n" % phase for phase in PHASES), b"mark 00ff\n", b"mailbox /var/mail/alice\n")
+NAMES = dict.fromkeys((*Record.NUMBERS, *NUMBERS_2))
+LINES = dict(enumerate((*PARTS, *(name.encode() + b" 1" for name in NAMES)), 0xE0))
 
 
 def try_one(data: bytes) -> None:
@@ -21,16 +22,16 @@ def try_one(data: bytes) -> None:
     for octet, line in LINES.items():
         text = text.replace(bytes([octet]), line)
     if sealed:
-        text = rewrite.MAGIC + b"\n" + text + b"\n"
+        text = (MAGIC, MAGIC_2)[sealed % 2] + b"\n" + text + b"\n"
         text += b"crc %d\n" % zlib.crc32(text)
-    slot = text[: rewrite.SLOT].ljust(rewrite.SLOT, b"\0")
+    slot = text[:SLOT].ljust(SLOT, b"\0")
     try:
         record = Record.unpack(slot)
     except JournalForeign:
         return
     if record is None:
         return
-    assert record.phase in (rewrite.MOVING, rewrite.MOVED)
+    assert record.phase in PHASES
     assert all(getattr(record, name) >= 0 for name in Record.NUMBERS)
     again = Record.unpack(record.pack())
     assert again is not None
