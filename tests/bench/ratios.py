@@ -88,6 +88,12 @@ TABLE = (
         0.5,
         against(DAEMON, "big_retr_s", ["dovecot", "dovecot-tuned"]),
     ),
+    Asked(
+        "dele_first",
+        "big, DELE the first and QUIT: -D against popa3d",
+        1.5,
+        against(DAEMON, "big_dele_first_s", ["popa3d"]),
+    ),
     Asked("one", "one, MB/s: -D against popa3d", 1.3, against(DAEMON, "one_mb_s", ["popa3d"]), at_least=True),
     Asked("growth", "later login: 200,000 messages against 20,000, -D", 10, growth),
     Asked(

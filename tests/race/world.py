@@ -118,7 +118,9 @@ class Race:
         verdict = judge(self.arguments.seed, deliveries, sessions, mailboxes)
         places = [Path("/var/mail"), *(user.home for user in self.users if not user.in_spool)]
         verdict.litter = [str(path) for place in places for path in place.iterdir() if is_litter(path)]
-        verdict.litter += [str(path) for path in namespace.STATE.iterdir() if path.name != ".key"]
+        verdict.litter += [
+            str(path) for path in namespace.STATE.iterdir() if path.name != ".key" and path.suffix != ".spare"
+        ]
         if (log := WORK / "popad.log").exists() and log.stat().st_size:
             verdict.examples += [
                 line for line in log.read_text().splitlines() if line and not line.startswith("event=")
