@@ -40,7 +40,7 @@ def standalone(server: Server) -> Iterator[None]:
         yield
     finally:
         server.machine.run(["systemctl", "stop", "popad.service"])
-        server.machine.run(["systemctl", "start", "popad.socket"])
+        start(server, "popad.socket")
 
 
 @contextlib.contextmanager
@@ -48,10 +48,16 @@ def restarted(server: Server, unit: str, text: str) -> Iterator[None]:
     """A drop-in for a unit that runs, in force."""
     try:
         with server.drop_in(unit, text):
-            server.machine.run(["systemctl", "restart", unit])
+            start(server, unit, "restart")
             yield
     finally:
-        server.machine.run(["systemctl", "restart", unit])
+        start(server, unit, "restart")
+
+
+def start(server: Server, unit: str, verb: str = "start") -> None:
+    """Start a unit, however often that was done a moment ago (StartLimitBurst=)."""
+    server.machine.run(["systemctl", "reset-failed", unit], check=False)
+    server.machine.run(["systemctl", verb, unit])
 
 
 def fetches(client: Pop3, name: str) -> None:
@@ -254,7 +260,7 @@ def served(server: Server, unit: str, name: str, works: bool) -> None:
         if works:
             fetches(server.connect(), name)
         server.machine.run(["systemctl", "stop", unit])
-        server.machine.run(["systemctl", "start", "popad.socket"])
+        start(server, "popad.socket")
     elif unit == "popad-auth.service":
         server.machine.run(["systemctl", "stop", unit])
         assert (server.machine.run(["systemctl", "start", unit], check=False).returncode == 0) == works
@@ -305,7 +311,7 @@ def two_addresses(server: Server, block: Block) -> None:
                 running = ["pgrep", "--full", "popad -D --listen"]
                 wait_until(lambda: server.machine.run(running, check=False).returncode == 1)
     finally:
-        server.machine.run(["systemctl", "start", "popad.socket"])
+        start(server, "popad.socket")
 
 
 def inetd(server: Server, block: Block) -> None:
