@@ -37,7 +37,8 @@ WRONG = b"-ERR [AUTH] authentication failed\r\n"
 LATER = b"-ERR [SYS/TEMP] authentication is not possible now\r\n"
 NOT_SERVED = b"-ERR [SYS/PERM] the server is not set up to serve this\r\n"
 
-WHY_NOT = {b"quit": "QUIT", b"gone": "the client left", b"silent": "timed out"}  # what the authorization child says
+# What the authorization child says, and what the journal hears.
+WHY_NOT = {b"quit": "QUIT", b"gone": "the client left", b"silent": "timed out", b"errors": "too many errors"}
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
 DONE = "done"
 SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)

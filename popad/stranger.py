@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 from popad import privsep  # all of it: the child can open nothing any more, so nothing can be imported then
 from popad.errors import PeerGone, PeerSilent
-from popad.inherited import Connection
-from popad.protocol.authorization import TABLE, Authorization
+from popad.inherited import LINGER, Connection
+from popad.protocol.authorization import MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 
-LOGIN, QUIT, GONE, SILENT = b"login", b"quit", b"gone", b"silent"
+LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
 MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
 HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
 
@@ -60,8 +60,9 @@ def speak(connection: "Connection", channel: "Channel", deadline: float, setting
         channel.send((SILENT, b"", b"", b""))
     else:
         if state.password is None:
-            channel.send((QUIT, b"", b"", b""))
-            connection.close()
+            erred = state.errors >= MAX_ERRORS
+            channel.send((ERRORS if erred else QUIT, b"", b"", b""))
+            connection.close(LINGER if erred else 0)  # it may not have stopped sending
         else:
             channel.send((LOGIN, state.name, state.password, lines.rest()))
 

@@ -5,7 +5,7 @@ import pytest
 import popad
 from popad.errors import PeerGone
 from popad.protocol import transaction
-from popad.protocol.authorization import TABLE, Authorization
+from popad.protocol.authorization import MAX_COMMANDS, MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 
@@ -56,7 +56,7 @@ def test_password_is_the_rest_of_the_line(line: bytes, password: bytes) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 249, b"USER bob", b"USER", b"STAT", b"AUTH", b"APOP a b"],
+    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 249, b"USER", b"STAT", b"AUTH", b"APOP a b"],
 )
 def test_refusals_are_no_attempt(line: bytes) -> None:
     state, answers, _ = said(b"USER alice\r\n" + line + b"\r\nQUIT\r\n")
@@ -70,6 +70,39 @@ def test_another_user_may_follow_a_refusal(line: bytes) -> None:
     state, answers, _ = said(line + b"\r\nUSER alice\r\nPASS secret\r\n")
     assert (state.name, state.password) == (b"alice", b"secret")
     assert [answer[:4] for answer in answers.splitlines()] == [b"-ERR", b"+OK "]
+
+
+def test_another_user_replaces_the_first() -> None:
+    """c-client says USER again when its user has given no password."""
+    state, answers, _ = said(b"USER bob\r\nPASS \r\nUSER alice\r\nPASS secret\r\n")
+    assert (state.name, state.password) == (b"alice", b"secret")
+    assert [answer[:4] for answer in answers.splitlines()] == [b"+OK ", b"-ERR", b"+OK "]
+
+
+@pytest.mark.parametrize("line", [b"NOOP", b"", b"x" * 300, b"PASS secret", b"USER", b"CA\0PA"])
+def test_errors_have_an_end(line: bytes) -> None:
+    """The last answer says so; nothing behind it is looked at."""
+    state, answers, rest = said((line + b"\r\n") * MAX_ERRORS + b"USER alice\r\nPASS secret\r\n")
+    assert (state.over, state.name, state.password, state.errors) == (True, b"", None, MAX_ERRORS)
+    assert rest == b"USER alice\r\nPASS secret\r\n"
+    *before, last = answers.splitlines()
+    assert len(before) == MAX_ERRORS - 1
+    assert not any(b"too many" in answer for answer in before)
+    assert last.startswith(b"-ERR")
+    assert last.endswith(b"; too many errors")
+
+
+def test_one_error_less_is_no_end() -> None:
+    state, _, _ = said(b"NOOP\r\n" * (MAX_ERRORS - 1) + b"USER alice\r\nPASS secret\r\n")
+    assert (state.name, state.password) == (b"alice", b"secret")
+
+
+@pytest.mark.parametrize("line", [b"CAPA", b"USER alice"])
+def test_commands_that_lead_nowhere_have_an_end(line: bytes) -> None:
+    state, answers, rest = said((line + b"\r\n") * (MAX_COMMANDS + MAX_ERRORS + 1))
+    assert (state.over, state.password, rest) == (True, None, line + b"\r\n")
+    status = [answer[:4] for answer in answers.splitlines() if answer[:1] in b"+-"]
+    assert status == [b"+OK "] * MAX_COMMANDS + [b"-ERR"] * MAX_ERRORS
 
 
 def test_quit_is_no_attempt() -> None:

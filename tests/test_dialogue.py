@@ -11,9 +11,9 @@ from popad.protocol import dialogue
 from popad.protocol.dialogue import (
     NOTHING,
     NUMBER,
+    NUMBER_AND_LINES,
     OPTIONAL_NUMBER,
     REST,
-    TWO_NUMBERS,
     WORD,
     Command,
     capabilities,
@@ -37,6 +37,9 @@ class State:
     def failed(self, failure: Exception) -> None:
         self.failures.append(failure)
 
+    def refused(self, text: str) -> bytes:
+        return b"-ERR %b\r\n" % text.encode()
+
 
 def note(state: State, *arguments: object) -> bytes:
     state.calls.append(arguments)
@@ -52,7 +55,7 @@ TABLE = {
     b"NONE": Command(note),
     b"ONE": Command(note, NUMBER),
     b"MAYBE": Command(note, OPTIONAL_NUMBER),
-    b"TWO": Command(note, TWO_NUMBERS),
+    b"TWO": Command(note, NUMBER_AND_LINES),
     b"WORD": Command(note, WORD),
     b"REST": Command(note, REST),
     b"QUIT": Command(leave),
@@ -94,6 +97,8 @@ class Peer:
         (b"MAYBE 7", (7,)),
         (b"TWO 1 0", (1, 0)),
         (b"TWO 1 0 ", (1, 0)),
+        (b"TWO 1 2147483648", (1, 2147483648)),
+        (b"TWO 1 99999999999999999999", (1, 99999999999999999999)),
         (b"WORD a", (b"a",)),
         (b"WORD \xff\t%s", (b"\xff\t%s",)),
         (b"WORD " + b"a" * 40, (b"a" * 40,)),
@@ -152,6 +157,7 @@ def test_arguments_that_are_taken(line: bytes, arguments: tuple[object, ...]) ->
         b"TWO 1 2 3",
         b"TWO 1 x",
         b"TWO 1 -0",
+        b"TWO 2147483648 0",
         b"WORD",
         b"WORD ",
         b"WORD  a",
@@ -288,6 +294,19 @@ def test_a_part_of_an_answer_that_has_left_gets_no_end(failure: Exception, parts
     assert wire.startswith(b"+OK\r\n+OK\r\nxxx")
     assert not wire.endswith(b"\n")
     assert (state.calls, state.failures) == ([()], [failure])
+
+
+def test_a_state_may_end_with_a_refusal() -> None:
+    """What comes behind is not looked at."""
+
+    class Impatient(State):
+        def refused(self, text: str) -> bytes:
+            self.over = True
+            return b"-ERR enough\r\n"
+
+    peer, state, lines = Peer(b"NONE\r\nBAD\r\nNONE\r\n"), Impatient(), Lines()
+    converse(peer, lines, TABLE, state, 40)
+    assert (peer.written, state.calls, lines.rest()) == ([b"+OK\r\n-ERR enough\r\n"], [()], b"NONE\r\n")
 
 
 def test_a_handler_may_refuse() -> None:

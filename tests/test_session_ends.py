@@ -52,10 +52,16 @@ def test_a_stranger_has_a_time_limit(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets", [b"CAPA\r\n" * 100, b"x" * 4096, b"\0\n" * 100, b"USER\r\n" * 100], ids=["CAPA", "x", "NUL", "USER"]
+    ("octets", "reason"),
+    [
+        pytest.param(b"x" * 4096, "timed out", id="one line"),
+        pytest.param(b"CAPA\r\n" * 100, "too many errors", id="CAPA"),
+        pytest.param(b"\0\n" * 100, "too many errors", id="NUL"),
+        pytest.param(b"USER\r\n" * 100, "too many errors", id="USER"),
+    ],
 )
-def test_a_stranger_who_never_stops_has_the_same_time_limit(server: Server, octets: bytes) -> None:
-    """The client ends after the server's time limit and before the parent loses its patience with the child."""
+def test_a_stranger_who_never_stops_has_an_end(server: Server, octets: bytes, reason: str) -> None:
+    """The time limit of all, or the number of commands; and before the parent loses its patience with the child."""
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}) as (client, process):
         client.socket.setblocking(False)
         ended = os.pidfd_open(process.pid)
@@ -64,7 +70,7 @@ def test_a_stranger_who_never_stops_has_the_same_time_limit(server: Server, octe
         finally:
             os.close(ended)
         assert process.wait(PATIENCE) == 0
-    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "timed out")
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", reason)
 
 
 def send_and_read_until(connection: socket.socket, ended: int, octets: bytes) -> None:

@@ -86,6 +86,16 @@ def test_its_time_begins_with_its_client() -> None:
         assert made.end() == 0
 
 
+def test_a_client_that_errs_for_ever_is_told_and_left() -> None:
+    """The last answer arrives although the client has not stopped sending: what comes is read, and dropped."""
+    with child(waits=False) as (made, client, _):
+        client.send(b"NOOP\r\n" * 10_000)
+        assert client.rest().splitlines()[-1] == b"-ERR unknown command; too many errors"
+        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"errors"
+        client.socket.close()
+        assert made.end() == 0
+
+
 @pytest.mark.parametrize("waits", [True, False])
 def test_what_is_not_its_own(waits: bool) -> None:
     """Closed before anything else: what it waits with, it has no longer."""

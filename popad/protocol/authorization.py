@@ -8,16 +8,21 @@ from popad import __version__
 from popad.errors import CommandRefused
 from popad.protocol import transaction
 from popad.protocol.dialogue import REST, WORD, Command, capabilities
-from popad.protocol.replies import listing, ok
+from popad.protocol.replies import err, listing, ok
+
+MAX_ERRORS = 10  # clients try AUTH, APOP and STLS in vain, once or twice each; on one connection 2.8 million were seen
+MAX_COMMANDS = 50  # CAPA and USER, of which a login needs one each; behind so many each of them is an error
 
 
 class Authorization:
-    """What a client has said before it is known. Over when it has tried to log in, or has quit."""
+    """What a client has said before it is known. Over when it has tried to log in, has quit, or errs for ever."""
 
     def __init__(self) -> None:
         self.over = False
         self.name = b""
         self.password: bytes | None = None  # None: left without an attempt
+        self.commands = 0
+        self.errors = 0
 
     def meanwhile(self) -> None:
         """Nothing to do ahead."""
@@ -25,10 +30,22 @@ class Authorization:
     def failed(self, failure: Exception) -> None:
         """There is no maildrop yet."""
 
+    def refused(self, text: str) -> bytes:
+        """The answer to what is no command here; the last one says that there will be no other."""
+        self.errors += 1
+        self.over = self.errors >= MAX_ERRORS
+        return err(f"{text}; too many errors" if self.over else text)
+
+    def count(self) -> None:
+        """A command that leads nowhere by itself. Raises CommandRefused."""
+        self.commands += 1
+        if self.commands > MAX_COMMANDS:
+            raise CommandRefused("log in, or quit")
+
 
 def user(state: Authorization, name: bytes) -> "Reply":
-    if state.name:
-        raise CommandRefused("USER has been given")  # popa3d: one name a connection, nobody tries a list of them
+    """Another name replaces the first: c-client says one again after an empty password. There is one attempt anyway."""
+    state.count()
     state.name = name
     return ok("now PASS")
 
@@ -43,6 +60,7 @@ def pass_(state: Authorization, password: bytes) -> "Reply":
 
 
 def capa(state: Authorization) -> "Reply":
+    state.count()
     return listing("capability list", capabilities((TABLE, transaction.TABLE), f"popad-{__version__}"))
 
 

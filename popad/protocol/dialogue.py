@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         def failed(self, failure: "MaildropChanged | MaildropUnreadable") -> None:
             """A command is not answered as it should be, for the sake of the maildrop."""
 
+        def refused(self, text: str, /) -> bytes:
+            """The answer to a command that is refused for this reason."""
+
     Table = Mapping[bytes, "Command"]
 
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable
@@ -40,14 +43,14 @@ MAX_NUMBER = 2147483647  # popa3d's: a number that does not fit is an error, nev
 NOTHING = "nothing"
 NUMBER = "number"
 OPTIONAL_NUMBER = "optional number"
-TWO_NUMBERS = "two numbers"
+NUMBER_AND_LINES = "number and lines"
 WORD = "word"
 REST = "rest of the line"
 WHY = {
     MaildropChanged: "another program has changed the mailbox",
     MaildropUnreadable: "the mailbox cannot be read now",
 }
-HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), TWO_NUMBERS: (2, 2), WORD: (1, 1)}
+HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), NUMBER_AND_LINES: (2, 2), WORD: (1, 1)}
 
 
 class Command:
@@ -92,7 +95,7 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
                     out.append(block)
                     octets += len(block)
         except CommandRefused as refused:
-            out.append(err(refused.text))
+            out.append(state.refused(refused.text))
         except (MaildropChanged, MaildropUnreadable) as failure:
             state.failed(failure)
             if begun:
@@ -122,12 +125,21 @@ def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> 
             raise CommandRefused("argument empty or too long")
     if command.arguments == WORD:
         return command.handler(state, *words)
+    if command.arguments == NUMBER_AND_LINES:
+        return command.handler(state, number(words[0]), digits(words[1]))
     return command.handler(state, *map(number, words))
 
 
+def digits(word: bytes) -> int:
+    """A decimal number of plain digits (bytes.isdigit() knows no others). More lines than a message has are all."""
+    if not word.isdigit():
+        raise CommandRefused("not a number")
+    return int(word)
+
+
 def number(word: bytes) -> int:
-    """A decimal number of plain digits (bytes.isdigit() knows no others)."""
-    if not word.isdigit() or (value := int(word)) > MAX_NUMBER:
+    """The number of a message."""
+    if (value := digits(word)) > MAX_NUMBER:
         raise CommandRefused("not a number")
     return value
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 from popad import __version__
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.protocol import replies
-from popad.protocol.dialogue import NUMBER, OPTIONAL_NUMBER, TWO_NUMBERS, Command, capabilities
+from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, Command, capabilities
 from popad.protocol.replies import err, listing, ok
 
 ROW = 2  # messages retrieved in a row after which a client is expected to want the next
@@ -64,6 +64,10 @@ class Transaction:
         self.topped = 0
         self.updated = False
         self.update_failure: MaildropUnavailable | MaildropUnreadable | None = None
+
+    def refused(self, text: str) -> bytes:
+        """A user may err as often as there is time: it is known who does."""
+        return err(text)
 
     def meanwhile(self) -> None:
         """While the client is at work: make the answer that it asks for next, if it goes on as it has begun."""
@@ -224,7 +228,7 @@ TABLE = {
     b"LIST": Command(list_, OPTIONAL_NUMBER),
     b"UIDL": Command(uidl, OPTIONAL_NUMBER, capability="UIDL"),
     b"RETR": Command(retr, NUMBER),
-    b"TOP": Command(top, TWO_NUMBERS, capability="TOP"),
+    b"TOP": Command(top, NUMBER_AND_LINES, capability="TOP"),
     b"DELE": Command(dele, NUMBER),
     b"LAST": Command(last),
     b"RSET": Command(rset),

@@ -63,6 +63,7 @@ class Model:
         self.marked: set[int] = set()
         self.last = 0
         self.name = b""
+        self.commands = self.errors = 0  # before the login
         self.known = self.over = self.removes = False
 
     def left(self) -> list[int]:
@@ -74,20 +75,27 @@ class Model:
         No others: a listing of which only the shape is known. None: no multi-line answer.
         """
         self.before = set(self.marked), self.last
-        if isinstance(line, str):
-            return b"-ERR", None
-        verb, _, rest = line.partition(b" ")
-        words = line.removesuffix(b" ").split(b" ")[1:]
-        if not self.known:
-            return self.stranger(verb.upper(), rest, words)
-        return self.user(verb.upper(), words)
+        said: tuple[bytes, list[bytes] | None] = b"-ERR", None
+        if not isinstance(line, str):
+            verb, _, rest = line.partition(b" ")
+            words = line.removesuffix(b" ").split(b" ")[1:]
+            if self.known:
+                return self.user(verb.upper(), words)
+            said = self.stranger(verb.upper(), rest, words)
+        if not self.known and said[0] == b"-ERR":
+            self.errors += 1
+            self.over = self.errors == authorization.MAX_ERRORS
+        return said
 
     def refuse(self) -> None:
         """Take back what answer() has noted of a command that was refused."""
         self.marked, self.last, self.removes = *self.before, False
 
     def stranger(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
-        if verb == b"USER" and len(words) == 1 and 0 < len(words[0]) <= 40 and not self.name:
+        if verb == b"USER" and len(words) == 1 and 0 < len(words[0]) <= 40:
+            self.commands += 1
+            if self.commands > authorization.MAX_COMMANDS:
+                return b"-ERR", None
             self.name = words[0]
         elif verb == b"PASS" and self.name and rest:
             passed = (self.name, rest) == (b"alice", b"secret")
@@ -95,7 +103,8 @@ class Model:
             self.over = not self.known
             return (b"+OK" if self.known else b"-ERR [SYS/PERM]" if passed else b"-ERR [AUTH]"), None
         elif verb == b"CAPA" and not words:
-            return b"+OK", []
+            self.commands += 1
+            return (b"+OK", []) if self.commands <= authorization.MAX_COMMANDS else (b"-ERR", None)
         elif verb == b"QUIT" and not words:
             self.over = True
         else:
@@ -104,7 +113,8 @@ class Model:
 
     def user(self, verb: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
         numbers = [int(word) for word in words if word.isdigit() and len(word) <= 40]
-        plain = len(numbers) == len(words) and all(number < 1 << 31 for number in numbers)
+        of_messages = numbers[:1] if verb == b"TOP" else numbers
+        plain = len(numbers) == len(words) and all(number < 1 << 31 for number in of_messages)
         count = len(numbers) if plain else -1
         there = count > 0 and numbers[0] in self.left()
         total = sum(self.sizes[number - 1] for number in self.left())

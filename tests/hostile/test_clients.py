@@ -51,20 +51,32 @@ def test_many_commands_at_once(server: Server, command: bytes, answer: bytes) ->
         assert client.ask("QUIT").startswith(b"+OK")
 
 
-@pytest.mark.parametrize("command", [b"CAPA\r\n", b"\n", b"x" * 1000], ids=["CAPA", "nothing", "no end"])
-def test_many_commands_before_the_login(server: Server, command: bytes) -> None:
+def test_much_before_the_login(server: Server) -> None:
+    """A line without an end is one error."""
     with server.session() as (client, process):
         client.line()
         client.ask("CAPA")
         client.body()
         (child,) = children_of(process.pid)
         before = peak(child)
-        with sending(client, command * (MANY // len(command)) + b"\r\nUSER alice\r\n"):
-            while client.line() != b"+OK now PASS\r\n":
-                pass
+        with sending(client, b"x" * MANY + b"\r\nUSER alice\r\n"):
+            assert client.line() == b"-ERR line too long\r\n"
+            assert client.line() == b"+OK now PASS\r\n"
         assert peak(child) < before + GROWTH
         assert peak(process.pid) < peak(child) + 32  # what the session loads meanwhile
         client.ask("QUIT")
+
+
+@pytest.mark.parametrize("command", [b"CAPA\r\n", b"\n", b"USER x\r\n"], ids=["CAPA", "nothing", "USER"])
+def test_many_commands_before_the_login(server: Server, command: bytes) -> None:
+    """They have an end; the last answer says so, and arrives."""
+    with server.session() as (client, process):
+        with sending(client, command * (MANY // len(command))):
+            heard = client.rest()
+        assert heard.endswith(b"; too many errors\r\n")
+        assert len(heard) < 50_000
+        client.close()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_commands_of_a_client_that_reads_nothing(server: Server) -> None:
@@ -95,7 +107,7 @@ def test_commands_of_a_client_that_reads_nothing(server: Server) -> None:
 
 
 def test_a_stranger_who_reads_an_octet_at_a_time(server: Server) -> None:
-    """The time limit of the login is one for all; it is the child that keeps it."""
+    """There is no more to read than the answers to so many commands: it holds nobody up."""
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}) as (client, process):
         ended = os.pidfd_open(process.pid)
         client.socket.setblocking(False)
@@ -109,4 +121,4 @@ def test_a_stranger_who_reads_an_octet_at_a_time(server: Server) -> None:
                 break
         os.close(ended)
         assert process.wait(PATIENCE) == 0
-    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "timed out")
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "too many errors")

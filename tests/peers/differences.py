@@ -3,10 +3,12 @@
 "Instead" is put as a rewriting: popad answers a mailbox and a script as popa3d answers the rewritten ones. So the table
 is checked against popa3d itself, and a difference applies to a session exactly if its rewriting changes something.
 
-Two have no rewriting: CAPA, which popa3d does not know, and identical unique-ids (Comparison.learn_ids). Texts behind
+Three have no rewriting: CAPA, which popa3d does not know, the answer to a second USER, and identical unique-ids
+(Comparison.learn_ids). Texts behind
 +OK and -ERR are popad's own and not compared. What another program does to the mailbox is in test_popa3d.py (CHANGES).
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ from .mailboxes import LINE, PARSE_BLOCK
 
 COMMAND_OCTETS = 255
 NO_COMMAND = b"?\r"
+MAX_ERRORS = 10
+ARGUMENT = 40  # octets, popa3d's
+MOST_LINES = b"2147483647"
+GOOD_USER = re.compile(rb"(?i)^USER ([!-~]{1,40})(?= ?\r?\n)")
 
 
 def same(octets: bytes) -> bytes:
@@ -52,6 +58,34 @@ def no_overlong_lines(script: bytes) -> bytes:
 
 def digits_only(script: bytes) -> bytes:
     return re.sub(rb"(?im)^(LIST|UIDL|RETR|DELE|TOP)( \d+)? [\t\v\f\r]*[-+\t\v\f\r]\d.*$", NO_COMMAND, script)
+
+
+def lines_that_fit(script: bytes) -> bytes:
+    def fits(found: re.Match[bytes]) -> bytes:
+        return found[1] + (MOST_LINES if int(found[2]) > int(MOST_LINES) and len(found[2]) <= ARGUMENT else found[2])
+
+    return re.sub(rb"(?im)^(TOP 0*\d{1,10} )(\d+)(?= ?\r?$)", fits, script)
+
+
+def before_the_login(script: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The lines up to the first PASS that has a password, that one among them, and the others."""
+    lines = script.splitlines(keepends=True)
+    login = [number for number, line in enumerate(lines) if re.match(rb"(?i)PASS [^\r\n]", line)]
+    end = login[0] + 1 if login else len(lines)
+    return lines[:end], lines[end:]
+
+
+def last_name(script: bytes) -> bytes:
+    before, others = before_the_login(script)
+    names = [found[1] for line in before if (found := GOOD_USER.match(line))]
+    return b"".join([*(GOOD_USER.sub(b"USER " + names[-1], line) if names else line for line in before), *others])
+
+
+def ten_errors(script: bytes) -> bytes:
+    before, others = before_the_login(script)
+    errors = itertools.accumulate(not re.match(rb"(?i)(USER|PASS|QUIT|CAPA)\b", line) for line in before)
+    kept = [line for line, count in zip(before, errors, strict=True) if count <= MAX_ERRORS]
+    return b"".join([*kept, *(others if len(kept) == len(before) else ())])
 
 
 @dataclass(frozen=True)
@@ -106,7 +140,23 @@ REWRITTEN = (
         "an error; popa3d's strtol takes a sign and white space before the digits",
         script=digits_only,
     ),
+    Difference(
+        "more lines than fit",
+        "TOP with more lines than 2147483647 has all of them; an error of popa3d",
+        script=lines_that_fit,
+    ),
+    Difference(
+        "another name",
+        "the last one counts; popa3d keeps the first",
+        script=last_name,
+    ),
+    Difference(
+        "ten errors before the login",
+        "the end of the connection; popa3d has none",
+        script=ten_errors,
+    ),
 )
 CAPA = "CAPA"
+USER_AGAIN = "USER again"
 TWINS = "identical unique-ids"
-NAMES = (*(difference.name for difference in REWRITTEN), CAPA, TWINS)
+NAMES = (*(difference.name for difference in REWRITTEN), CAPA, USER_AGAIN, TWINS)

@@ -93,6 +93,8 @@ _RAW = {
     "PASS without a line end": LOGIN.rstrip(),
     "USER, bad": lines("USER", "USER ", "USER a b", "USER  a", "USER " + "a" * 41, "USER reader ", "PASS x", "STAT"),
     "USER twice": lines("USER reader", "USER other", "USER reader", "PASS secret", "STAT", "QUIT"),
+    "USER again, another name": lines("USER nobody-here", "USER reader", "PASS secret", "STAT", "QUIT"),
+    "errors without an end": lines("USER reader", *["NOOP"] * 12, "PASS secret", "STAT", "QUIT"),
     "PASS first": lines("PASS secret", "PASS", "USER reader", "PASS", "PASS ", "PASS secret", "STAT"),
     "commands before the login": lines(
         "STAT", "LIST", "NOOP", "RETR 1", "XYZZY", "", "USER reader", "STAT", "PASS secret", "STAT"

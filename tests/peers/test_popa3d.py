@@ -140,6 +140,8 @@ class Comparison:
                 self.tally.differences[differences.CAPA] += 1
                 if not answer.positive or not answer.body:
                     yield f"CAPA: {answer}"
+            elif answer.command.upper().startswith(b"USER ") and answer.positive and not reply.positive:
+                self.tally.differences[differences.USER_AGAIN] += 1
             elif answer.content != (wanted := self.with_ids(reply).content):
                 yield f"{answer.command!r}: popa3d {shown(wanted)}, popad {shown(answer.content)} {answer.text!r}"
         if len(answers) != len(expected):
