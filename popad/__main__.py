@@ -46,7 +46,7 @@ def session() -> int:
     try:
         connection = accept(os.environ)
     except NotInvokedRight as wrong:
-        sys.stderr.write(f"popad: nothing to serve: {wrong}\n\n{USAGE}")
+        complain(f"popad: nothing to serve: {wrong}\n\n{USAGE}")
         return USAGE_STATUS
     try:
         settings = Settings(os.environ)
@@ -55,9 +55,10 @@ def session() -> int:
 
             if Rules().refuse(connection):
                 return 0
-        from popad.session import identity_of_strangers, serve
+        from popad.session import SERVED, SUCCESS, identity_of_strangers, serve
 
-        return serve(connection, settings, identity_of_strangers(settings))
+        outcome = serve(connection, settings, identity_of_strangers(settings))
+        return SUCCESS if outcome == SERVED else outcome
     except SettingWrong as wrong:
         from popad.session import refuse_to_serve
 
@@ -98,9 +99,9 @@ def command(arguments: list[str]) -> int:
         report(wrong)
         return CONFIG_STATUS
     except NotInvokedRight as wrong:
-        sys.stderr.write(f"popad: {wrong}\n\n{USAGE}")
+        complain(f"popad: {wrong}\n\n{USAGE}")
         return USAGE_STATUS
-    sys.stderr.write(f"popad: unknown arguments: {' '.join(arguments)}\n\n{USAGE}")
+    complain(f"popad: unknown arguments: {' '.join(arguments)}\n\n{USAGE}")
     return USAGE_STATUS
 
 
@@ -108,17 +109,20 @@ def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status."""
     from popad import warm
     from popad.auth.helper import Helper
-    from popad.inherited import passed_by_systemd
+    from popad.inherited import open_standard_streams, passed_by_systemd
     from popad.notify import Notifier
+    from popad.sinks import guard_standard_error
 
+    os.close(open_standard_streams())
+    guard_standard_error()
     settings = Settings(os.environ)
     try:
         fd = passed_by_systemd(os.environ)
     except NotInvokedRight as wrong:
-        sys.stderr.write(f"popad auth-helper: {wrong}\n")
+        complain(f"popad auth-helper: {wrong}\n")
         return USAGE_STATUS
     if fd is None:
-        sys.stderr.write("popad auth-helper: started by popad-auth.socket, not by hand\n")
+        complain("popad auth-helper: started by popad-auth.socket, not by hand\n")
         return USAGE_STATUS
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
@@ -129,7 +133,14 @@ def auth_helper() -> int:
 
 def report(wrong: SettingWrong) -> None:
     """Say on stderr which setting is wrong."""
-    sys.stderr.write(f"popad: {wrong}\n")
+    complain(f"popad: {wrong}\n")
+
+
+def complain(text: str) -> None:
+    """Say it on standard error; where that cannot be written to, the exit status has to do."""
+    from popad.sinks import standard_error
+
+    standard_error.put(text.encode("utf-8", "backslashreplace"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the C part: each child would copy what the enumerations around it touch
 
-from popad import helpers, inherited, journal, packing, privsep, session, stranger, warm
+from popad import farewell, helpers, inherited, journal, packing, privsep, session, stranger, warm
 from popad.access import Rules
 from popad.auth.helper import Helper
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
@@ -122,6 +122,7 @@ class Daemon:
         self.notifier.alive()
         if now >= self.status_due:
             self.status_due = now + TICK
+            journal.say_lost()
             self.notifier.status(self.status())
 
     def catch_signals(self) -> int:
@@ -154,6 +155,7 @@ class Daemon:
     def leave_the_parent(self) -> None:
         """In a forked child: do without what belongs to the parent."""
         self.forget_signals()
+        journal.Lost.entries = 0  # the parent says them
         for fd in self.wake_up or ():
             os.close(fd)
         for listener in self.listeners:
@@ -210,13 +212,16 @@ class Daemon:
 
     def session(self, connection: inherited.Connection, prepared: "privsep.Child | None" = None) -> int:
         """In the child: one session, if the rules allow it. Returns the exit status."""
+        outcome = session.SUCCESS
         try:
-            if self.rules and self.rules.refuse(connection):
-                return session.SUCCESS
-            return session.serve(connection, self.settings, self.identity, helpers.Relay(self.relay), prepared)
+            if not self.rules or not self.rules.refuse(connection):
+                outcome = session.serve(connection, self.settings, self.identity, helpers.Relay(self.relay), prepared)
         except SettingWrong as wrong:  # rules that have been written since the start
             session.refuse_to_serve(connection, wrong)
             return session.CONFIG
+        if outcome in (session.SUCCESS, session.SERVED):
+            return farewell.status(outcome == session.SERVED, journal.Lost.entries)
+        return outcome
 
     def start_spare(self) -> None:
         """Fork the session of the next client before it comes."""
@@ -300,9 +305,12 @@ class Daemon:
                 return True
             if not pid:
                 return False
-            if status:
+            said = farewell.told(status)
+            if said is None:
                 privsep.kill_orphans()
+            _, lost = said or (False, 0)
             if self.slots.ended(pid, now):
+                journal.lost(lost)
                 continue
             if self.spare and pid == self.spare.pid:
                 self.dismiss_spare()

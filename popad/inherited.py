@@ -181,6 +181,8 @@ def accept(environ: "os._Environ[str]") -> Connection:
     Raises NotInvokedRight where there is none.
     """
     fd = passed_by_systemd(environ)
+    if fd is not None:
+        os.close(open_standard_streams())
     return connection(stdin_to_itself() if fd is None else fd, environ)
 
 

@@ -1,18 +1,21 @@
-"""Structured events: to journald where there is one, else one logfmt line an event on stderr.
+"""Structured events: to journald where there is one, else a line on standard error; where nobody reads that, to syslog.
 
 What a client, a mailbox or a file says is escaped in every field and quoted in every message: an attacker writes it.
+What no log takes is counted, and said as soon as one does.
 """
 
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-JOURNAL_SOCKET = "/run/systemd/journal/socket"
-FACILITY_MAIL = 2
-ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+from popad import sinks
+from popad.sinks import ERROR, FACILITY_MAIL
+
+# No event is below NOTICE: popad@.service keeps systemd's three lines for each session out of the journal by its
+# LogLevelMax=, which holds for what the session itself writes, too.
+WARNING, NOTICE = 4, 5
 
 
 class Event:
@@ -30,9 +33,9 @@ class Event:
 
 EVENTS: list[Event] = []
 
-SESSION_OPENED = Event("session-opened", "274f78c3aee846149783b074de5e9697", INFO, "{rhost}: session")
+SESSION_OPENED = Event("session-opened", "274f78c3aee846149783b074de5e9697", NOTICE, "{rhost}: session")
 LOGIN_PASSED = Event(
-    "login-passed", "2ee19e18aabf40f3b6bd8a7614ee90d0", INFO, "{rhost}: authentication passed for {user}"
+    "login-passed", "2ee19e18aabf40f3b6bd8a7614ee90d0", NOTICE, "{rhost}: authentication passed for {user}"
 )
 LOGIN_FAILED = Event(
     "login-failed", "320fffff62cd4ef3a03e2b0efecbb3b6", NOTICE, "{rhost}: authentication failed for {user}: {reason}"
@@ -44,7 +47,10 @@ LOGIN_UNAVAILABLE = Event(
     "login-unavailable", "fcb6bce984864a9ab44ccce98b1fe817", ERROR, "{rhost}: authentication not possible: {reason}"
 )
 LOGIN_NOT_ATTEMPTED = Event(
-    "login-not-attempted", "f2cdae1f7aef46cca2c1641ca6f26868", INFO, "{rhost}: didn't attempt authentication: {reason}"
+    "login-not-attempted",
+    "f2cdae1f7aef46cca2c1641ca6f26868",
+    NOTICE,
+    "{rhost}: didn't attempt authentication: {reason}",
 )
 PEER_GONE = Event("peer-gone", "5029fc8812244570997f84f4344f6405", NOTICE, "{rhost}: premature disconnect of {user}")
 PEER_SILENT = Event(
@@ -53,7 +59,7 @@ PEER_SILENT = Event(
 MAILDROP_LOADED = Event(
     "maildrop-loaded",
     "8c8c110c200246af95015aa0c31a9101",
-    INFO,
+    NOTICE,
     "{rhost}: {messages} messages ({octets} octets) loaded for {user}",
 )
 MAILDROP_REFUSED = Event(
@@ -77,7 +83,7 @@ MAILDROP_UNREADABLE = Event(
 MAILDROP_UPDATED = Event(
     "maildrop-updated",
     "81ccae56d3004ca88130d01a198a1e24",
-    INFO,
+    NOTICE,
     "{rhost}: {deleted} messages deleted, {left} ({left_octets} octets) left for {user}",
 )
 UPDATE_FAILED = Event(
@@ -101,7 +107,7 @@ UPDATE_ORPHANED = Event(
 SESSION_CLOSED = Event(
     "session-closed",
     "65f268e413ca4679a5816bf6e36169e0",
-    INFO,
+    NOTICE,
     "{rhost}: session of {user} closed: {retrieved} retrieved, {topped} topped, {deleted} deleted, {left} left",
 )
 ACCESS_DENIED = Event(
@@ -133,6 +139,12 @@ ONE_IDENTITY = Event(
     NOTICE,
     "{rhost}: not started as root: one user id for all parts",
 )
+ENTRIES_LOST = Event(
+    "entries-lost",
+    "1e5b59b63d244ea3800eea9bc0b6ef0d",
+    WARNING,
+    "{lost} entries before this one could not be written: {reason}",
+)
 
 Value = str | int | bytes | None
 
@@ -159,10 +171,21 @@ def quoted(value: Value) -> str:
     return '"' + printable(value).replace('"', "\\x22") + '"'
 
 
+class Lost:
+    """Entries that no log has taken, and why not the last of them; of other processes, too, that have told this one."""
+
+    entries = 0
+    reason = ""
+
+
 def load() -> None:
-    """Import what an entry needs: for a process that forks many sessions."""
-    if os.path.exists(JOURNAL_SOCKET):
-        import systemd._journal  # noqa: F401
+    """For a process that forks many sessions: open what an entry goes to, and never die of its own words."""
+    sinks.guard_standard_error()
+    for sink in (sinks.journald, sinks.standard_error, sinks.syslog):
+        try:
+            sink.open()
+        except OSError:
+            pass  # it is tried again with each entry
 
 
 def entry_of(event: Event, known: "Mapping[str, Value]") -> dict[str, str]:
@@ -180,23 +203,47 @@ def entry_of(event: Event, known: "Mapping[str, Value]") -> dict[str, str]:
 
 
 def send(event: Event, **fields: Value) -> None:
-    """Write one entry; fields that are None are left out."""
-    known = {name: value for name, value in fields.items() if value is not None}
-    entry = entry_of(event, known)
-    message = entry["MESSAGE"]
-    if os.path.exists(JOURNAL_SOCKET):
-        # The C core of systemd.journal: the same sd_journal_sendv(3) without the 24 ms that the full module imports
-        # (uuid, traceback, logging) in each session.
-        from systemd._journal import sendv
+    """Write one entry; fields that are None are left out. Never raises, never waits for longer than a moment."""
+    if not say_lost() or not taken(event, {name: value for name, value in fields.items() if value is not None}):
+        Lost.entries += 1
 
-        try:
-            sendv(*(f"{name}={value}" for name, value in entry.items()))
-        except OSError as error:
-            print(f"popad: {message} (not in the journal: {error})", file=sys.stderr, flush=True)
+
+def lost(entries: int) -> None:
+    """A session has ended that could not say itself what it has lost."""
+    if entries:
+        Lost.entries += entries
+        Lost.reason = Lost.reason or "nobody took them from sessions that have ended"
+
+
+def say_lost() -> bool:
+    """Say what was lost, if anything was; whether there is nothing left to say."""
+    if Lost.entries and taken(ENTRIES_LOST, {"lost": Lost.entries, "reason": Lost.reason}):
+        Lost.entries = 0
+    return not Lost.entries
+
+
+def taken(event: Event, known: "Mapping[str, Value]") -> bool:
+    """Whether one of the logs has taken the entry: the first that is there and works."""
+    entry = entry_of(event, known)
+    failures = []
+    if os.path.exists(sinks.journald.path):
+        # The journal's native protocol, in which a value without a line end is a line; entry_of() makes no other.
+        if sinks.journald.put("".join(f"{name}={value}\n" for name, value in entry.items()).encode()):
+            return True
+        failures.append(f"the journal: {sinks.journald.failure}")
+    rest = "".join(f" {name}={logfmt(printable(value))}" for name, value in known.items())
+    if sinks.standard_error.is_there():
+        line = f"event={event.name} priority={event.priority} message={logfmt(entry['MESSAGE'])}{rest}\n"
+        if sinks.standard_error.put(line.encode()):
+            return True
+        failures.append(f"standard error: {sinks.standard_error.failure}")
+    # The message first: whoever reads syslog looks for the client's address there.
+    elif sinks.to_syslog(event.priority, f"{entry['MESSAGE']} event={event.name}{rest}"):
+        return True
     else:
-        line = f"event={event.name} priority={event.priority} message={logfmt(message)}"
-        line += "".join(f" {name}={logfmt(printable(value))}" for name, value in known.items())
-        print(line, file=sys.stderr, flush=True)
+        failures.append(f"syslog: {sinks.syslog.failure}")
+    Lost.reason = "; ".join(failures)
+    return False
 
 
 def logfmt(plain: str) -> str:

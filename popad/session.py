@@ -42,6 +42,7 @@ WHY_NOT = {b"quit": "QUIT", b"gone": "the client left", b"silent": "timed out", 
 GRACE = 5.0  # seconds that the authorization child gets beyond its own time limit before it is given up
 DONE = "done"
 SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)
+SERVED = 1  # what serve() returns where somebody has logged in; for systemd and inetd that is SUCCESS
 
 
 class Session:
@@ -59,6 +60,7 @@ class Session:
         self.identity = identity  # who the authorization child becomes (uid, gid); None: one uid for all
         self.relay = relay  # the way to the authentication helper, where the settings do not name it
         self.started = time.monotonic()
+        self.logged_in = False
         self.rhost = connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": connection.rport}
         self.notifier: Notifier | None = None
@@ -107,7 +109,7 @@ def serve(
     relay: "Relay | None" = None,
     child: "Child | None" = None,
 ) -> int:
-    """One session from the greeting to the end. Returns the exit status of the process.
+    """One session from the greeting to the end. Returns SERVED or an exit status.
 
     `identity` is what identity_of_strangers() found, `relay` the way to the authentication helper where the settings do
     not name it, `child` the authorization child, where there is one that waits for its client. Nothing is imported
@@ -116,18 +118,24 @@ def serve(
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it
     session = Session(connection, settings, identity, relay)
+    greeted = False
     try:
         connection.write(GREETING, settings.login_timeout)
+        greeted = True
         authorize(session, child)
     except (PeerGone, PeerSilent):
         connection.hang_up()
+        if not greeted:
+            from popad import journal
+
+            session.log(journal.LOGIN_NOT_ATTEMPTED, reason=WHY_NOT[b"gone"])
     except ContractBroken as broken:
         from popad import journal
 
         connection.hang_up()
         session.log(journal.CONTRACT_BROKEN, reason=str(broken))
         return SOFTWARE
-    return SUCCESS
+    return SERVED if session.logged_in else SUCCESS
 
 
 def refuse_to_serve(connection: "Connection", wrong: SettingWrong) -> None:
@@ -181,8 +189,9 @@ def authorize(session: Session, child: "Child | None") -> None:
     if child is None or not introduce(child, connection):
         role = stranger.authorization_role
         child = privsep.fork(lambda channel: role(channel, connection, deadline, settings, identity))
-    from popad import helpers, journal
+    from popad import helpers, journal, sinks
 
+    sinks.guard_standard_error()
     verdict = None
     try:
         session.log(journal.SESSION_OPENED)
@@ -233,6 +242,7 @@ def authorize(session: Session, child: "Child | None") -> None:
         connection.write(NOT_SERVED, settings.timeout)
         connection.hang_up()
         return
+    session.logged_in = True
     from popad.user import transaction_role
 
     transaction_role(session, verdict, bytes(ahead))

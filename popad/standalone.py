@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-from popad import inherited
+from popad import inherited, sinks
 from popad.configuration import CONFIGURATION, configuration
 from popad.daemon import Daemon
 from popad.errors import NotInvokedRight, SettingWrong
@@ -45,6 +45,7 @@ def main(arguments: "Sequence[str]") -> int:
     """`popad -D`: returns the exit status. Whatever is wrong is said on stderr before the daemon detaches."""
     options = Options(arguments)
     os.close(inherited.open_standard_streams())
+    sinks.guard_standard_error()
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:
         listeners = passed(os.environ)

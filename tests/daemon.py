@@ -129,8 +129,12 @@ def daemon(
     ports: Sequence[int] = (),
     program: Sequence[str] = POPAD_WITHOUT_JOURNAL,
     environment: Mapping[str, str] = {},
+    log: int | None = None,
 ) -> Iterator[Daemon]:
-    """`popad -D --foreground` that is ready; on 127.0.0.1 unless `arguments` say otherwise. Ended at the end."""
+    """`popad -D --foreground` that is ready; on 127.0.0.1 unless `arguments` say otherwise. Ended at the end.
+
+    `log` is its standard error in place of the server's file.
+    """
     ports = list(ports) or free_ports(socket.AF_INET, "127.0.0.1")
     where = arguments if arguments is not None else [f"--listen=127.0.0.1:{ports[0]}"]
     systemd = Systemd(server.path / f"notify{ports[0]}")
@@ -142,7 +146,7 @@ def daemon(
             env={name: value for name, value in given.items() if value != "-"},
             stdin=subprocess.DEVNULL,
             stdout=stderr,
-            stderr=stderr,
+            stderr=stderr if log is None else log,
         )
     running = Daemon(server, process, systemd, ports)
     try:

@@ -34,13 +34,13 @@ def open_checkout() -> Path:
     return copy
 
 
-PYTHON = "/usr/bin/python3"  # with Debian's python3-systemd, -pampy and -sdnotify
+PYTHON = "/usr/bin/python3"  # with Debian's python3-pampy and -sdnotify
 POPAD = (PYTHON, "-m", "popad")
 # The same, with events on standard error on machines that have a journal, too.
 POPAD_WITHOUT_JOURNAL = (
     PYTHON,
     "-c",
-    "from popad import journal; journal.JOURNAL_SOCKET = '/nonexistent'; from popad.__main__ import main; main()",
+    "from popad import sinks; sinks.journald.path = '/nonexistent'; from popad.__main__ import main; main()",
 )
 
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
@@ -162,9 +162,11 @@ class Server:
         program: Sequence[str] = POPAD_WITHOUT_JOURNAL,
         environment: Mapping[str, str] = {},
         receive_buffer: int = 0,
+        log: int | None = None,
     ) -> "Iterator[tuple[Client, subprocess.Popen[bytes]]]":
         """A session and its process; at the end the connection is closed and the process has ended.
 
+        `log` is its standard error in place of a file; -1 is the connection, as inetd has it.
         A copy of the socket stays open as long, as systemd keeps one: only a shutdown(2) ends the connection.
         """
         ours, theirs = connection(receive_buffer)
@@ -175,7 +177,7 @@ class Server:
                 env={"PATH": os.defpath, **self.settings, **settings, **environment},
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
-                stderr=stderr,
+                stderr=stderr if log is None else theirs.fileno() if log < 0 else log,
             )
         client = Client(ours)
         try:

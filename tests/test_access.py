@@ -78,7 +78,7 @@ def refused(capfd: pytest.CaptureFixture[str], address: str = "127.0.0.1", sourc
 
 @pytest.fixture(autouse=True)
 def no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("popad.journal.JOURNAL_SOCKET", "/nonexistent")
+    monkeypatch.setattr("popad.sinks.journald.path", "/nonexistent")
 
 
 CASES = [
@@ -282,7 +282,7 @@ def server(public_path: Path) -> Server:
 def popad_with(tables: Tables, library: str = "") -> tuple[str, ...]:
     """popad with tables of the test's own (and a libwrap that is not there)."""
     code = (
-        "import ctypes; from popad import access, journal; journal.JOURNAL_SOCKET = '/nonexistent'\n"
+        "import ctypes; from popad import access, sinks; sinks.journald.path = '/nonexistent'\n"
         f"access.TABLES = {tables.names!r}\n"
         f"access.LIBRARY = {library or access.LIBRARY!r}\n"
     )

@@ -1,20 +1,22 @@
 """journal.py: what an entry looks like in the journal (a socket in its place) and on standard error."""
 
 import ast
-import io
+import json
+import os
 import re
 import string
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad import journal
+from popad import journal, sinks
 from popad.journal import EVENTS, Event, Value
+from popad.sinks import StandardError
 from tests import private
-from tests.serving import CHECKOUT, read_logfmt
+from tests.serving import CHECKOUT, PATIENCE, PYTHON, read_logfmt
 
 # Speaks the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): NAME=value LF, or NAME LF, the size as 64
 # bits, the value, LF. Prints the entries that the code under test has sent.
@@ -58,11 +60,15 @@ def in_a_journal(tmp_path: Path, *entries: tuple[str, dict[str, object]]) -> tup
 
 
 def on_stderr(event: Event, monkeypatch: pytest.MonkeyPatch, **fields: Value) -> str:
+    reading, writing = os.pipe()
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "JOURNAL_SOCKET", "/nonexistent")
-        patch.setattr(sys, "stderr", stderr := io.StringIO())
+        patch.setattr(sinks.journald, "path", "/nonexistent")
+        patch.setattr(sinks, "standard_error", StandardError(writing))
         journal.send(event, **fields)
-    return stderr.getvalue()
+        os.close(sinks.standard_error.fd)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        return pipe.read()
 
 
 def test_entry_in_the_journal(tmp_path: Path) -> None:
@@ -73,7 +79,7 @@ def test_entry_in_the_journal(tmp_path: Path) -> None:
     assert dict(entry) == {
         "MESSAGE": '192.0.2.7: authentication passed for "alice"',
         "MESSAGE_ID": journal.LOGIN_PASSED.message_id,
-        "PRIORITY": "6",
+        "PRIORITY": "5",
         "SYSLOG_IDENTIFIER": "popad",
         "SYSLOG_FACILITY": "2",
         "POPAD_EVENT": "login-passed",
@@ -83,10 +89,7 @@ def test_entry_in_the_journal(tmp_path: Path) -> None:
         "POPAD_MAILDROP": "mbox:/m",
     }
     assert len(entry) == len(dict(entry))
-    # The C core alone: the full module costs each session 24 ms.
-    assert "systemd._journal" in modules
-    assert "systemd.journal" not in modules
-    assert "logging" not in modules
+    assert not {"systemd", "systemd._journal", "logging", "syslog"} & set(modules), "they cost each session 1 to 24 ms"
 
 
 def test_nothing_of_an_attacker_makes_a_field_or_a_line(tmp_path: Path) -> None:
@@ -101,24 +104,103 @@ def test_nothing_of_an_attacker_makes_a_field_or_a_line(tmp_path: Path) -> None:
     assert fields["MESSAGE"] == f'192.0.2.7: authentication failed for "{escaped.format(chr(92) + "x22")}": "no"'
 
 
-def test_a_journal_that_does_not_answer(tmp_path: Path) -> None:
-    """The socket is there and nobody listens: the session goes on, and the message is not lost."""
-    code = """
-import io, json, os, socket, sys
-os.makedirs("/run/systemd/journal")
-with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deserted:
-    deserted.bind("/run/systemd/journal/socket")
-from popad import journal
-sys.stderr = io.StringIO()
-journal.send(journal.LOGIN_PASSED, rhost="192.0.2.7", user="alice")
-print(json.dumps(sys.stderr.getvalue()))
+# The journal's socket, and that of syslog, at places of a test's own; `line()` is what one of them has received.
+PLACES = """
+import json, os, socket, sys
+from popad import journal, sinks
+sinks.journald.path, sinks.syslog.path = sys.argv[1] + "/journal", sys.argv[1] + "/syslog"
+def listening(path):
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind(path)
+    log.setblocking(False)
+    return log
+def lines(log):
+    got = []
+    try:
+        while True: got.append(log.recv(1 << 20).decode())
+    except BlockingIOError: return got
+def send(user):
+    journal.send(journal.LOGIN_PASSED, rhost="192.0.2.7", user=user)
 """
-    run = tmp_path / "run"
-    run.mkdir()
-    said = private.run(code, {"/run": run})
-    assert isinstance(said, str)
-    assert said.startswith('popad: 192.0.2.7: authentication passed for "alice" (not in the journal: ')
-    assert said.count("\n") == 1
+LOGFMT = (
+    'event=login-passed priority=5 message="192.0.2.7: authentication passed for \\"{0}\\"" rhost=192.0.2.7 user={0}\n'
+)
+
+
+def run(code: str, tmp_path: Path, stderr: int = subprocess.PIPE) -> tuple[object, str]:
+    """What the code prints, read as JSON, and its standard error."""
+    words = [PYTHON, "-c", PLACES + code, str(tmp_path)]
+    done = subprocess.run(words, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=stderr, timeout=PATIENCE, text=True)
+    return json.loads(done.stdout), done.stderr or ""
+
+
+def test_a_journal_that_does_not_answer(tmp_path: Path) -> None:
+    """The socket is there and nobody listens: standard error has the entry."""
+    code = "listening(sinks.journald.path).close(); send('alice'); print(journal.Lost.entries)"
+    assert run(code, tmp_path) == (0, LOGFMT.format("alice"))
+
+
+def test_a_journal_that_stops_in_the_middle_and_comes_back(tmp_path: Path) -> None:
+    code = """
+log = listening(sinks.journald.path); send("one"); got = lines(log)
+log.close(); send("two")
+os.unlink(sinks.journald.path); send("three")
+log = listening(sinks.journald.path); send("four"); got += lines(log)
+print(json.dumps([got, journal.Lost.entries]))
+"""
+    answer, stderr = run(code, tmp_path)
+    assert isinstance(answer, list)
+    assert [re.findall("POPAD_USER=(.*)", entry) for entry in answer[0]] == [["one"], ["four"]]
+    assert stderr == LOGFMT.format("two") + LOGFMT.format("three")
+    assert answer[1] == 0
+
+
+def test_without_a_journal_and_a_reader_of_standard_error_there_is_syslog(tmp_path: Path) -> None:
+    """As from inetd, whose standard error is the client, and in a daemon that has detached."""
+    code = "log = listening(sinks.syslog.path); send('a b'); print(json.dumps(lines(log)))"
+    answer, _ = run(code, tmp_path, subprocess.DEVNULL)
+    assert isinstance(answer, list)
+    (line,) = answer
+    head, _, text = line.partition("]: ")
+    assert re.fullmatch(r"<21>\w{3} [ \d]\d \d\d:\d\d:\d\d popad\[\d+", head)
+    assert text == '192.0.2.7: authentication passed for "a b" event=login-passed rhost=192.0.2.7 user="a b"'
+
+
+def test_a_journal_comes_before_syslog(tmp_path: Path) -> None:
+    code = """
+log, other = listening(sinks.journald.path), listening(sinks.syslog.path)
+send("one"); print(json.dumps([len(lines(log)), len(lines(other))]))
+"""
+    assert run(code, tmp_path, subprocess.DEVNULL)[0] == [1, 0]
+
+
+def test_what_was_lost_is_said_when_a_log_works_again(tmp_path: Path) -> None:
+    """Before the entry that it takes first, once, with the count and the reason."""
+    code = """
+for user in ("one", "two", "three"): send(user)
+lost = journal.Lost.entries
+log = listening(sinks.syslog.path); send("four"); send("five"); print(json.dumps([lost, lines(log)]))
+"""
+    answer, _ = run(code, tmp_path, subprocess.DEVNULL)
+    assert isinstance(answer, list)
+    assert answer[0] == 3
+    events = [re.findall(r"]: (.*) event=(\S+)", line)[0] for line in answer[1]]
+    assert [event for _, event in events] == ["entries-lost", "login-passed", "login-passed"]
+    reason = "syslog: [Errno 2] No such file or directory"
+    assert events[0][0] == f'3 entries before this one could not be written: "{reason}"'
+
+
+def test_what_was_lost_is_said_without_another_entry(tmp_path: Path) -> None:
+    """Of sessions, too, that have told the daemon when they ended."""
+    code = """
+send("one"); journal.lost(2); journal.lost(0); journal.say_lost(); lost = journal.Lost.entries
+log = listening(sinks.syslog.path); journal.say_lost(); journal.say_lost(); print(json.dumps([lost, lines(log)]))
+"""
+    answer, _ = run(code, tmp_path, subprocess.DEVNULL)
+    assert isinstance(answer, list)
+    assert answer[0] == 3
+    assert len(answer[1]) == 1
+    assert "3 entries before this one" in answer[1][0]
 
 
 def test_entry_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +228,7 @@ def test_every_event_can_be_sent_with_and_without_its_fields(event: Event, monke
 def test_events_are_distinct() -> None:
     assert len({event.name for event in EVENTS}) == len(EVENTS)
     assert len({event.message_id for event in EVENTS}) == len(EVENTS)
-    assert {event.priority for event in EVENTS} <= {3, 4, 5, 6}
+    assert {event.priority for event in EVENTS} <= {3, 4, 5}, "LogLevelMax=notice of popad@.service drops the others"
     for event in EVENTS:
         assert re.fullmatch("[0-9a-f]{32}", event.message_id)
         assert re.fullmatch("[a-z]+(-[a-z]+)*", event.name)
@@ -172,7 +254,7 @@ def test_every_event_is_sent_somewhere() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "journal"
     }
     defined = {name for name, value in vars(journal).items() if isinstance(value, Event)}
-    assert defined <= named
+    assert defined <= named | {"ENTRIES_LOST"}  # by the journal itself
 
 
 @given(st.binary())

@@ -17,8 +17,8 @@ from tests.serving import (
 
 HOSTILE = """
 import os, sys
-from popad import journal, privsep, session, stranger
-journal.JOURNAL_SOCKET = "/nonexistent"
+from popad import privsep, session, sinks, stranger
+sinks.journald.path = "/nonexistent"
 session.GRACE = -0.8  # with POPAD_LOGIN_TIMEOUT=1 the child is given up after 0.2 s
 privsep.PATIENCE = 0.2
 def authorization_role(channel, *asked):

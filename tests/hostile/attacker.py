@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from popad import journal, privsep, session, stranger
+from popad import privsep, session, sinks, stranger
 from popad.__main__ import main
 from popad.inherited import Connection
 
@@ -136,5 +136,5 @@ if __name__ == "__main__":
     vars(stranger)["speak"] = taken_over
     session.GRACE = privsep.PATIENCE = 0.5
     if "NO_JOURNAL" in os.environ:
-        journal.JOURNAL_SOCKET = "/nonexistent"
+        sinks.journald.path = "/nonexistent"
     sys.exit(main())

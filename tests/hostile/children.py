@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from popad import journal, privsep, session, stranger
+from popad import privsep, session, sinks, stranger
 from popad.inherited import Connection
 from popad.settings import UIDS_OF_STRANGERS, Settings
 from tests.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, read_logfmt
@@ -183,7 +183,7 @@ def run(case: Case, server: Server, patience: float) -> Seen:
 def serve(case: Case, server: Server, client: Connection, arrived: Path, became: Path, patience: float) -> None:
     """The process of the session. Does not return."""
     sys.stderr = server.stderr.open("a", buffering=1)
-    journal.JOURNAL_SOCKET = "/nonexistent"
+    sinks.journald.path = "/nonexistent"
     session.GRACE, privsep.PATIENCE = patience - 1, patience
     note, arrivals = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (became, arrived))
     become = privsep.become
