@@ -308,8 +308,8 @@ class Daemon:
             said = farewell.told(status)
             if said is None:
                 privsep.kill_orphans()
-            _, lost = said or (False, 0)
-            if self.slots.ended(pid, now):
+            logged_in, lost = said or (False, 0)
+            if self.slots.ended(pid, now, is_known=logged_in):
                 journal.lost(lost)
                 continue
             if self.spare and pid == self.spare.pid:

@@ -1,8 +1,10 @@
 """How many sessions there may be, in all and of one source: popa3d's rules, for the standalone daemon.
 
 A session takes a slot until its process has ended *and* its start is `min_delay` old, so that a client that connects
-and leaves again and again runs out of slots. Where sessions that have ended hold them all, a source that has none still
-gets one, unlike in popa3d: else 50 connections a second, from many sources, would keep everybody else out.
+and leaves again and again runs out of slots. Two rules are not popa3d's. A session in which somebody has logged in
+gives its slot back when it ends: there are clients that poll many accounts, or log in again for each message, and who
+floods in that way has a name. And where sessions that have ended hold all slots, a source that has none still gets one:
+else 50 connections a second, from many sources, would keep everybody else out.
 """
 
 import heapq
@@ -42,12 +44,12 @@ class Slots:
         self.running[pid] = source, now
         self.of_source[source] = self.of_source.get(source, 0) + 1
 
-    def ended(self, pid: int, now: float) -> bool:
-        """A process has ended; whether it was a session."""
+    def ended(self, pid: int, now: float, *, is_known: bool = False) -> bool:
+        """A process has ended; whether it was a session. `is_known`: somebody had logged in."""
         if (slot := self.running.pop(pid, None)) is None:
             return False
         source, start = slot
-        if start + self.min_delay > now:
+        if start + self.min_delay > now and not is_known:
             heapq.heappush(self.cooling, (start + self.min_delay, source))
         else:
             self.free(source)

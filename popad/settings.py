@@ -237,7 +237,7 @@ TABLE: "dict[str, Setting]" = {
         seconds,
         "10",
         "seconds",
-        "For the daemon (-D): a session that ends sooner keeps its slot so long; limits are logged at most so often.",
+        "For the daemon (-D): a session without a login keeps its slot so long; limits are logged at most so often.",
     ),
     "POPAD_SOURCE_PREFIX": Setting(
         prefix, "64", "bits", "What counts as one IPv6 source: a customer has a /64 at least, and every address in it."

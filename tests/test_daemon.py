@@ -314,6 +314,32 @@ def test_a_slot_is_kept_min_delay_after_its_session(server: Server) -> None:
         assert running.process.poll() is None
 
 
+def test_who_has_logged_in_is_not_held_up(server: Server) -> None:
+    """fetchmail with `expunge 1` logs in for each message, from one address; so does who polls 51 accounts."""
+    settings = {"POPAD_MIN_DELAY": "600", "POPAD_MAX_SESSIONS_PER_SOURCE": "2", "POPAD_GUESS_DELAY": "0"}
+    with daemon(server, settings) as running:
+        for _ in range(6):
+            client = logged_in(running)
+            assert client.ask("QUIT").startswith(b"+OK")
+            client.close()
+            wait_until(lambda: running.at_rest)
+        assert "limit-reached" not in server.events
+        # Not so a wrong password, nor who hangs up.
+        client = running.connect()
+        client.line()
+        client.ask(f"USER {NAME}")
+        assert client.ask("PASS wrong").startswith(b"-ERR")
+        client.close()
+        wait_until(lambda: running.at_rest)
+        client = running.connect()
+        assert client.line().startswith(b"+OK")
+        client.close()
+        wait_until(lambda: running.at_rest)
+        one_more = running.connect()
+        assert one_more.rest() == b""
+        one_more.close()
+
+
 def now() -> float:
     return time.monotonic()
 

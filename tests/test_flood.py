@@ -46,6 +46,15 @@ def test_a_slot_of_an_old_session_is_free_when_it_ends() -> None:
     assert slots.limit_reached(A, 1000) is None
 
 
+def test_a_session_in_which_somebody_has_logged_in_gives_its_slot_back() -> None:
+    slots = Slots(500, 1, 10)
+    fill(slots, A, 1, 100)
+    assert slots.ended(1, 101, is_known=True)
+    assert slots.limit_reached(A, 101) is None
+    assert slots.taken == 0
+    assert not slots.of_source
+
+
 def test_ended_sessions_keep_out_those_that_had_one() -> None:
     """And nobody else: a flood from many sources is not to be a lock."""
     slots = Slots(2, 2, 10)
@@ -94,12 +103,14 @@ def test_limits_that_are_lowered_while_sessions_run() -> None:
 
 
 Step = tuple[str, int, float]
-STEPS = st.lists(st.tuples(st.sampled_from(["start", "end"]), st.integers(0, 3), st.floats(0, 8)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["start", "end", "end of a login"]), st.integers(0, 3), st.floats(0, 8)), max_size=60
+)
 
 
 @given(steps=STEPS)
 def test_what_is_counted_is_what_is_there(steps: list[Step]) -> None:
-    """Against the rule in plain words: a slot is taken while its process lives or its start is less than 10 s ago.
+    """Against the rule in plain words: a slot is taken while its process lives, or is a stranger's of the last 10 s.
 
     With 4 sources, 6 slots in all and 3 of each.
     """
@@ -109,14 +120,15 @@ def test_what_is_counted_is_what_is_there(steps: list[Step]) -> None:
     for what, which, passes in steps:
         now += passes
         source = b"%d" % which
-        if what == "end":
+        if what != "start":
             alive = [session for session in sessions if session["alive"]]
             if alive:
                 one = alive[which % len(alive)]
                 one["alive"] = False
-                assert slots.ended(int(str(one["pid"])), now)
+                one["known"] = what != "end"
+                assert slots.ended(int(str(one["pid"])), now, is_known=bool(one["known"]))
             continue
-        taken = [s for s in sessions if s["alive"] or float(str(s["start"])) + 10 > now]
+        taken = [s for s in sessions if s["alive"] or (not s["known"] and float(str(s["start"])) + 10 > now)]
         of_source = len([s for s in taken if s["source"] == source])
         running = len([s for s in taken if s["alive"]])
         refused = running >= 6 or (len(taken) >= 6 and of_source > 0) or of_source >= 3
@@ -126,4 +138,4 @@ def test_what_is_counted_is_what_is_there(steps: list[Step]) -> None:
         if not refused:
             pid += 1
             slots.started(pid, source, now)
-            sessions.append({"pid": pid, "source": source, "start": now, "alive": True})
+            sessions.append({"pid": pid, "source": source, "start": now, "alive": True, "known": False})
