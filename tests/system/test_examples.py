@@ -1,4 +1,4 @@
-"""The example files and the drop-in for TCP wrappers: they are understood, and do what they say."""
+"""The example files: they are understood, and do what they say."""
 
 from __future__ import annotations
 
@@ -21,22 +21,6 @@ POLL_LIMIT = CHECKOUT / "packaging/examples/poll-limit.conf"
 OPEN, BURST = 20, 60  # what the rules let a network have at once: open connections, new ones
 REFUSED_AFTER = 1.0  # seconds without an answer to a SYN: the rules have dropped it
 SYSTEMD_WITH_POLL_LIMIT = 255
-
-
-def units_with_drop_in() -> list[tuple[str, str]]:
-    """The drop-in that the man page gives for rules about host names, for each unit it is for."""
-    page = (CHECKOUT / "packaging/man/popad.8").read_text()
-    section = page.partition(".Sh TCP WRAPPERS")[2].partition(".Sh ")[0]
-    (text,) = re.findall(r"^\.Bd .*\n((?:.*\n)+?)\.Ed$", section, re.M)
-    return [("popad@.service", text), ("popad.service", text)]
-
-
-@pytest.mark.parametrize(("unit", "text"), units_with_drop_in())
-def test_names_in_hosts_allow(server: Server, unit: str, text: str) -> None:
-    with server.drop_in(unit, text):
-        said = server.machine.run(["systemd-analyze", "verify", "--man=no", unit.replace("@.", "@1.")])
-        assert said.stdout + said.stderr == ""
-        assert server.machine.show(unit.replace("@.", "@1."), "PrivateNetwork") == {"PrivateNetwork": "no"}
 
 
 def test_poll_limit(server: Server) -> None:

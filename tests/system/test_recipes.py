@@ -396,6 +396,17 @@ def test_every_block_is_tried() -> None:
         assert sum(document == block.document and words in block.text for block in blocks()) == 1, words
 
 
+def test_drop_ins_have_no_word_that_systemd_does_not_know(server: Server) -> None:
+    """It would only warn, and go on without."""
+    drop_ins = [block.text for block in blocks() if block.text.startswith("[")]
+    assert len(drop_ins) > 10
+    for unit, sections in (("popad.socket", ("[Socket]",)), ("popad@.service", ("[Unit]", "[Service]"))):
+        text = "\n".join(text.replace("ADDRESS", "192.0.2.10") for text in drop_ins if text.startswith(sections))
+        with server.drop_in(unit, text):
+            said = server.machine.run(["systemd-analyze", "verify", "--man=no", unit.replace("@", "@1")])
+        assert said.stdout + said.stderr == ""
+
+
 @pytest.mark.skipif(bool(needs()), reason=needs())
 @pytest.mark.parametrize(("document", "words", "attempt"), TRIED, ids=[f"{row[0]}-{row[1]}" for row in TRIED])
 def test_recipe(server: Server, document: str, words: str, attempt: Try) -> None:
