@@ -107,7 +107,7 @@ def command(arguments: list[str]) -> int:
 
 def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status."""
-    from popad import warm
+    from popad import privsep, warm
     from popad.auth.helper import Helper
     from popad.inherited import open_standard_streams, passed_by_systemd
     from popad.notify import Notifier
@@ -124,6 +124,7 @@ def auth_helper() -> int:
     if fd is None:
         complain("popad auth-helper: started by popad-auth.socket, not by hand\n")
         return USAGE_STATUS
+    privsep.leave_no_core_file()
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
     # When it leaves, no answer is under way: each ends within its time limit.

@@ -86,6 +86,7 @@ class Daemon:
             listener.setblocking(False)
         privsep.NoNewPrivileges.look()  # once, for all sessions
         privsep.inherit_orphans()
+        privsep.leave_no_core_file()
         try:
             rehearse()
         except (OSError, MaildropUnavailable, PeerSilent):

@@ -305,8 +305,9 @@ def confine() -> None:
     say_nothing()
     memory = address_space() + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+    for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE):
         resource.setrlimit(limit, (0, 0))
+    leave_no_core_file()
 
 
 def close_all_doors(seconds: float) -> None:
@@ -318,6 +319,11 @@ def close_all_doors(seconds: float) -> None:
     """
     for limit, most in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, int(seconds) + 2)):
         resource.setrlimit(limit, (most, most))
+
+
+def leave_no_core_file() -> None:
+    """For this process and its children: a password may be in one. The units have done so already."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def address_space() -> int:

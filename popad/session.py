@@ -184,6 +184,7 @@ def authorize(session: Session, child: "Child | None") -> None:
     """As root: let the client say to a child that can do nothing who it is, and become that user."""
     from popad import privsep, stranger
 
+    privsep.leave_no_core_file()
     connection, settings, identity = session.connection, session.settings, session.identity
     deadline = session.started + settings.login_timeout
     if child is None or not introduce(child, connection):

@@ -13,6 +13,7 @@ from pathlib import Path
 from popad import session
 from popad.settings import UIDS_OF_STRANGERS
 from tests import private
+from tests.daemon import daemon
 from tests.serving import (
     ALL,
     CHECKOUT,
@@ -21,6 +22,7 @@ from tests.serving import (
     PASSWORD,
     PATIENCE,
     POPAD,
+    POPAD_WITHOUT_JOURNAL,
     PYTHON,
     ROOT,
     STRANGER,
@@ -35,6 +37,7 @@ from tests.serving import (
     needs_root,
     status_of,
 )
+from tests.system.machine import wait_until
 
 # -- a session from one end to the other
 
@@ -163,6 +166,22 @@ def test_who_reads_what_strangers_send(server: Server) -> None:
             assert limits[limit] == "0", limit
         assert status_of(process.pid)["Uid"] == four(0)
         client.ask("QUIT")
+
+
+@needs_root
+def test_no_core_file_with_a_password(server: Server) -> None:
+    """Whatever popad was started with: the units have switched them off, inetd and a shell may not."""
+    program = ["prlimit", "--core=unlimited", *POPAD_WITHOUT_JOURNAL]
+    with server.session({}, program) as (client, process):
+        client.line()
+        client.ask("CAPA")
+        client.body()
+        for pid in (process.pid, *children_of(process.pid)):
+            assert limits_of(pid)["Max core file size"] == "0"
+    with daemon(server, {}, program=program) as running:
+        wait_until(lambda: len(running.descendants) == 3)  # the helper, a session, a stranger
+        for pid in (running.process.pid, *running.descendants):
+            assert limits_of(pid)["Max core file size"] == "0"
 
 
 @needs_root

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -239,6 +240,34 @@ def test_identities_change_in_one_place() -> None:
         if isinstance(node, ast.Attribute) and node.attr in changing
     }
     assert found == {"privsep.py"}
+
+
+def test_the_daemons_parent_reads_nothing_from_the_network() -> None:
+    """It accepts, counts and forks. What it reads is the pipe of its own signals."""
+    tree = ast.parse((CHECKOUT / "popad/daemon.py").read_text())
+    reading = {"read", "readv", "pread", "recv", "recv_into", "recvfrom", "recvmsg", "recvmsg_into", "makefile"}
+    found = {
+        f"{ast.unparse(node.func)}({ast.unparse(node.args[0]) if node.args else ''})"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in reading
+    }
+    assert found == {"os.read(wake_up)", "self.read()"}  # the second reads the settings
+
+
+def test_each_claim_of_the_design_has_its_test() -> None:
+    """DESIGN.md names tests as `file::test`, below tests/. Each is there, and each service has its rows."""
+    text = (CHECKOUT / "packaging/doc/DESIGN.md").read_text().partition("\n## What proves it\n")[2]
+    rows = [row for row in text.partition("\n## ")[0].splitlines() if row.startswith("| ")][1:]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`([a-z_/]+\.py)::(?:Test\w+::)?(test_\w+)`", row.rpartition("|")[0].rpartition("|")[2])
+        assert named, row
+        for file, name in named:
+            tree = ast.parse((CHECKOUT / "tests" / file).read_text())
+            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            assert name in functions, f"{file}::{name}"
+    for unit in (CHECKOUT / "units").glob("*.service"):
+        assert any(row.startswith(f"| {unit.name}: ") for row in rows), unit.name
 
 
 def test_each_module_has_its_tests() -> None:
