@@ -308,7 +308,7 @@ class Daemon:
                 return False
             said = farewell.told(status)
             if said is None:
-                privsep.kill_orphans()
+                privsep.kill_orphans(self.slots.running)
             logged_in, lost = said or (False, 0)
             if self.slots.ended(pid, now, is_known=logged_in):
                 journal.lost(lost)

@@ -15,7 +15,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
     from typing import NoReturn
 
 else:
@@ -182,16 +182,20 @@ def kill_a_stranger(pid: int) -> None:
         os.seteuid(0)
 
 
-def kill_orphans() -> None:
-    """In a process that inherits orphans: kill strangers among its children. Their sessions have died."""
+def kill_orphans(known: "Container[int]") -> None:
+    """In a process that inherits orphans: kill strangers among its children, but for those it knows.
+
+    Their sessions have died. A session that has refused a login is a stranger, too, until it has heard its client out.
+    """
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as children:
             pids = children.read().split()
     except OSError:
         return  # no /proc here
-    for pid in pids:
+    for pid in map(int, pids):
         try:
-            kill_a_stranger(int(pid))
+            if pid not in known:
+                kill_a_stranger(pid)
         except OSError:
             pass  # it is another child
 
@@ -317,7 +321,7 @@ def close_all_doors(seconds: float) -> None:
     What is open stays open; nothing may be imported after this. Calls that need none of these (unlink, an execve) are
     left to the unit's sandbox, and to the uid owning nothing.
     """
-    for limit, most in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, int(seconds) + 2)):
+    for limit, most in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, max(int(seconds), 0) + 2)):
         resource.setrlimit(limit, (most, most))
 
 

@@ -453,7 +453,7 @@ def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("builtins.open", opened)
     assert privsep.address_space() == privsep.MUCH
-    privsep.kill_orphans()
+    privsep.kill_orphans(())
 
 
 # -- processes of others, and their end
@@ -487,13 +487,14 @@ def test_only_strangers_are_killed_as_strangers(kept: str) -> None:
     """Root is root's own uid, too: it takes more than a uid to tell whom a signal may reach."""
 
     def role(channel: Channel) -> None:
-        others = [("root", None), ("user", lambda pid: NOBODY), ("neighbour", lambda pid: UIDS_OF_STRANGERS[pid - 1])]
+        own = UIDS_OF_STRANGERS.__getitem__
         with ExitStack() as made:
-            pids = [made.enter_context(waiting(uid)) for _, uid in others]
-            stranger = made.enter_context(waiting(UIDS_OF_STRANGERS.__getitem__))
+            others = (None, lambda pid: NOBODY, lambda pid: own(pid - 1), own)  # the last is known
+            pids = [made.enter_context(waiting(uid)) for uid in others]
+            stranger = made.enter_context(waiting(own))
             if kept != "all capabilities":
                 drop_cap_kill()
-            privsep.kill_orphans()
+            privsep.kill_orphans(pids[-1:])
             ended = os.waitpid(stranger, 0)[1]
             alive = [status_of(pid)["State"][:1] for pid in pids]
             channel.send([f"{ended} {' '.join(alive)} {os.getresuid()}".encode()])
@@ -504,7 +505,7 @@ def test_only_strangers_are_killed_as_strangers(kept: str) -> None:
         ctypes.CDLL(None).capset(header, (ctypes.c_uint * 6)(setuid, setuid, 0, 0, 0, 0))
 
     child = privsep.fork(role)
-    assert child.channel.receive([100], PATIENCE) == [b"9 S S S (0, 0, 0)"]
+    assert child.channel.receive([100], PATIENCE) == [b"9 S S S S (0, 0, 0)"]
     child.end()
 
 

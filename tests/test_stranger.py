@@ -96,6 +96,18 @@ def test_a_client_that_errs_for_ever_is_told_and_left() -> None:
         assert made.end() == 0
 
 
+def test_its_time_may_be_over_before_it_begins() -> None:
+    """On a machine that is busy."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = Connection(os.dup(theirs.fileno()), "", None)
+        settings = Settings({})
+        made = privsep.fork(lambda channel: authorization_role(channel, client, time.monotonic() - 9, settings, NOBODY))
+        client.socket.close()
+        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"silent"
+        assert made.end() == 0
+
+
 @pytest.mark.parametrize("waits", [True, False])
 def test_what_is_not_its_own(waits: bool) -> None:
     """Closed before anything else: what it waits with, it has no longer."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 AF_NETLINK_ROUTE = 0
-PLACES = ("/etc", "/usr", "/run", "/root", "/var/lib", "/sys/fs/cgroup")
+PLACES = ("/etc", "/usr", "/run", "/var/lib", "/sys/fs/cgroup")
 KERNEL = ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper")
 SOCKETS = ("/run/systemd/private", "/run/dbus/system_bus_socket")
 USER = 12345  # a uid that nobody has
