@@ -183,6 +183,7 @@ def run(case: Case, server: Server, patience: float) -> Seen:
 def serve(case: Case, server: Server, client: Connection, arrived: Path, became: Path, patience: float) -> None:
     """The process of the session. Does not return."""
     sys.stderr = server.stderr.open("a", buffering=1)
+    os.dup2(sys.stderr.fileno(), 2)
     sinks.journald.path = "/nonexistent"
     session.GRACE, privsep.PATIENCE = patience - 1, patience
     note, arrivals = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (became, arrived))
