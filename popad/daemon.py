@@ -33,6 +33,7 @@ from popad.rehearsal import rehearse
 from popad.settings import Settings
 from popad.sources import source_of
 from popad.spare import Spare, client_from
+from popad.stopped import Stopped
 
 BATCH = 64  # connections accepted before signals, the watchdog and the dead get their turn
 TICK = 1.0  # seconds: how often systemd is told the status, how soon a helper that died is started again
@@ -50,6 +51,7 @@ class Daemon:
         self.load = load
         self.settings, self.rules, self.identity = self.read()
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
+        self.stopped = Stopped()
         self.notifier = Notifier()
         os.environ.pop("NOTIFY_SOCKET", None)  # sessions do not speak for the daemon
         self.relay, self.relay_end = privsep.message_pair()
@@ -120,6 +122,7 @@ class Daemon:
         self.bury()
         now = time.monotonic()
         self.say_dropped(now)
+        self.end_stopped(now)
         self.notifier.alive()
         if now >= self.status_due:
             self.status_due = now + TICK
@@ -301,7 +304,7 @@ class Daemon:
         now = time.monotonic()
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = self.stopped.wait(now)
             except ChildProcessError:
                 return True
             if not pid:
@@ -393,10 +396,21 @@ class Daemon:
     def end_children(self, how: int) -> None:
         """End what still runs. A helper of sessions that run still leaves with them."""
         for pid in [*self.slots.running, *([self.helper_pid] if self.helper_pid else [])]:
-            try:
-                os.kill(pid, how)
-            except PermissionError:
-                pass  # became its user, and this is root without CAP_KILL: it goes on to its end
+            end(pid, how)
+
+    def end_stopped(self, now: float) -> None:
+        """End sessions that stand still for as long as a client may be silent."""
+        for pid in self.stopped.overdue(now, self.settings.timeout):
+            journal.send(journal.SESSION_STOPPED, pid=pid)
+            end(pid, signal.SIGKILL)
+
+
+def end(pid: int, how: int) -> None:
+    """Tell a child to end."""
+    try:
+        os.kill(pid, how)
+    except PermissionError:
+        pass  # became its user, and this is root without CAP_KILL: it goes on to its end
 
 
 def drain(wake_up: int) -> None:

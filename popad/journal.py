@@ -119,6 +119,12 @@ LIMIT_REACHED = Event(
     WARNING,
     "{rhost}: connection refused ({limit}), {dropped} refused since the last message",
 )
+SESSION_STOPPED = Event(
+    "session-stopped",
+    "142799e2b5eb4f96a73da17def68b18c",
+    WARNING,
+    "a session was stopped (SIGSTOP) for as long as a client may be silent, and is ended: process {pid}",
+)
 HELPER_DIED = Event(
     "helper-died",
     "484385f020e742ab97622791b8c16de6",

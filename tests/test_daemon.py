@@ -544,6 +544,34 @@ def test_a_login_whose_helper_is_killed(server: Server) -> None:
         wait_until(lambda: running.at_rest)
 
 
+def test_a_session_that_its_user_stops(server: Server) -> None:
+    """It cannot keep its time limit itself, and must not hold a slot for ever."""
+    with daemon(server, QUICK | {"POPAD_MAX_SESSIONS": "1", "POPAD_TIMEOUT": "1"}) as running:
+        client = logged_in(running)
+        (session,) = running.sessions
+        os.kill(session, signal.SIGSTOP)
+        assert client.rest() == b""
+        client.close()
+        wait_until(lambda: gone(session))
+        (entry,) = running.entries("session-stopped")
+        assert entry["pid"] == str(session)
+        wait_until(lambda: running.at_rest)
+        assert "peer-silent" not in server.events
+
+
+def test_a_session_that_is_stopped_and_goes_on(server: Server) -> None:
+    with daemon(server, QUICK) as running:
+        client = logged_in(running)
+        (session,) = running.sessions
+        os.kill(session, signal.SIGSTOP)
+        client.send(b"NOOP\r\n")
+        os.kill(session, signal.SIGCONT)
+        assert client.line().startswith(b"+OK")
+        assert client.ask("QUIT").startswith(b"+OK")
+        client.close()
+        wait_until(lambda: running.at_rest)
+
+
 def test_a_session_that_is_killed(server: Server) -> None:
     """Its slot is free in time, its stranger's process goes, the client sees the end, and nothing is left of it."""
     with daemon(server, QUICK | {"POPAD_MAX_SESSIONS": "1"}) as running:
