@@ -109,6 +109,7 @@ def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status."""
     from popad import privsep, warm
     from popad.auth.helper import Helper
+    from popad.auth.loaded import Loaded
     from popad.inherited import open_standard_streams, passed_by_systemd
     from popad.notify import Notifier
     from popad.sinks import guard_standard_error
@@ -127,9 +128,24 @@ def auth_helper() -> int:
     privsep.leave_no_core_file()
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
+    listener = warm.Listener(fd)
     # When it leaves, no answer is under way: each ends within its time limit.
-    warm.keep(warm.Listener(fd), helper.serve, settings.auth_idle + settings.auth_timeout)
+    while warm.keep(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
+        start_afresh(fd)
     return 0
+
+
+def start_afresh(fd: int) -> None:
+    """Become a new helper on the listening socket `fd`: the same process to systemd, which would end the workers of one
+    that leaves. Returns where Python cannot be started, as in the middle of an update of it.
+    """
+    os.set_inheritable(fd, True)
+    try:
+        passed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **passed})  # noqa: S606 - as it was started
+    except OSError as error:
+        complain(f"popad auth-helper: cannot be started afresh: {error}\n")
+        os.set_inheritable(fd, False)
 
 
 def report(wrong: SettingWrong) -> None:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-from popad.auth import credentials
+from popad.auth import credentials, identity
 from popad.configuration import CONFIGURATION, configuration
 from popad.deployment import FIRST_PERSON, wrong_units
 from popad.settings import PREFIX, TABLE, UIDS_OF_STRANGERS, Settings
@@ -63,7 +63,7 @@ def wrong(settings: Settings) -> "Iterator[str]":
         if settings.virtual_user == settings.user:
             yield "POPAD_VIRTUAL_USER: who reads what strangers send (POPAD_USER) must not own mail"
     if settings.auth == "file":
-        yield from wrong_credentials(settings.credentials)
+        yield from wrong_credentials(settings)
     elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
         yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
     yield from wrong_maildrop(settings.maildrop)
@@ -86,17 +86,39 @@ def wrong_user(setting: str, name: str) -> "Iterator[str]":
         yield f"{setting}: there is no user {name}"
 
 
-def wrong_credentials(path: str) -> "Iterator[str]":
-    """The file must be safe to believe, and each of its lines understood."""
+def wrong_credentials(settings: Settings) -> "Iterator[str]":
+    """The file must be safe to believe, each of its lines understood, and each name one that a client can give."""
     try:
-        for number, text in enumerate(credentials.read(path).split("\n"), 1):
-            if (fields := text.split()) and not fields[0].startswith("#"):
-                try:
-                    credentials.parse(fields, f"{path}:{number}")
-                except credentials.FileWrong as error:
-                    yield f"POPAD_CREDENTIALS: {error}"
+        text, _ = credentials.read(settings.credentials)
     except (credentials.FileWrong, OSError) as error:
         yield f"POPAD_CREDENTIALS: {error}"
+        return
+    seen: set[str] = set()
+    for number, line in enumerate(text.split("\n"), 1):
+        if not (fields := line.split()) or fields[0].startswith("#"):
+            continue
+        where = f"{settings.credentials}:{number}"
+        try:
+            credentials.parse(fields, where)
+            if (name := fields[0]) in seen:
+                raise credentials.FileWrong(f"{where}: {name!a} stands here twice")
+            seen.add(name)
+        except credentials.FileWrong as error:
+            yield f"POPAD_CREDENTIALS: {error}"
+        else:
+            if reason := why_not_typed(name, settings):
+                yield f"POPAD_CREDENTIALS: {where}: nobody can log in as {name!a}: {reason}"
+
+
+def why_not_typed(name: str, settings: Settings) -> str:
+    """What keeps a client from giving this name; "" if nothing does."""
+    if len(name.encode()) > settings.max_argument:
+        return f"it is longer than POPAD_MAX_ARGUMENT ({settings.max_argument} octets)"
+    try:
+        meant = identity.user_of(name.encode(), settings)
+    except identity.Unknown as unknown:
+        return str(unknown)
+    return "" if meant == name else f"POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it {meant!a}"
 
 
 def wrong_maildrop(maildrop: str) -> "Iterator[str]":

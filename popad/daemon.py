@@ -25,6 +25,7 @@ else:
 from popad import farewell, helpers, inherited, journal, packing, privsep, session, stranger, warm
 from popad.access import Rules
 from popad.auth.helper import Helper
+from popad.auth.loaded import Loaded
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
 from popad.flood import Slots
 from popad.maildrop.state import State, of_indexes, of_updates
@@ -320,10 +321,11 @@ class Daemon:
                 self.dismiss_spare()
                 self.spare_due = now + TICK
             if pid == self.helper_pid:
-                if not self.asked_to_stop:  # else it has left, as it should
-                    journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
                 self.helper_pid = 0
-                self.helper_due = now + TICK
+                self.helper_due = now
+                if status and not self.asked_to_stop:  # else it has left, as it should
+                    journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
+                    self.helper_due = now + TICK
 
     def start_helper(self) -> None:
         """Fork the authentication helper at the other end of the relay. What was asked meanwhile waits there."""
@@ -341,7 +343,8 @@ class Daemon:
         """In the child: answer the relay. Returns the exit status."""
         self.leave_the_parent()
         self.relay.close()
-        warm.keep(warm.Relay(self.relay_end), Helper(self.settings).serve, math.inf)
+        # Where an update has been installed it leaves, and the parent forks one that loads what is there now.
+        warm.keep(warm.Relay(self.relay_end), Helper(self.settings).serve, math.inf, Loaded().is_outdated)
         return session.SUCCESS
 
     def reload(self) -> None:

@@ -5,9 +5,6 @@ import sys
 from popad.auth import credentials
 from popad.auth.helper import MAX_PASSWORD
 from popad.auth.identity import Unknown, checked_name
-from popad.settings import TABLE
-
-LONGEST_BY_DEFAULT = int(TABLE["POPAD_MAX_ARGUMENT"].default)
 
 
 def passwd(name: str, iterations: str = str(credentials.ITERATIONS)) -> int:
@@ -26,8 +23,6 @@ def passwd(name: str, iterations: str = str(credentials.ITERATIONS)) -> int:
     except (Unknown, ValueError) as wrong:
         sys.stderr.write(f"popad passwd: {wrong}\n")
         return 1
-    if len(name.encode()) > LONGEST_BY_DEFAULT:
-        sys.stderr.write(f"popad passwd: {name} needs POPAD_MAX_ARGUMENT above {LONGEST_BY_DEFAULT} to log in\n")
     print(credentials.line(name, password, int(iterations)))
     return 0
 

@@ -249,8 +249,8 @@ def run(role: "Callable[[Channel], None]", channel: Channel) -> "NoReturn":
         os._exit(status)
 
 
-def become(uid: int, gid: int) -> None:
-    """Turn into `uid` and `gid`, no other groups, for good. Without root it can only be who it is already.
+def become(uid: int, gid: int, groups: "Sequence[int]" = ()) -> None:
+    """Turn into `uid` and `gid`, in `groups` besides and no others, for good. Without root it can only be who it is.
 
     Raises ContractBroken where the identity did not change or could be taken back, PermissionError where it may not
     change at all.
@@ -261,10 +261,11 @@ def become(uid: int, gid: int) -> None:
         if os.getresuid() != (uid, uid, uid):
             raise PermissionError(f"popad runs as uid {os.geteuid()} and cannot become uid {uid}")
         return
-    os.setgroups([gid])
+    wanted = sorted({gid, *groups})
+    os.setgroups(wanted)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups() != [gid]:
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or sorted(os.getgroups()) != wanted:
         raise ContractBroken(f"did not become uid {uid}")
     try:
         os.setresuid(-1, 0, -1)

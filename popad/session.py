@@ -236,7 +236,7 @@ def authorize(session: Session, child: "Child | None") -> None:
         connection.close(LINGER)
         return
     try:
-        privsep.become(verdict.uid, verdict.gid)
+        privsep.become(verdict.uid, verdict.gid, verdict.groups)
         privsep.never_gain_privileges()
     except PermissionError as error:
         session.log(journal.LOGIN_REFUSED, user=verdict.name, reason=str(error))

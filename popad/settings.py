@@ -8,6 +8,8 @@ TYPE_CHECKING = False  # typing costs 10 ms to import; type checkers treat this 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from popad.sources import Network
+
 from popad.errors import SettingWrong
 
 PREFIX = "POPAD_"
@@ -17,6 +19,11 @@ SWITCH = {"yes": True, "no": False}
 # two of them ever share one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
 # and FreeIPA give out end at 2,000,200,000.
 UIDS_OF_STRANGERS = range(0x7E000000, 0x7E400000)
+COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its line end
+# Of a command's one argument: what such a line has room for, as USER and PASS are the same length, and clients may end
+# a line with a bare LF. All that names and passwords pass through has room for so many.
+ARGUMENT_OCTETS = COMMAND_OCTETS - len(b"USER \n")
+LEAST_ARGUMENT = 40  # octets, RFC 1939 section 3
 
 
 def text(value: str) -> str:
@@ -50,6 +57,8 @@ def maildrop(value: str) -> str:
         raise ValueError(f"must start with one of {', '.join(name + ':' for name in STORES)}")
     if not place.startswith(("/", "{home}/")) or ".." in place.split("/") or "\0" in place:
         raise ValueError("must name an absolute path without .. after the store")
+    if is_a_lock(place.rpartition("/")[2]):
+        raise ValueError("must not name a lock file")
     rest = place.replace("{user}", "").replace("{home}", "")
     if "{" in rest or "}" in rest:
         raise ValueError("knows {user} and {home} only")
@@ -61,7 +70,17 @@ def maildrop_of_user(value: str) -> str:
     store, colon, place = value.partition(":")
     if not colon or store not in STORES or not place.startswith("/") or ".." in place.split("/") or "\0" in place:
         raise ValueError("is not a store and an absolute path without ..")
+    if is_a_lock(place.rpartition("/")[2]):
+        raise ValueError("is the lock file of another mailbox")
     return value
+
+
+def is_a_lock(name: str) -> bool:
+    """Whether a file of this name is the lock of another mailbox, MAILBOX.lock, or one on the way to be: exim4 and
+    alpine make MAILBOX.lock.HOST.TIME.PID first. Upper case counts, too: not all file systems tell it apart.
+    """
+    folded = name.lower()
+    return folded.endswith(".lock") or ".lock." in folded
 
 
 def authentication(value: str) -> str:
@@ -100,9 +119,9 @@ def seconds(value: str) -> int:
 
 
 def argument_octets(value: str) -> int:
-    """Octets of one argument: at least what RFC 1939 asks for, at most what fits a command line."""
-    if not 40 <= count(value) <= 248:
-        raise ValueError("must be between 40 and 248 octets")
+    """Octets of one argument: at least what RFC 1939 asks for, at most a whole command line."""
+    if not LEAST_ARGUMENT <= count(value) <= COMMAND_OCTETS:
+        raise ValueError(f"must be between {LEAST_ARGUMENT} and {COMMAND_OCTETS} octets")
     return int(value)
 
 
@@ -111,6 +130,25 @@ def prefix(value: str) -> int:
     if not 1 <= count(value) <= 128:
         raise ValueError("must be between 1 and 128 bits")
     return int(value)
+
+
+def networks(value: str) -> "tuple[Network, ...]":
+    """Addresses and networks, separated by white space, or nothing."""
+    if not value:
+        return ()  # without an import before each greeting
+    from popad.sources import network
+
+    try:
+        return tuple(map(network, value.split()))
+    except (OSError, ValueError):
+        raise ValueError("must be addresses, or networks as ADDRESS/BITS, with space between them") from None
+
+
+def domains(value: str) -> tuple[str, ...]:
+    """Mail domains, separated by white space, or nothing. In lower case."""
+    if "@" in value or "/" in value:
+        raise ValueError("must be domains without @, with space between them")
+    return tuple(value.lower().split())
 
 
 def wrappers(value: str) -> str:
@@ -217,9 +255,18 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_MAX_ARGUMENT": Setting(
         argument_octets,
-        "40",
+        str(COMMAND_OCTETS),
         "octets",
-        "RFC 1939 section 3: an argument has up to 40 characters. More for user names that are long mail addresses.",
+        "RFC 1939 section 3 asks for at least 40, and names can be long mail addresses. 255: all that a line can hold.",
+    ),
+    "POPAD_LOWER_CASE": Setting(
+        switch, "no", "", "Whether the name that a client gives is put in lower case before it is looked up."
+    ),
+    "POPAD_STRIP_DOMAINS": Setting(
+        domains,
+        "",
+        "",
+        "Domains that are taken off the name that a client gives: with example.org, a@example.org is a.",
     ),
     "POPAD_MAX_SESSIONS": Setting(
         count,
@@ -254,6 +301,12 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_GUESS_MEMORY": Setting(
         seconds, "300", "seconds", "How long after the last wrong password of a source, or for a name, it is forgotten."
+    ),
+    "POPAD_TRUSTED_SOURCES": Setting(
+        networks,
+        "",
+        "",
+        "Addresses and networks of a proxy or a web mail, which are no source of guesses: one stands for many users.",
     ),
     "POPAD_STOP_TIMEOUT": Setting(
         seconds, "30", "seconds", "How long the daemon (-D), told to stop, waits for the sessions that run."
@@ -295,6 +348,8 @@ class Settings:
     max_messages: int
     max_octets: int
     max_argument: int
+    lower_case: bool
+    strip_domains: tuple[str, ...]
     max_sessions: int
     max_sessions_per_source: int
     min_delay: int
@@ -302,6 +357,7 @@ class Settings:
     wrappers: str
     guess_delay: int
     guess_memory: int
+    trusted_sources: "tuple[Network, ...]"
     stop_timeout: int
     state: str
     cache: str

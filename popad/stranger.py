@@ -18,10 +18,12 @@ from popad.inherited import LINGER, Connection
 from popad.protocol.authorization import MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
+from popad.settings import ARGUMENT_OCTETS
 
 LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
 MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
-HAND_OVER_LIMITS = (8, 255, 255, MAX_AHEAD)  # which of the four, name, password, octets read ahead
+# Which of the four, name, password, octets read ahead.
+HAND_OVER_LIMITS = (8, ARGUMENT_OCTETS, ARGUMENT_OCTETS, MAX_AHEAD)
 
 
 def authorization_role(

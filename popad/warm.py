@@ -120,9 +120,12 @@ class Workers:
     what a module leaks has an end. There are as many as there are requests under way; few of them stay.
     """
 
-    def __init__(self, source: "Source", role: "Callable[[privsep.Channel], None]") -> None:
+    def __init__(
+        self, source: "Source", role: "Callable[[privsep.Channel], None]", is_outdated: "Callable[[], bool]"
+    ) -> None:
         self.source = source
         self.role = role
+        self.is_outdated = is_outdated
         self.free: list[Worker] = []  # whoever became free last is the next to work: its memory is at hand
         self.busy: dict[int, Worker] = {}  # by the descriptor of the way to it
         self.poll = select.poll()
@@ -171,7 +174,10 @@ class Workers:
         self.watch(Worker(ours))
 
     def work(self, channel: privsep.Channel | None, way: Relay) -> None:
-        """What a worker does: answer, say so, wait for the next. Ends with the warm process, and after REQUESTS."""
+        """What a worker does: answer, say so, wait for the next.
+
+        Ends with the warm process, after REQUESTS, and when what it has loaded is outdated.
+        """
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
         os.close(self.source.fileno())
         for worker in (*self.free, *self.busy.values()):
@@ -181,7 +187,7 @@ class Workers:
                 return
             self.role(channel)
             channel.close()
-            if not left:
+            if not left or self.is_outdated():
                 return
             try:
                 way.socket.send(b"\0", _socket.MSG_NOSIGNAL)
@@ -195,23 +201,32 @@ class Workers:
         self.poll.register(worker.way, select.POLLIN)
 
 
-def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: float) -> None:
+def keep(
+    source: "Source",
+    role: "Callable[[privsep.Channel], None]",
+    idle: float,
+    is_outdated: "Callable[[], bool]" = lambda: False,
+) -> bool:
     """Answer requests until none has come for `idle` seconds (infinity: for ever), or nobody is left who could ask.
 
+    Returns whether it ended for another reason: what this process has loaded is outdated. A request that waits is left
+    to the next process then; those under way have their answers from the workers, which leave by themselves.
     The number of workers has no limit here but that of descriptors, one for each: only sessions can ask, once each, and
     have limits themselves; the role has a time limit, for the request to come and for all of it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
-    workers = Workers(source, role)
+    workers = Workers(source, role, is_outdated)
     resting = True
     last = time.monotonic()
     while True:
         patience = min(last + idle - time.monotonic(), AN_HOUR if resting else REST)
         if not select.select([source], [], [], max(patience, 0))[0]:
             if time.monotonic() >= last + idle:
-                return
+                return False
             resting = workers.settle()
             continue
+        if is_outdated():
+            return True
         last, resting = time.monotonic(), False
         try:
             if channel := source.take():
@@ -220,7 +235,7 @@ def keep(source: "Source", role: "Callable[[privsep.Channel], None]", idle: floa
                 finally:
                     channel.close()
         except Exhausted:
-            return
+            return False
         except OSError as error:
             # No descriptor or process to be had: this login has to be tried again, those under way go on.
             print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)

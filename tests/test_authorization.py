@@ -56,7 +56,7 @@ def test_password_is_the_rest_of_the_line(line: bytes, password: bytes) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 249, b"USER", b"STAT", b"AUTH", b"APOP a b"],
+    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 250, b"USER", b"STAT", b"AUTH", b"APOP a b"],
 )
 def test_refusals_are_no_attempt(line: bytes) -> None:
     state, answers, _ = said(b"USER alice\r\n" + line + b"\r\nQUIT\r\n")
@@ -65,7 +65,7 @@ def test_refusals_are_no_attempt(line: bytes) -> None:
     assert (first[:3], second[:4], third[:3]) == (b"+OK", b"-ERR", b"+OK")
 
 
-@pytest.mark.parametrize("line", [b"USER", b"USER ", b"USER a b", b"USER  a", b"USER " + b"x" * 41, b"PASS secret"])
+@pytest.mark.parametrize("line", [b"USER", b"USER ", b"USER  a", b"USER " + b"x" * 250, b"PASS secret"])
 def test_another_user_may_follow_a_refusal(line: bytes) -> None:
     state, answers, _ = said(line + b"\r\nUSER alice\r\nPASS secret\r\n")
     assert (state.name, state.password) == (b"alice", b"secret")

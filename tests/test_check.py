@@ -189,6 +189,31 @@ def test_complaints(place: Place, capsys: pytest.CaptureFixture[str], spoil: "ob
         assert complaint.startswith(start.format(place.path)), complaint
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "complaint"),
+    [
+        ("Bob", {"lower_case": "yes"}, "'Bob': POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it 'bob'"),
+        ("b@x.org", {"strip_domains": "x.org"}, "'b@x.org': POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it 'b'"),
+        ("x" * 41, {"max_argument": "40"}, f"'{'x' * 41}': it is longer than POPAD_MAX_ARGUMENT (40 octets)"),
+        ("x" * 250, {}, f"'{'x' * 250}': no user can have such a name"),
+        ("alice.lock", {}, "'alice.lock': the name could mean the lock file of another user's mailbox"),
+        (".bob", {}, "'.bob': the name could mean another path"),
+    ],
+)
+def test_names_that_cannot_be_typed(
+    place: Place, capsys: pytest.CaptureFixture[str], name: str, given: dict[str, str], complaint: str
+) -> None:
+    with place.credentials.open("a") as file:
+        file.write(credentials.line(name, b"secret", credentials.ITERATIONS) + "\n")
+    where = f"POPAD_CREDENTIALS: {place.credentials}:2: nobody can log in as "
+    assert checked(place, capsys, **given)[2] == [where + complaint]
+
+
+def test_a_name_that_stands_twice(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.credentials.write_text(place.credentials.read_text() * 2)
+    assert checked(place, capsys)[2] == [f"POPAD_CREDENTIALS: {place.credentials}:2: 'alice' stands here twice"]
+
+
 @pytest.mark.skipif(not ROOT, reason="needs root: what is right for a state directory of root's")
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o733, 0o1777])
 def test_mode_of_the_state_directory(place: Place, capsys: pytest.CaptureFixture[str], mode: int) -> None:

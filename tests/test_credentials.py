@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import os
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from popad.auth import credentials
 from popad.auth.credentials import File, FileWrong, keys, parse, prepared
 from popad.auth.identity import LoginFailed, Unavailable, Unknown
+from tests.system.machine import wait_until
 
 # RFC 7677 section 3: user "user", password "pencil"; the proofs of its exchange are checked below.
 SALT, ITERATIONS = "W22ZaJ0SNY7soEsUEjb6gQ==", 4096
@@ -164,6 +167,42 @@ def test_an_edit_needs_no_restart(path: Path) -> None:
     file.authenticate("user", b"pencil", "")
     path.write_text("")
     with pytest.raises(Unknown):
+        file.authenticate("user", b"pencil", "")
+
+
+def test_it_is_read_once_a_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's attempt must not cost what 50,000 lines cost. One that has just changed is not believed to stay."""
+    reads: list[str] = []
+    real = credentials.read
+
+    def read(path: str) -> tuple[str, tuple[int, ...]]:
+        reads.append(path)
+        return real(path)
+
+    monkeypatch.setattr(credentials, "read", read)
+    os.utime(path, (1, 1))
+    changed = path.stat().st_ctime_ns
+    wait_until(lambda: time.time_ns() - changed > credentials.CLOCK_STEP_NS)
+    file = File(str(path))
+    for name in ("user", "other", "user"):
+        file.authenticate(name, b"pencil", "")
+    assert len(reads) == 1
+    path.write_text(f"user {VERIFIER}\n")
+    for _ in range(2):
+        file.authenticate("user", b"pencil", "")
+    assert len(reads) > 1
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o644), lambda path: path.unlink()])
+def test_a_file_that_was_good_is_not_believed_when_it_no_longer_is(path: Path, spoil: Callable[[Path], None]) -> None:
+    os.utime(path, (1, 1))
+    changed = path.stat().st_ctime_ns
+    wait_until(lambda: time.time_ns() - changed > credentials.CLOCK_STEP_NS)
+    file = File(str(path))
+    file.authenticate("user", b"pencil", "")
+    assert file.users is not None
+    spoil(path)
+    with pytest.raises(Unavailable):
         file.authenticate("user", b"pencil", "")
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable, PeerGone
 from popad.protocol import dialogue
 from popad.protocol.dialogue import (
+    NAME,
     NOTHING,
     NUMBER,
     NUMBER_AND_LINES,
     OPTIONAL_NUMBER,
     REST,
-    WORD,
     Command,
     capabilities,
     converse,
@@ -56,7 +56,7 @@ TABLE = {
     b"ONE": Command(note, NUMBER),
     b"MAYBE": Command(note, OPTIONAL_NUMBER),
     b"TWO": Command(note, NUMBER_AND_LINES),
-    b"WORD": Command(note, WORD),
+    b"NAME": Command(note, NAME),
     b"REST": Command(note, REST),
     b"QUIT": Command(leave),
 }
@@ -99,9 +99,11 @@ class Peer:
         (b"TWO 1 0 ", (1, 0)),
         (b"TWO 1 2147483648", (1, 2147483648)),
         (b"TWO 1 99999999999999999999", (1, 99999999999999999999)),
-        (b"WORD a", (b"a",)),
-        (b"WORD \xff\t%s", (b"\xff\t%s",)),
-        (b"WORD " + b"a" * 40, (b"a" * 40,)),
+        (b"NAME a", (b"a",)),
+        (b"NAME a b", (b"a b",)),
+        (b"NAME a  b  ", (b"a  b ",)),
+        (b"NAME \xff\t%s", (b"\xff\t%s",)),
+        (b"NAME " + b"a" * 40, (b"a" * 40,)),
         (b"REST a", (b"a",)),
         (b"REST  a b  ", (b" a b  ",)),
         (b"REST  ", (b" ",)),
@@ -158,11 +160,11 @@ def test_arguments_that_are_taken(line: bytes, arguments: tuple[object, ...]) ->
         b"TWO 1 x",
         b"TWO 1 -0",
         b"TWO 2147483648 0",
-        b"WORD",
-        b"WORD ",
-        b"WORD  a",
-        b"WORD a b",
-        b"WORD " + b"a" * 41,
+        b"NAME",
+        b"NAME ",
+        b"NAME  ",
+        b"NAME  a",
+        b"NAME " + b"a" * 41,
         b"REST",
         b"REST ",
     ],
@@ -177,9 +179,9 @@ def test_arguments_that_are_refused(line: bytes) -> None:
 
 def test_argument_limit_is_the_callers() -> None:
     state = State()
-    dispatch(TABLE, state, b"WORD " + b"a" * 248, 248)
+    dispatch(TABLE, state, b"NAME " + b"a" * 248, 248)
     with pytest.raises(CommandRefused):
-        dispatch(TABLE, state, b"WORD aaaa", 3)
+        dispatch(TABLE, state, b"NAME aaaa", 3)
     assert state.calls == [(b"a" * 248,)]
 
 
@@ -319,7 +321,7 @@ def test_a_handler_may_refuse() -> None:
 
 
 commands = st.lists(
-    st.sampled_from([b"NONE\r\n", b"ONE 1\n", b"BAD\r\n", b"\r\n", b"TWO 1 2\r\n", b"WORD a\0\r\n", b"REST a b\r\n"]),
+    st.sampled_from([b"NONE\r\n", b"ONE 1\n", b"BAD\r\n", b"\r\n", b"TWO 1 2\r\n", b"NAME a\0\r\n", b"REST a b\r\n"]),
     max_size=8,
 ).map(lambda lines: b"".join([*lines, b"QUIT\r\n"]))
 

@@ -6,9 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from popad.auth import guessing
-from popad.auth.guessing import ROW_OCTETS, ROWS, WAYS, Guesses
+from popad.auth.guessing import ROW_OCTETS, ROWS, TRIED_MEMORY, WAYS, Guesses, Table
 
 HOME, OTHER = b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"
+
+
+def new() -> bytes:
+    """A password that nobody has tried."""
+    return os.urandom(8)
 
 
 class Clock:
@@ -30,89 +35,89 @@ def guesses(clock: Clock) -> Guesses:
 
 
 def test_the_first_login_does_not_wait(guesses: Guesses) -> None:
-    assert guesses.put_off(HOME, b"alice", True) == 0
+    assert guesses.put_off(HOME, b"alice", new(), True) == 0
 
 
 def test_delays_double_up_to_the_longest(guesses: Guesses) -> None:
-    assert [guesses.put_off(HOME, b"alice", False) for _ in range(7)] == [1, 2, 4, 8, 15, 15, 15]
+    assert [guesses.put_off(HOME, b"alice", new(), False) for _ in range(7)] == [1, 2, 4, 8, 15, 15, 15]
 
 
 def test_a_source_that_tries_many_names(guesses: Guesses) -> None:
-    assert [guesses.put_off(HOME, b"user%d" % number, False) for number in range(5)] == [1, 2, 4, 8, 15]
+    assert [guesses.put_off(HOME, b"user%d" % number, new(), False) for number in range(5)] == [1, 2, 4, 8, 15]
 
 
 def test_many_sources_that_try_one_name(guesses: Guesses) -> None:
-    assert [guesses.put_off(b"%d" % number, b"alice", False) for number in range(5)] == [1, 2, 4, 8, 15]
+    assert [guesses.put_off(b"%d" % number, b"alice", new(), False) for number in range(5)] == [1, 2, 4, 8, 15]
 
 
 def test_others_are_not_concerned(guesses: Guesses) -> None:
     for _ in range(9):
-        guesses.put_off(HOME, b"alice", False)
-    assert guesses.put_off(OTHER, b"bob", True) == 0
-    assert guesses.put_off(OTHER, b"carol", False) == 1
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert guesses.put_off(OTHER, b"bob", new(), True) == 0
+    assert guesses.put_off(OTHER, b"carol", new(), False) == 1
 
 
 def test_a_good_login_behind_the_same_address(guesses: Guesses) -> None:
     """It waits as long as the source does, and adds nothing."""
     for _ in range(3):
-        guesses.put_off(HOME, b"alice", False)
-    assert guesses.put_off(HOME, b"bob", True) == 4
-    assert guesses.put_off(HOME, b"bob", True) == 4
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert guesses.put_off(HOME, b"bob", new(), True) == 4
+    assert guesses.put_off(HOME, b"bob", new(), True) == 4
 
 
 def test_a_good_login_makes_its_name_forgotten_and_not_its_source(guesses: Guesses) -> None:
     """Else whoever has one account could guess at the others without a pause."""
     for _ in range(3):
-        guesses.put_off(HOME, b"alice", False)
-    assert guesses.put_off(OTHER, b"alice", True) == 4
-    assert guesses.put_off(OTHER, b"alice", True) == 0
-    assert guesses.put_off(HOME, b"bob", False) == 8
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert guesses.put_off(OTHER, b"alice", new(), True) == 4
+    assert guesses.put_off(OTHER, b"alice", new(), True) == 0
+    assert guesses.put_off(HOME, b"bob", new(), False) == 8
 
 
 def test_forgotten_after_a_while(guesses: Guesses, clock: Clock) -> None:
     for _ in range(5):
-        guesses.put_off(HOME, b"alice", False)
+        guesses.put_off(HOME, b"alice", new(), False)
     clock.now += 299
-    assert guesses.put_off(HOME, b"alice", True) == 15
+    assert guesses.put_off(HOME, b"alice", new(), True) == 15
     clock.now += 2  # the good login did not make it younger
-    assert guesses.put_off(HOME, b"alice", True) == 0
-    assert guesses.put_off(HOME, b"alice", False) == 1
+    assert guesses.put_off(HOME, b"alice", new(), True) == 0
+    assert guesses.put_off(HOME, b"alice", new(), False) == 1
 
 
 def test_a_wrong_password_starts_the_while_anew(guesses: Guesses, clock: Clock) -> None:
     for _ in range(4):
-        guesses.put_off(HOME, b"alice", False)
+        guesses.put_off(HOME, b"alice", new(), False)
         clock.now += 200
-    assert guesses.put_off(HOME, b"alice", False) == 15
+    assert guesses.put_off(HOME, b"alice", new(), False) == 15
 
 
 def test_never() -> None:
     guesses = Guesses(0, 300, Clock())
-    assert [guesses.put_off(HOME, b"alice", False) for _ in range(5)] == [0] * 5
+    assert [guesses.put_off(HOME, b"alice", new(), False) for _ in range(5)] == [0] * 5
 
 
 def test_a_name_is_not_a_source(guesses: Guesses) -> None:
     for _ in range(4):
-        guesses.put_off(HOME, b"alice", False)
-    assert guesses.put_off(b"alice", HOME, True) == 0
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert guesses.put_off(b"alice", HOME, new(), True) == 0
 
 
 def test_a_source_that_has_guessed_for_long(guesses: Guesses) -> None:
     """No overflow, of the power or of the place that holds the count."""
     entry = guessing.ENTRY
-    guesses.put_off(HOME, b"alice", False)
-    places = [place for place in range(0, ROWS * ROW_OCTETS, entry.size) if entry.unpack_from(guesses.table, place)[2]]
+    guesses.put_off(HOME, b"alice", new(), False)
+    places = [
+        place for place in range(0, ROWS * ROW_OCTETS, entry.size) if entry.unpack_from(guesses.wrong.octets, place)[2]
+    ]
     assert len(places) == 2
     for place in places:
-        whose, _, last = entry.unpack_from(guesses.table, place)
-        entry.pack_into(guesses.table, place, whose, 0xFFFFFFFF, last)
-    assert guesses.put_off(HOME, b"alice", False) == 15
-    assert guesses.put_off(HOME, b"alice", True) == 15
+        whose, _, last = entry.unpack_from(guesses.wrong.octets, place)
+        entry.pack_into(guesses.wrong.octets, place, whose, 0xFFFFFFFF, last)
+    assert guesses.put_off(HOME, b"alice", new(), False) == 15
+    assert guesses.put_off(HOME, b"alice", new(), True) == 15
 
 
-def test_the_table_has_a_fixed_size_and_the_oldest_goes(
-    guesses: Guesses, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_has_a_fixed_size_and_the_oldest_goes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """All in one row: the fifth takes the place of the one that guessed longest ago."""
 
     class OneRow:
@@ -123,23 +128,96 @@ def test_the_table_has_a_fixed_size_and_the_oldest_goes(
             return bytes(8) + self.what.rjust(8, b"\0")[-8:]
 
     monkeypatch.setattr(guessing, "blake2b", OneRow)
+    table = Table(300, clock)
     for number in range(WAYS):
         clock.now += 1
-        assert guesses.count(b"%d" % number, 1) == 1
-    assert guesses.count(b"0", 1) == 2  # now 1 is the oldest
+        assert table.count(b"%d" % number, 1) == 1
+    assert table.count(b"0", 1) == 2  # now 1 is the oldest
     clock.now += 1
-    assert guesses.count(b"new", 1) == 1
-    assert [guesses.count(b"%d" % number, 0) for number in range(WAYS)] == [2, 0, 1, 1]
-    assert os.fstat(guesses.fd).st_size == ROWS * ROW_OCTETS == len(guesses.table)
+    assert table.count(b"new", 1) == 1
+    assert [table.count(b"%d" % number, 0) for number in range(WAYS)] == [2, 0, 1, 1]
+    assert os.fstat(table.fd).st_size == ROWS * ROW_OCTETS == len(table.octets)
 
 
-def test_many_sources_at_once(guesses: Guesses) -> None:
+def test_many_sources_at_once(clock: Clock) -> None:
     """A botnet of 3,000: nobody is left out, for the table has room for four times as many."""
+    table = Table(300, clock)
     sources = [number.to_bytes(4, "big") for number in range(3000)]
     for source in sources:
-        guesses.count(source, 1)
-    kept = sum(guesses.count(source, 0) == 1 for source in sources)
+        table.count(source, 1)
+    kept = sum(table.count(source, 0) == 1 for source in sources)
     assert kept > 2950
+
+
+# -- the same wrong password again
+
+
+def test_the_same_wrong_password_is_no_further_guess(guesses: Guesses, clock: Clock) -> None:
+    """A forgotten phone that asks every minute: its network waits for one guess, for as long as one is remembered."""
+    waits = []
+    for _ in range(20):
+        waits.append(guesses.put_off(HOME, b"alice", b"the old one", False))
+        clock.now += 60
+    assert waits == [1] * 5 + [0] * 15
+    assert guesses.put_off(HOME, b"bob", new(), True) == 0
+
+
+def test_several_forgotten_phones(guesses: Guesses, clock: Clock) -> None:
+    """Twenty that ask every ten minutes, so that there is always one within POPAD_GUESS_MEMORY: counted once each."""
+    waits = []
+    for _ in range(3):
+        for phone in range(20):
+            waits.append(guesses.put_off(HOME, b"user%d" % phone, b"the old one", False))
+            clock.now += 30
+    assert (waits[19], waits[-1]) == (15, 0)
+    assert guesses.put_off(HOME, b"bob", new(), True) == 0
+
+
+def test_a_repetition_waits_for_what_there_was(guesses: Guesses) -> None:
+    """It tells nothing that a further guess would not have to wait for; nor does it add to it."""
+    for _ in range(3):
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert guesses.put_off(HOME, b"alice", b"again", False) == 8
+    assert [guesses.put_off(HOME, b"alice", b"again", False) for _ in range(3)] == [8] * 3
+    assert guesses.put_off(HOME, b"alice", new(), False) == 15
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "password"),
+    [(OTHER, b"alice", b"old"), (HOME, b"bob", b"old"), (HOME, b"alice", b"old "), (HOME, b"aliceo", b"ld")],
+)
+def test_what_is_another_guess(guesses: Guesses, source: bytes, name: bytes, password: bytes) -> None:
+    """The same password for another name above all."""
+    guesses.put_off(HOME, b"alice", b"old", False)
+    before = guesses.wrong.count(b"source " + source, 0)
+    guesses.put_off(source, name, password, False)
+    assert guesses.wrong.count(b"source " + source, 0) == before + 1
+
+
+def test_a_repetition_is_forgotten_after_a_day_without_one(guesses: Guesses, clock: Clock) -> None:
+    guesses.put_off(HOME, b"alice", b"old", False)
+    clock.now += TRIED_MEMORY - 10
+    assert guesses.put_off(HOME, b"alice", b"old", False) == 0
+    clock.now += TRIED_MEMORY - 10
+    assert guesses.put_off(HOME, b"alice", b"old", False) == 0
+    clock.now += TRIED_MEMORY + 10
+    assert guesses.put_off(HOME, b"alice", b"old", False) == 1
+
+
+def test_no_password_is_kept(guesses: Guesses) -> None:
+    guesses.put_off(HOME, b"alice", b"a password typed in plain", False)
+    for table in (guesses.wrong, guesses.tried):
+        assert b"typed" not in table.octets[:]
+        assert b"alice" not in table.octets[:]
+
+
+def test_a_trusted_source_has_no_guesses_of_its_own(guesses: Guesses) -> None:
+    """A web mail: the names are slowed down, and nobody waits for others."""
+    for number in range(9):
+        guesses.put_off(HOME, b"user%d" % number, new(), False, trusted=True)
+    assert guesses.put_off(HOME, b"bob", new(), True, trusted=True) == 0
+    assert [guesses.put_off(HOME, b"alice", new(), False, trusted=True) for _ in range(5)] == [1, 2, 4, 8, 15]
+    assert guesses.put_off(OTHER, b"alice", new(), True) == 15
 
 
 def in_child(role: Callable[[], object]) -> int:
@@ -155,15 +233,15 @@ def in_child(role: Callable[[], object]) -> int:
 
 def test_processes_share_it(guesses: Guesses) -> None:
     """The helper's children each judge one login: 20 at once, none lost."""
-    children = [in_child(lambda: guesses.put_off(HOME, b"alice", False)) for _ in range(20)]
+    children = [in_child(lambda: guesses.put_off(HOME, b"alice", new(), False)) for _ in range(20)]
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 20
-    assert guesses.count(b"source " + HOME, 0) == 20
+    assert guesses.wrong.count(b"source " + HOME, 0) == 20
 
 
 def test_a_child_that_dies_holding_the_lock(guesses: Guesses) -> None:
     def die() -> None:
-        guesses.clock = lambda: os._exit(0)
-        guesses.put_off(HOME, b"alice", False)
+        guesses.wrong.clock = lambda: os._exit(0)
+        guesses.put_off(HOME, b"alice", new(), False)
 
     os.waitpid(in_child(die), 0)
-    assert guesses.put_off(HOME, b"alice", False) == 1
+    assert guesses.put_off(HOME, b"alice", new(), False) == 1

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popad.errors import CommandRefused
-from popad.protocol.lines import COMMAND_OCTETS, Lines
+from popad.protocol.lines import Lines
+from popad.settings import COMMAND_OCTETS
 
 TOO_LONG, NUL = "line too long", "NUL in a command"
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ print(json.dumps("/pam_debug.so" in open("/proc/self/maps").read()))
 
 def test_the_service_that_is_shipped(etc: Etc) -> None:
     shutil.copy(CHECKOUT / "packaging/pam", etc.services / "popad")
-    right, null = etc.ask("popad", ("alice", "secret"), ("null", ""))  # a failure takes pam_unix 2 s
+    right, null = etc.ask("popad", ("alice", "secret"), ("null", ""))
     assert (right, null[0]) == (["Account", "alice"], "LoginFailed")
 
 
@@ -142,6 +143,12 @@ def test_the_service_that_is_shipped(etc: Etc) -> None:
         ("auth required pam_debug.so auth=buf_err", "Unavailable"),
         ("auth required pam_debug.so auth=conv_err", "Unavailable"),
         ("auth required pam_debug.so auth=abort", "Unavailable"),
+        ("auth required pam_debug.so auth=try_again", "Unavailable"),
+        ("auth required pam_debug.so auth=incomplete", "Unavailable"),
+        ("auth required pam_debug.so auth=conv_again", "Unavailable"),
+        ("auth required pam_debug.so auth=authtok_lock_busy", "Unavailable"),
+        ("auth required pam_debug.so auth=no_module_data", "Unavailable"),
+        ("auth required pam_debug.so auth=bad_item", "Unavailable"),
         ("auth required pam_debug.so auth=success\naccount required pam_debug.so acct=success", "Account"),
         ("auth required pam_debug.so auth=success\naccount required pam_debug.so acct=acct_expired", "LoginFailed"),
         ("auth required pam_debug.so auth=success\naccount required pam_debug.so acct=new_authtok_reqd", "LoginFailed"),
@@ -155,6 +162,15 @@ def test_what_pam_says(etc: Etc, line: str, kind: str) -> None:
     account = "" if "account" in line else "\naccount required pam_permit.so"
     [(answer, _)] = etc.ask(etc.service(f"{line}{account}\n"), ("alice", "secret"))
     assert answer == kind
+
+
+def test_libpam_does_not_wait_after_a_failure(etc: Etc) -> None:
+    """After a wrong password it would, and not after a right one of an account that has expired: that tells which."""
+    begun = time.monotonic()
+    service = etc.service("auth optional pam_faildelay.so delay=30000000\n" + UNIX.replace("nodelay", ""))
+    for answer in etc.ask(service, ("alice", "wrong"), ("expired", "secret"), ("nobody-here", "wrong")):
+        assert answer[0] in ("LoginFailed", "Unknown")
+    assert time.monotonic() - begun < 15  # the dice make it 15 to 45 seconds for each
 
 
 def test_a_service_that_does_not_exist_lets_nobody_in(etc: Etc) -> None:
@@ -200,7 +216,7 @@ def mapping_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("octets", ["Account", "octets"]),
         ("root", ["Account", "root"]),  # identity.py refuses it, as it sees the final name
-        ("../alice", ["Unknown", "no user can have such a name"]),
+        ("../alice", ["Unknown", "the name could mean another path"]),
     ],
 )
 def test_the_name_is_the_one_that_pam_ends_with(etc: Etc, mapping_module: Path, mapped: str, answer: Answer) -> None:

@@ -333,6 +333,26 @@ def test_become_is_for_good() -> None:
     assert in_a_child(role) == f"{uids}; {gids}; 8; {'0' * 16}; {'0' * 16}"
 
 
+@needs_root
+def test_become_with_all_groups_of_a_user() -> None:
+    def role() -> str:
+        privsep.become(NOBODY, 8, [42, 8, 24])
+        return status_of(os.getpid())["Groups"]
+
+    assert in_a_child(role) == "8 24 42"
+
+
+@needs_root
+def test_become_notices_groups_that_are_missing_or_too_many() -> None:
+    def role() -> str:
+        real = os.setgroups
+        os.setgroups = lambda groups: real([*groups][:-1])
+        privsep.become(NOBODY, 8, [24])
+        return "became"
+
+    assert in_a_child(role) == f"ContractBroken: did not become uid {NOBODY}"
+
+
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 8), (-1, 8), (NOBODY, -1)])
 def test_become_never_root(uid: int, gid: int) -> None:
     def role() -> str:

@@ -68,13 +68,15 @@ def test_a_child_that_stays_and_cannot_be_killed(server: Server) -> None:
 
 # A helper's answer to every request, and what becomes of the login.
 VERDICTS = {
-    "root": ([b"passed", b"alice", b"0", b"0", b"mbox:/var/mail/alice", b""], "contract-broken"),
-    "nobody by name": ([b"passed", b"", b"65534", b"65534", b"mbox:/var/mail/alice", b""], "contract-broken"),
-    "no path": ([b"passed", b"alice", b"65534", b"65534", b"mbox:mail/alice", b""], "contract-broken"),
-    "a way up": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/../../etc", b""], "contract-broken"),
-    "another store": ([b"passed", b"alice", b"65534", b"65534", b"x:/var/mail/alice", b""], "contract-broken"),
-    "no verdict": ([b"perhaps", b"", b"0", b"0", b"", b""], "login-unavailable"),
-    "no number": ([b"passed", b"alice", b"-1", b"0", b"mbox:/x", b""], "login-unavailable"),
+    "root": ([b"passed", b"alice", b"0", b"0", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
+    "nobody by name": ([b"passed", b"", b"65534", b"65534", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
+    "no path": ([b"passed", b"alice", b"65534", b"65534", b"mbox:mail/alice", b"", b""], "contract-broken"),
+    "a way up": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/../../etc", b"", b""], "contract-broken"),
+    "another store": ([b"passed", b"alice", b"65534", b"65534", b"x:/var/mail/alice", b"", b""], "contract-broken"),
+    "a lock file": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/b.lock", b"", b""], "contract-broken"),
+    "no group": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/x", b"", b"8,root"], "login-unavailable"),
+    "no verdict": ([b"perhaps", b"", b"0", b"0", b"", b"", b""], "login-unavailable"),
+    "no number": ([b"passed", b"alice", b"-1", b"0", b"mbox:/x", b"", b""], "login-unavailable"),
     "too short": ([b"passed", b"alice"], "login-unavailable"),
 }
 
@@ -107,7 +109,7 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
 @pytest.mark.parametrize("uid", [ids(STRANGER)[0], UIDS_OF_STRANGERS[1]])
 def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int) -> None:
     VERDICTS["stranger"] = (
-        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b""],
+        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b""],
         "contract-broken",
     )
     test_a_verdict_is_checked_again(server, "stranger")

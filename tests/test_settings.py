@@ -30,7 +30,8 @@ def test_table_and_class_agree() -> None:
 
 def test_values_have_the_types_that_the_class_declares() -> None:
     made = Settings({})
-    assert {name: type(value) for name, value in vars(made).items()} == Settings.__annotations__
+    declared = {name: kind if isinstance(kind, type) else tuple for name, kind in Settings.__annotations__.items()}
+    assert {name: type(value) for name, value in vars(made).items()} == declared
 
 
 def test_each_row_has_a_reason_and_numbers_have_a_unit() -> None:
@@ -43,7 +44,7 @@ def test_each_row_has_a_reason_and_numbers_have_a_unit() -> None:
 def test_defaults() -> None:
     made = Settings({})
     assert (made.maildrop, made.auth, made.user, made.virtual_user) == ("mbox:/var/mail/{user}", "pam", "popad", "")
-    assert (made.timeout, made.max_messages, made.max_octets, made.max_argument) == (600, 2097152, 0, 40)
+    assert (made.timeout, made.max_messages, made.max_octets, made.max_argument) == (600, 2097152, 0, 255)
     assert (made.log_unknown, made.auth_socket) == (False, "")
 
 
@@ -75,7 +76,9 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_LOCKS": [("auto",) * 2, ("fcntl",) * 2, ("fcntl,dotlock",) * 2],
     "POPAD_MAX_MESSAGES": [("1", 1)],
     "POPAD_MAX_OCTETS": [("0", 0), ("999999999999999999", 10**18 - 1)],
-    "POPAD_MAX_ARGUMENT": [("40", 40), ("248", 248)],
+    "POPAD_MAX_ARGUMENT": [("40", 40), ("255", 255)],
+    "POPAD_LOWER_CASE": [("yes", True), ("no", False)],
+    "POPAD_STRIP_DOMAINS": [("", ()), ("Example.org  b.example", ("example.org", "b.example"))],
     "POPAD_MAX_SESSIONS": [("1", 1)],
     "POPAD_MAX_SESSIONS_PER_SOURCE": [("1", 1)],
     "POPAD_MIN_DELAY": [("1", 1)],
@@ -84,6 +87,10 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_STOP_TIMEOUT": [("1", 1)],
     "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
     "POPAD_GUESS_MEMORY": [("1", 1)],
+    "POPAD_TRUSTED_SOURCES": [
+        ("", ()),
+        ("192.0.2.7  2001:db8::/32", ((bytes([192, 0, 2, 7]), 32), (b" \x01\r\xb8" + bytes(12), 32))),
+    ],
     "POPAD_STATE": [("/srv/state",) * 2],
     "POPAD_CACHE": [("/srv/cache",) * 2, ("", "")],
     "POPAD_LOG_UNKNOWN": [("yes", True), ("no", False)],
@@ -103,6 +110,7 @@ BAD: dict[str, list[str]] = {
         "mbox:/{",
         "mbox:/{{user}}",
         "mbox:{user}/x",
+        "mbox:/var/mail/{user}.lock",
     ],
     "POPAD_AUTH": ["", "PAM", "none"],
     "POPAD_CREDENTIALS": RELATIVE,
@@ -118,7 +126,9 @@ BAD: dict[str, list[str]] = {
     "POPAD_LOCKS": ["", "dotlock", "dotlock,fcntl", "fcntl, dotlock", "Auto", "none"],
     "POPAD_MAX_MESSAGES": [*NO_NUMBER, "0"],
     "POPAD_MAX_OCTETS": NO_NUMBER,
-    "POPAD_MAX_ARGUMENT": [*NO_NUMBER, "39", "249"],
+    "POPAD_MAX_ARGUMENT": [*NO_NUMBER, "39", "256"],
+    "POPAD_LOWER_CASE": ["", "Yes", "1", "true"],
+    "POPAD_STRIP_DOMAINS": ["@example.org", "a@example.org", "a/b"],
     "POPAD_MAX_SESSIONS": NO_NUMBER,
     "POPAD_MAX_SESSIONS_PER_SOURCE": NO_NUMBER,
     "POPAD_MIN_DELAY": [*NO_NUMBER, "0", "86401"],
@@ -127,6 +137,16 @@ BAD: dict[str, list[str]] = {
     "POPAD_STOP_TIMEOUT": [*NO_NUMBER, "0", "86401"],
     "POPAD_GUESS_DELAY": NO_NUMBER,
     "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
+    "POPAD_TRUSTED_SOURCES": [
+        "x",
+        "192.0.2",
+        "192.0.2.7/24",
+        "192.0.2.0/33",
+        "192.0.2.7,192.0.2.8",
+        "::1/x",
+        "::1/",
+        "/8",
+    ],
     "POPAD_STATE": RELATIVE,
     "POPAD_CACHE": [value for value in RELATIVE if value],
     "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
@@ -138,7 +158,9 @@ def test_maildrop_of_a_user_may_have_braces(value: str) -> None:
     assert settings.maildrop_of_user(value) == value
 
 
-@pytest.mark.parametrize("value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "mbox:/x\0y", "maildir:/x"])
+@pytest.mark.parametrize(
+    "value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "mbox:/x\0y", "mbox:/x/a.Lock", "maildir:/x"]
+)
 def test_what_is_no_maildrop_of_a_user(value: str) -> None:
     with pytest.raises(ValueError):
         settings.maildrop_of_user(value)
@@ -168,4 +190,4 @@ def test_any_text_is_a_value_or_named_as_wrong(name: str, text: str) -> None:
     except SettingWrong as wrong:
         assert wrong.name == name
     else:
-        assert isinstance(value, str | int)
+        assert isinstance(value, str | int | tuple)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad.sources import source_of
+from popad.sources import is_in, network, source_of
 
 
 def test_ipv4_is_the_full_address() -> None:
@@ -40,3 +40,39 @@ def test_as_the_standard_library_has_networks(address: ipaddress.IPv6Address, pr
     if address.ipv4_mapped is None:
         network = ipaddress.IPv6Network((address, prefix), strict=False)
         assert source_of(str(address), prefix) == network.network_address.packed
+
+
+# -- networks of a setting
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "inside"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.8", "192.0.2.7", False),
+        ("192.0.2.255", "192.0.2.0/24", True),
+        ("192.0.3.0", "192.0.2.0/24", False),
+        ("203.0.113.1", "0.0.0.0/0", True),
+        ("::ffff:192.0.2.7", "192.0.2.0/24", True),
+        ("192.0.2.7", "::ffff:192.0.2.7", True),
+        ("192.0.2.7", "::/0", False),
+        ("2001:db8::1", "0.0.0.0/0", False),
+        ("2001:db8:1::1", "2001:db8::/32", True),
+        ("fe80::1%eth0", "fe80::/10", True),
+        ("unknown", "0.0.0.0/0", False),
+        ("", "::/0", False),
+    ],
+)
+def test_whether_an_address_is_in_a_network(address: str, text: str, inside: bool) -> None:
+    assert is_in(address, [network("198.51.100.1"), network(text)]) is inside
+
+
+@given(address=st.ip_addresses(), of=st.ip_addresses(), bits=st.integers(0, 128))
+def test_networks_as_the_standard_library_has_them(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, of: ipaddress.IPv4Address | ipaddress.IPv6Address, bits: int
+) -> None:
+    whole = ipaddress.ip_network((of, min(bits, of.max_prefixlen)), strict=False)
+    for one in (address, of):
+        if getattr(of, "ipv4_mapped", None) or getattr(one, "ipv4_mapped", None):
+            continue  # to popad an IPv4 address
+        assert is_in(str(one), [network(str(whole))]) == (one in whole)

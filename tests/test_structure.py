@@ -191,7 +191,11 @@ def test_protocol_opens_nothing_and_knows_no_system() -> None:
         name for path in (CHECKOUT / "popad/protocol").glob("*.py") for name in imports(ast.parse(path.read_text()))
     }
     assert {name for name in found if not name.startswith("popad.")} <= {"popad", "itertools", "itertools.islice"}
-    assert {name.split(".")[1] for name in found if name.startswith("popad.")} <= {"__version__", "errors", "protocol"}
+    assert {name.split(".")[1] for name in found if name.startswith("popad.")} <= {
+        *("__version__", "errors", "protocol"),
+        "settings",  # for one limit, that others are made of
+    }
+    assert {name for name in found if name.startswith("popad.settings.")} == {"popad.settings.COMMAND_OCTETS"}
 
 
 def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:

@@ -20,26 +20,31 @@ if TYPE_CHECKING:
     class Source(Protocol):
         """Where passwords are checked. authenticate() raises what identity.py defines for it."""
 
+        refused_soonest: float  # seconds, see refused_after()
+
         def authenticate(self, name: str, password: bytes, rhost: str) -> Account: ...
 else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
-from popad.auth import identity
-from popad.sources import source_of
+from popad.auth import identity, nss
+from popad.errors import ContractBroken
+from popad.settings import ARGUMENT_OCTETS
+from popad.sources import is_in, source_of
 
-MAX_PASSWORD = 248  # octets: what a PASS line carries
+MAX_PASSWORD = ARGUMENT_OCTETS
 MAX_RHOST = 64
 # A request: name, password, the client's address.
 REQUEST_LIMITS = (identity.MAX_NAME, MAX_PASSWORD, MAX_RHOST)
-# A verdict: which, name, uid, gid, maildrop, reason.
+# A verdict: which, name, uid, gid, maildrop, reason, groups (numbers with a comma between them).
 MAX_REASON = 1024
-VERDICT_LIMITS = (16, identity.MAX_NAME, 10, 10, 4096, MAX_REASON)
+ID_DIGITS = 10  # of a uid_t or gid_t
+VERDICT_LIMITS = (16, identity.MAX_NAME, ID_DIGITS, ID_DIGITS, 4096, MAX_REASON, nss.MAX_GROUPS * (ID_DIGITS + 1))
 GRACE = 5  # seconds
 MARGIN = 0.5  # seconds before the session gives up that a verdict which is put off is given after all
-# A refusal is given so many seconds after its request, or else a multiple of the second. What a check takes tells
-# whether there is such a user: pam_unix hashes nothing for a name that it does not know, which is 5 ms in place of 60
-# (yescrypt, measured). The second is more than the 1 to 3 seconds that libpam waits after a failure, by its dice.
-SOON, LATER = 0.5, 4.0
+# A refusal is given at a multiple of so many seconds after its request, whichever step refused: what a check takes
+# tells whether there is such a user (pam_unix hashes nothing for a name that it does not know, which is 5 ms in place
+# of 60), and whether the password was right (an account that has expired is refused after it).
+LATER = 4.0
 REQUEST_TIMEOUT = 10.0  # seconds; the session has the request at hand when it connects
 
 PASSED = b"passed"
@@ -48,15 +53,24 @@ UNKNOWN = b"unknown"  # the same to the client; the journal does not repeat the 
 REFUSED = b"refused"  # a user whose mail popad does not serve: the same to the client
 UNAVAILABLE = b"unavailable"  # nothing is known about the password: the client may try again later
 NO_ID = 0xFFFFFFFF  # as uid_t and gid_t: what setresuid(2) takes for "leave it as it is"
-NOBODY = "popad: nobody"  # asked for in place of a user whom popad refuses to be; nobody can have such a name
 VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE)
 
 
 class Verdict:
-    """What the helper says of a login. The name, uid, gid and maildrop ("store:path") count only when it PASSED."""
+    """What the helper says of a login. The name, uid, gid, all groups and maildrop count only when it PASSED.
+
+    A maildrop is "store:path".
+    """
 
     def __init__(
-        self, which: bytes, name: str = "", uid: int = 0, gid: int = 0, maildrop: str = "", reason: str = ""
+        self,
+        which: bytes,
+        name: str = "",
+        uid: int = 0,
+        gid: int = 0,
+        maildrop: str = "",
+        reason: str = "",
+        groups: "Sequence[int]" = (),
     ) -> None:
         self.which = which
         self.name = name
@@ -64,6 +78,7 @@ class Verdict:
         self.gid = gid
         self.maildrop = maildrop
         self.reason = reason
+        self.groups = tuple(groups)
 
     @property
     def known(self) -> bool:
@@ -72,22 +87,33 @@ class Verdict:
 
     def pack(self) -> list[bytes]:
         reason = self.reason.encode("utf-8", "backslashreplace")[:MAX_REASON]
-        return [self.which, self.name.encode(), b"%d" % self.uid, b"%d" % self.gid, self.maildrop.encode(), reason]
+        groups = b",".join(b"%d" % gid for gid in self.groups)
+        who = self.name.encode(), b"%d" % self.uid, b"%d" % self.gid
+        return [self.which, *who, self.maildrop.encode(), reason, groups]
 
 
 def unpack_verdict(fields: "Sequence[bytearray]") -> Verdict:
     """The verdict that pack() made. Raises ValueError for what it cannot have made."""
-    which, name, uid, gid, maildrop, reason = map(bytes, fields)
-    if which not in VERDICTS or not uid.isdigit() or not gid.isdigit():
+    which, name, uid, gid, maildrop, reason, groups = map(bytes, fields)
+    if which not in VERDICTS:
         raise ValueError("not a verdict")
-    if max(int(uid), int(gid)) >= NO_ID:
+    all_groups = [identifier(group) for group in groups.split(b",")] if groups else []
+    if len(all_groups) > nss.MAX_GROUPS:
+        raise ValueError("a verdict with too many groups")
+    why = reason.decode("utf-8", "replace")
+    return Verdict(which, name.decode(), identifier(uid), identifier(gid), maildrop.decode(), why, all_groups)
+
+
+def identifier(digits: bytes) -> int:
+    """A uid or gid that somebody can have. Raises ValueError."""
+    if not digits.isdigit() or len(digits) > ID_DIGITS or int(digits) >= NO_ID:
         raise ValueError("a verdict for an identity that nobody can have")
-    return Verdict(which, name.decode(), int(uid), int(gid), maildrop.decode(), reason.decode("utf-8", "replace"))
+    return int(digits)
 
 
-def refused_after(took: float) -> float:
-    """When a refusal is given whose check took so many seconds."""
-    return SOON if took < SOON else took + LATER - took % LATER
+def refused_after(took: float, soonest: float) -> float:
+    """When a refusal is given whose check took so many seconds: at `soonest`, or else at a multiple of LATER."""
+    return soonest if took < soonest else took + LATER - took % LATER
 
 
 class Helper:
@@ -106,19 +132,17 @@ class Helper:
 
         begun = time.monotonic()
         signal.alarm(self.settings.auth_timeout + GRACE)  # the session gives up first, and says why
-        name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
-        client = rhost.decode("ascii", "replace")
-        verdict = self.judge(bytes(name), bytes(password), client)
-        password[:] = bytes(len(password))  # this process may live on; what PAM had of it PAM has overwritten
-        if verdict.known:
-            network = source_of(client, self.settings.source_prefix)
-            # Good or bad, every verdict waits for what went before: how soon it comes tells nothing. But it comes while
-            # the session still waits for it. All times are counted from the request.
-            due = self.guesses.put_off(network, bytes(name), verdict.which == PASSED)
-            took = time.monotonic() - begun
-            if verdict.which != PASSED:
-                due = max(due, refused_after(took))
-            if (left := min(due, self.settings.auth_timeout - MARGIN) - took) > 0:
+        try:
+            name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
+        except TimeoutError:
+            return  # it asks nothing
+        except ContractBroken as broken:
+            verdict = Verdict(UNAVAILABLE, reason=f"the request: {broken}")
+        else:
+            verdict = self.judge(bytes(name), bytes(password), client := rhost.decode("ascii", "replace"))
+            left = self.due(verdict, name, password, client, time.monotonic() - begun)
+            password[:] = bytes(len(password))  # this process may live on; what PAM had of it PAM has overwritten
+            if left > 0:
                 time.sleep(left)  # not of 0 seconds, which the kernel makes 60 us
         try:
             channel.send(verdict.pack())
@@ -126,32 +150,61 @@ class Helper:
             pass  # the session has gone: there is nobody to tell, and nothing wrong here
         signal.alarm(0)
 
-    def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
-        """Whether `password` is that of `name`, and who that is."""
+    def due(self, verdict: Verdict, name: bytearray, password: bytearray, client: str, took: float) -> float:
+        """The seconds that a verdict still waits, after a check that took so many.
+
+        Good or bad, every verdict waits for what went before: how soon it comes tells nothing. But it comes while the
+        session still waits for it.
+        """
+        if not verdict.known:
+            return 0.0
         settings = self.settings
+        source, trusted = source_of(client, settings.source_prefix), is_in(client, settings.trusted_sources)
+        whose = verdict.name.encode() or bytes(name)
+        due = self.guesses.put_off(source, whose, password, verdict.which == PASSED, trusted)
+        if verdict.which != PASSED:
+            due = max(due, refused_after(took, self.source.refused_soonest))
+        return min(due, settings.auth_timeout - MARGIN) - took
+
+    def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
+        """Whether `password` is that of `name`, and who that is. Guesses count for that name, however it is typed."""
+        settings = self.settings
+        user = ""
         try:
-            text = identity.checked_name(name)
-            if not password:
+            user = meant = identity.user_of(name, settings)
+            if not password or b"\0" in password:
                 raise identity.Unknown("null password")
-            entry = identity.lookup(text)
-            if entry and (refusal := identity.why_refused(entry, settings)) is not None:
-                self.take_the_time(password, rhost)
-                raise identity.Refused(refusal)
-            who = identity.identify(self.source.authenticate(text, password, rhost), settings)
+            # All that can go wrong whatever the password is goes wrong before it is looked at, and tells nothing.
+            who = self.owner(meant, password, rhost)
+            user = who.name if who else meant
+            account = self.source.authenticate(meant, password, rhost)
+            if who is None or account.name != meant:
+                who = identity.owner(account.name, settings)
+            maildrop = identity.place(account.maildrop or settings.maildrop, who.name, who.home)
         except identity.Unknown as unknown:
-            return Verdict(UNKNOWN, reason=str(unknown))
+            return Verdict(UNKNOWN, user, reason=str(unknown))
         except identity.Refused as refused:
-            return Verdict(REFUSED, reason=str(refused))
+            return Verdict(REFUSED, user, reason=str(refused))
         except identity.LoginFailed as failed:
-            return Verdict(FAILED, reason=str(failed))
+            return Verdict(FAILED, user, reason=str(failed))
         except identity.Unavailable as unavailable:
-            return Verdict(UNAVAILABLE, reason=str(unavailable))
-        return Verdict(PASSED, who.name, who.uid, who.gid, who.maildrop)
+            return Verdict(UNAVAILABLE, user, reason=str(unavailable))
+        return Verdict(PASSED, who.name, who.uid, who.gid, maildrop, groups=who.groups)
+
+    def owner(self, user: str, password: bytes, rhost: str) -> identity.Owner | None:
+        """Who this is; None where PAM has to say. Raises Refused when the time of a login is over, and Unavailable."""
+        try:
+            return identity.owner(user, self.settings)
+        except identity.Refused:
+            self.take_the_time(password, rhost)
+            raise
+        except identity.Unknown:
+            return None  # PAM may know it, and by another name
 
     def take_the_time(self, password: bytes, rhost: str) -> None:
         """What a login takes, without finding out whether a password is right."""
         try:
-            self.source.authenticate(NOBODY, password, rhost)
+            self.source.authenticate(nss.NOBODY, password, rhost)
         except identity.LoginFailed:
             pass
 

@@ -1,14 +1,15 @@
 """Who a name is: a system user (NSS) or a virtual one, where the mail is, and whom popad refuses to be."""
 
-import pwd
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pwd
+
     from popad.settings import Settings
 
-from popad.settings import UIDS_OF_STRANGERS
+from popad.auth import nss
+from popad.settings import ARGUMENT_OCTETS, UIDS_OF_STRANGERS, is_a_lock
 
-MAX_NAME = 248  # octets: what fits a command line
+MAX_NAME = ARGUMENT_OCTETS
 
 
 class LoginFailed(Exception):
@@ -35,49 +36,72 @@ class Account:
         self.maildrop = maildrop
 
 
-class Identity:
-    """A user popad can serve: the name, who to become, and the maildrop as "store:path"."""
+class Owner:
+    """A user popad can serve: the name, the home directory ("" for a virtual user), who to become, in which groups."""
 
-    def __init__(self, name: str, uid: int, gid: int, maildrop: str) -> None:
+    def __init__(self, name: str, home: str, entry: "pwd.struct_passwd", groups: list[int]) -> None:
         self.name = name
-        self.uid = uid
-        self.gid = gid
-        self.maildrop = maildrop
+        self.home = home
+        self.uid = entry.pw_uid
+        self.gid = entry.pw_gid
+        self.groups = groups
+
+
+def user_of(typed: bytes, settings: "Settings") -> str:
+    """The user whom a client means by the name that it gives. Raises Unknown."""
+    text = checked_name(typed)
+    if settings.lower_case:
+        text = text.lower()
+    local, at, domain = text.rpartition("@")
+    if at and domain.lower() in settings.strip_domains:
+        text = local
+    return checked_name(text.encode())
 
 
 def checked_name(name: bytes) -> str:
     """`name` as text, if it can be a user's name at all. Raises Unknown.
 
-    A name becomes a part of paths and of log lines: no slash, no dots alone, nothing that does not print.
+    A name becomes a part of paths and of log lines: no slash, nothing that does not print, and no file that lies beside
+    mailboxes: popad and other mail programs begin those with a dot, or make them from a mailbox's name and `.lock`.
     """
     try:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
         raise Unknown("the name is not UTF-8") from None
-    if not text or len(name) > MAX_NAME or not text.isprintable() or "/" in text or text.startswith("."):
+    if not text or len(name) > MAX_NAME or not text.isprintable() or text != text.strip(" "):
         raise Unknown("no user can have such a name")
+    if "/" in text or text.startswith("."):
+        raise Unknown("the name could mean another path")
+    if is_a_lock(text):
+        raise Unknown("the name could mean the lock file of another user's mailbox")
     return text
 
 
-def identify(account: Account, settings: "Settings") -> Identity:
-    """Who an account is. Raises Unknown, Refused and Unavailable."""
-    entry = lookup(account.name)
-    name, home = (entry.pw_name, entry.pw_dir) if entry else (account.name, "")
+def owner(name: str, settings: "Settings") -> Owner:
+    """Who `name` is served as. Raises Unknown, Refused and Unavailable."""
+    entry = lookup(name)
+    name, home = (entry.pw_name, entry.pw_dir) if entry else (name, "")
     if entry is None:
         if settings.auth != "file":
             raise Unknown("the name is not known to NSS")
         if not settings.virtual_user:
-            raise Unavailable("NSS does not know the name, and POPAD_VIRTUAL_USER names nobody to own its mail")
+            raise Unknown("NSS does not know the name, and POPAD_VIRTUAL_USER names nobody to own its mail")
         entry = lookup(settings.virtual_user)
         if entry is None:
             raise Unavailable(f"POPAD_VIRTUAL_USER: NSS does not know {settings.virtual_user!a}")
     if (reason := why_refused(entry, settings)) is not None:
         raise Refused(reason)
-    return Identity(name, entry.pw_uid, entry.pw_gid, place(account.maildrop or settings.maildrop, name, home))
+    try:
+        groups = nss.groups(entry)
+    except nss.Unanswered as error:
+        raise Unavailable(str(error)) from error
+    if len(groups) > nss.MAX_GROUPS:
+        raise Refused(f"{entry.pw_name} is in {len(groups)} groups, more than {nss.MAX_GROUPS}")
+    return Owner(name, home, entry, groups)
 
 
 def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
-    """Why popad does not serve this user; None if it does."""
+    """Why popad does not serve this user; None if it does. Raises Unavailable."""
     if entry.pw_uid == 0:
         return "uid 0"
     stranger = lookup(settings.user)
@@ -87,15 +111,18 @@ def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
 
 
 def lookup(name: str) -> "pwd.struct_passwd | None":
-    """The user as NSS knows it."""
+    """The user as NSS knows it. Raises Unavailable where NSS cannot say."""
     try:
-        return pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return None
+        return nss.user(name)
+    except nss.Unanswered as error:
+        raise Unavailable(str(error)) from error
 
 
 def place(maildrop: str, name: str, home: str) -> str:
-    """The maildrop with the user's name and home directory in it. Raises Unavailable where there is no home."""
+    """The maildrop with the user's name and home directory in it. Raises Refused where there is no home.
+
+    No other failure to the client: it would be told that the password is right.
+    """
     if "{home}" in maildrop and not home.startswith("/"):
-        raise Unavailable(f"{maildrop}: {name} has no home directory")
+        raise Refused(f"{maildrop}: {name} has no home directory")
     return maildrop.replace("{home}", home).replace("{user}", name)

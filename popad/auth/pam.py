@@ -14,9 +14,10 @@ from popad.auth import identity
 from popad.auth.identity import Account, LoginFailed, Unavailable, Unknown
 
 PAM_SUCCESS = 0
-PAM_USER, PAM_RHOST = 2, 4  # items, pam_set_item(3)
+PAM_USER, PAM_RHOST, PAM_FAIL_DELAY = 2, 4, 10  # items, pam_set_item(3), pam_fail_delay(3)
 PAM_SILENT, PAM_DISALLOW_NULL_AUTHTOK = 0x8000, 0x0001
-# Codes of pam_authenticate(3) and pam_acct_mgmt(3) that say something about PAM, not about the user or the password.
+# Codes of pam_authenticate(3), pam_acct_mgmt(3) and of modules (_pam_types.h) that say something about PAM, not about
+# the user or the password. PAM_MAXTRIES is no such code: it is a wrong password, and says not to ask for another one.
 UNAVAILABLE = {
     1,  # PAM_OPEN_ERR
     2,  # PAM_SYMBOL_ERR
@@ -25,9 +26,15 @@ UNAVAILABLE = {
     5,  # PAM_BUF_ERR
     8,  # PAM_CRED_INSUFFICIENT
     9,  # PAM_AUTHINFO_UNAVAIL
+    18,  # PAM_NO_MODULE_DATA
     19,  # PAM_CONV_ERR
+    22,  # PAM_AUTHTOK_LOCK_BUSY
+    24,  # PAM_TRY_AGAIN
     26,  # PAM_ABORT
     28,  # PAM_MODULE_UNKNOWN
+    29,  # PAM_BAD_ITEM
+    30,  # PAM_CONV_AGAIN
+    31,  # PAM_INCOMPLETE
 }
 
 
@@ -35,8 +42,14 @@ class Pam:
     """A PAM service.
 
     Making one loads libpam (and asks ldconfig where it is) and the service's modules: a warm helper does it before it
-    forks. What a module's file or the service's says later counts all the same: each request reads them anew.
+    forks. What the service's file says later counts all the same, as each request reads it anew. A module that is in
+    memory stays as it is: loaded.py notices when its file is replaced.
     """
+
+    # libpam waits after a failure, by its dice, where a module asks for it: after a wrong password, and not after a
+    # right one of an account that has expired. So it does not wait here, and every refusal has a time of its own that
+    # is no shorter than what Debian's modules ask for (2 seconds).
+    refused_soonest = 4.0  # seconds
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -45,6 +58,9 @@ class Pam:
         self.get_item = library.pam_get_item
         self.get_item.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p)]
         self.get_item.restype = ctypes.c_int
+        # What libpam calls in place of waiting: a function of C that does nothing, whatever it is given. One of Python
+        # would need memory that may be executed: the workers forked from here share it, and each would free it.
+        self.no_delay = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
         self.modules = self.start()
 
     def start(self) -> tuple[object, object]:
@@ -78,9 +94,11 @@ class Pam:
 
         def with_rhost(handle: object, flags: int) -> int:
             steps.append("authentication")
+            items = {PAM_FAIL_DELAY: self.no_delay}
             if rhost:
-                item = ctypes.c_char_p(rhost.encode("ascii", "replace"))
-                if code := library.pam_set_item(handle, PAM_RHOST, item):
+                items[PAM_RHOST] = ctypes.cast(ctypes.c_char_p(rhost.encode("ascii", "replace")), ctypes.c_void_p)
+            for kind, item in items.items():
+                if code := library.pam_set_item(handle, kind, item):
                     return int(code)
             return int(authenticate(handle, flags | PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK))
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 from popad import __version__
 from popad.errors import CommandRefused
 from popad.protocol import transaction
-from popad.protocol.dialogue import REST, WORD, Command, capabilities
+from popad.protocol.dialogue import NAME, REST, Command, capabilities
 from popad.protocol.replies import err, listing, ok
 
 MAX_ERRORS = 10  # clients try AUTH, APOP and STLS in vain, once or twice each; on one connection 2.8 million were seen
@@ -70,7 +70,7 @@ def quit_(state: Authorization) -> "Reply":
 
 
 TABLE = {
-    b"USER": Command(user, WORD, capability="USER"),
+    b"USER": Command(user, NAME, capability="USER"),
     b"PASS": Command(pass_, REST),
     b"CAPA": Command(capa),
     b"QUIT": Command(quit_),

@@ -38,19 +38,20 @@ from popad.protocol.lines import Lines
 from popad.protocol.replies import err
 
 ENOUGH = 65536  # octets of answers that are worth a write of their own
+NUMBER_OCTETS = 40  # RFC 1939 section 3: a server takes arguments that are so long, and no number needs more
 MAX_NUMBER = 2147483647  # popa3d's: a number that does not fit is an error, never another number
 
 NOTHING = "nothing"
 NUMBER = "number"
 OPTIONAL_NUMBER = "optional number"
 NUMBER_AND_LINES = "number and lines"
-WORD = "word"
+NAME = "name, which may have spaces"
 REST = "rest of the line"
 WHY = {
     MaildropChanged: "another program has changed the mailbox",
     MaildropUnreadable: "the mailbox cannot be read now",
 }
-HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), NUMBER_AND_LINES: (2, 2), WORD: (1, 1)}
+HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), NUMBER_AND_LINES: (2, 2), NAME: (1, 1)}
 
 
 class Command:
@@ -65,7 +66,7 @@ class Command:
 
 
 def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_argument: int) -> None:
-    """Answer commands until the state is over. `max_argument`: octets, RFC 1939 section 3.
+    """Answer commands until the state is over. `max_argument`: octets of a name.
 
     Raises what the peer and the handlers raise, except CommandRefused. MaildropChanged and MaildropUnreadable are
     raised only where a part of an answer has left, which must never look complete; else they are the answer.
@@ -116,14 +117,16 @@ def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> 
             raise CommandRefused("argument missing")
         return command.handler(state, rest)
     # One space separates; popa3d forgives one at the end of the line and no other.
-    words = rest.removesuffix(b" ").split(b" ") if rest else []
+    text = rest.removesuffix(b" ")
+    words = [] if not rest else [text] if command.arguments == NAME else text.split(b" ")
     least, most = HOW_MANY[command.arguments]
     if not least <= len(words) <= most:
         raise CommandRefused("wrong number of arguments")
+    limit = max_argument if command.arguments == NAME else NUMBER_OCTETS
     for word in words:
-        if not 0 < len(word) <= max_argument:
+        if not 0 < len(word) <= limit or word.startswith(b" "):
             raise CommandRefused("argument empty or too long")
-    if command.arguments == WORD:
+    if command.arguments == NAME:
         return command.handler(state, *words)
     if command.arguments == NUMBER_AND_LINES:
         return command.handler(state, number(words[0]), digits(words[1]))

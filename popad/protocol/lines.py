@@ -5,8 +5,7 @@ limit is dropped as it comes and leaves one refusal behind, so that it is answer
 """
 
 from popad.errors import CommandRefused
-
-COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its CRLF
+from popad.settings import COMMAND_OCTETS
 
 
 class Lines:

@@ -92,11 +92,12 @@ class Model:
         self.marked, self.last, self.removes = *self.before, False
 
     def stranger(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
-        if verb == b"USER" and len(words) == 1 and 0 < len(words[0]) <= 40:
+        name = rest.removesuffix(b" ")
+        if verb == b"USER" and 0 < len(name) <= MAX_ARGUMENT and not name.startswith(b" "):
             self.commands += 1
             if self.commands > authorization.MAX_COMMANDS:
                 return b"-ERR", None
-            self.name = words[0]
+            self.name = name
         elif verb == b"PASS" and self.name and rest:
             passed = (self.name, rest) == (b"alice", b"secret")
             self.known = passed and self.served

@@ -3,7 +3,7 @@ maildrop that open(2) can be asked for; or it is refused.
 """
 
 from popad import settings
-from popad.auth import helper
+from popad.auth import helper, nss
 from tests.fuzz.cutting import Octets
 
 
@@ -22,6 +22,8 @@ def try_one(data: bytes) -> None:
     assert verdict.which in helper.VERDICTS
     assert 0 <= verdict.uid < helper.NO_ID
     assert 0 <= verdict.gid < helper.NO_ID
+    assert len(verdict.groups) <= nss.MAX_GROUPS
+    assert all(0 <= group < helper.NO_ID for group in verdict.groups)
     again = helper.unpack_verdict([bytearray(field) for field in verdict.pack()])
     assert vars(again) == {**vars(verdict), "reason": again.reason}
     try:

@@ -17,6 +17,7 @@ from .driver import Mailbox
 from .mailboxes import LINE, PARSE_BLOCK
 
 COMMAND_OCTETS = 255
+POPA3D_ARGUMENT = 40  # octets
 NO_COMMAND = b"?\r"
 MAX_ERRORS = 10
 ARGUMENT = 40  # octets, popa3d's
@@ -58,6 +59,16 @@ def no_overlong_lines(script: bytes) -> bytes:
 
 def digits_only(script: bytes) -> bytes:
     return re.sub(rb"(?im)^(LIST|UIDL|RETR|DELE|TOP)( \d+)? [\t\v\f\r]*[-+\t\v\f\r]\d.*$", NO_COMMAND, script)
+
+
+def short_names(script: bytes) -> bytes:
+    """A name that popa3d takes for one that it does not: neither server has a user of either name."""
+
+    def short(line: re.Match[bytes]) -> bytes:
+        command, name, end = line.groups()
+        return line[0] if len(name) <= POPA3D_ARGUMENT and b" " not in name else command + b"?" + end
+
+    return re.sub(rb"(?im)^(USER )([^ \n\0][^\n\0]*?)( ?\r?)$", short, script)
 
 
 def lines_that_fit(script: bytes) -> bytes:
@@ -144,6 +155,11 @@ REWRITTEN = (
         "more lines than fit",
         "TOP with more lines than 2147483647 has all of them; an error of popa3d",
         script=lines_that_fit,
+    ),
+    Difference(
+        "long name, name with spaces",
+        "a user's name is the rest of the line, up to 255 octets with it (RFC 1939 asks for at least 40 octets)",
+        script=short_names,
     ),
     Difference(
         "another name",
