@@ -1,7 +1,6 @@
 """maildrop/scan.py against a model that reads line by line, at every size of block."""
 
 import zlib
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import example, given
@@ -9,69 +8,16 @@ from hypothesis import strategies as st
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop import scan
+from popad.maildrop.separators import AHEAD
 from popad.protocol import replies
+from tests.fuzz.mboxes import messages
+from tests.test_separators import DATED
 
 VECTOR_ONE = b"Date: Thu, 1 Jan 1970 00:00:00 +0000\nMessage-ID: <1@a>\nSubject: t\n\nbody\n\n"
 VECTOR_TWO = (
     b"Return-Path: <a@b>\nDelivered-To: u@h\nReceived: from x by y\n\tid 1; Thu, 1 Jan 1970 00:00:00 +0000\n"
     b"Received: from z by x\n" + VECTOR_ONE
 )
-
-
-@dataclass
-class Message:
-    """A message as the model sees it: where its From line begins, and its data."""
-
-    place: int
-    start: int
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """Octets on the wire: each line with CRLF."""
-        *lines, last = self.data.split(b"\n")
-        return sum(len(line.removesuffix(b"\r")) + 2 for line in lines) + (len(last) + 2 if last else 0)
-
-
-class Refused(Exception):
-    pass
-
-
-def lines_of(text: bytes) -> list[bytes]:
-    *lines, last = text.split(b"\n")
-    return [line + b"\n" for line in lines] + ([last] if last else [])
-
-
-def model(text: bytes) -> list[Message]:
-    """popa3d's rules, with CRLF seen as a line end. Raises Refused."""
-    found: list[Message] = []
-    place = 0
-    behind_blank = True  # at the start of the file, too
-    for line in lines_of(text):
-        if behind_blank and line.startswith(b"From "):
-            if found and not found[-1].data:
-                raise Refused
-            found.append(Message(place, place + len(line), b""))
-        elif not found:
-            raise Refused
-        else:
-            found[-1].data += line
-            behind_blank = line in (b"\n", b"\r\n")
-        place += len(line)
-    if found and not found[-1].data:
-        raise Refused
-    for message in found:
-        message.data = without_blank_line(message.data)
-    return found
-
-
-def without_blank_line(data: bytes) -> bytes:
-    """The last line goes if it is blank and belongs to a body."""
-    lines = lines_of(data)
-    in_body = False
-    for line in lines[:-1]:
-        in_body = in_body or line in (b"\n", b"\r\n")
-    return b"".join(lines[:-1]) if in_body and lines[-1] in (b"\n", b"\r\n") else data
 
 
 def scanned(text: bytes, block: int = scan.BLOCK, limit: int = 1000) -> scan.Messages:
@@ -95,10 +41,9 @@ def outcome(text: bytes, block: int) -> list[tuple[int, int, bytes, int]] | None
 
 
 def expected(text: bytes) -> list[tuple[int, int, bytes, int]] | None:
-    try:
-        return [(message.place, message.start, message.data, message.size) for message in model(text)]
-    except Refused:
-        return None
+    """What a reader of lines finds."""
+    found = messages(text)
+    return found if found is None else [(each.place, each.start, each.data, len(each.wire)) for each in found]
 
 
 REFUSED = [
@@ -112,20 +57,11 @@ REFUSED = [
     b"From",
     b"\n",
     b"\0",
-    b"From a\n",
-    b"From a",
-    b"From ",
-    b"From a\r\n",
-    b"From a\nFrom b\nSubject: x\n\nb\n",
-    b"From a\r\nFrom b\r\nSubject: x\r\n\r\nb\r\n",
-    b"From a\nS: 1\n\nb\n\nFrom b\nFrom c\nS: 2\n\nb\n",
-    b"From a\nS: 1\n\nb\n\nFrom b\n",
-    b"From a\nS: 1\n\nb\n\nFrom b",
-    b"From a\nS: 1\n\nb\n\nFrom ",
-    b"From a\n\nFrom ",
 ]
 
-# Mailbox, then the size of each message: what popa3d itself answers (CRLF: what popad makes better).
+D = b" Thu Jan  1 00:00:00 1970\n"
+
+# Mailbox, then the size of each message: what popa3d itself answers, but where the names of the tests below say else.
 SIZES: list[tuple[bytes, list[int]]] = [
     (b"", []),
     (b"From a\n" + VECTOR_ONE, [77]),
@@ -134,7 +70,7 @@ SIZES: list[tuple[bytes, list[int]]] = [
     (b"From a\n\n\n", [2]),
     (b"From a\n\n\n\n", [4]),
     (b"From a\n\nbody\n", [8]),
-    (b"From a\n\nFrom b\n\nFrom c\nS: 1\n\nx\n\n", [2, 2, 11]),
+    (b"From a\n\nFrom b%b\nFrom c\nS: 1\n\nx\n\n" % D, [2, 2, 11]),
     (b"From a\nSubject: s\nFrom b\nS: x\n\nb\n\n", [31]),
     (b"From a\nSubject: s\n\nFrom a\nS: 1\n\nx\n", [14, 11]),
     (b"From a\nS: s\n\nbody\nFrom b\nmore\n", [28]),
@@ -149,9 +85,36 @@ SIZES: list[tuple[bytes, list[int]]] = [
     (b"From a\nH\n\n\n\n", [7]),
     (b"From a\nH", [3]),
     (b"From a\r\nS: s\r\n\r\nbody\r\n\r\nFrom b\r\nS: s\r\n\r\nbody\r\n", [14, 14]),
-    (b"From a\r\n\r\nFrom b\r\n\r\n", [2, 2]),
+    (b"From a\r\n\r\nFrom b%b\r\n" % D.replace(b"\n", b"\r\n"), [2, 2]),
     (b"From a\nS: s\n\nb\n\r\nFrom b\nS: s\n\nb\n", [11, 11]),
 ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"From a\nFrom b\nS: s\n\nb\n",
+        b"From a%bFrom b%bS: s\n\nb\n" % (D, D),
+        b"From a\n\nFrom b%bFrom c x\n" % D,
+        b"From a\nS: 1\n\nb\n\nFrom b\n",
+        b"From a\nS: 1\n\nb\n\nFrom b",
+        b"From a\nS: 1\n\nb\n\nFrom ",
+        b"From a\nS: 1\n\nb\n\nFrom b%b" % D,
+        b"From a\nS: 1\n\nb\n\nFrom b Thu Jan",
+        b"From a\n\nb\n\nFrom b%b" % D[:-1],
+        b"From the station go north.\nFrom there it is a mile.\n",
+        b"From a\nS: 1\n\nb\n\nFrom %b%bS: 2\n" % (b"x" * 975, D),
+        b"From a",
+        b"From a\r\n",
+        b"From ",
+    ],
+)
+def test_text_and_one_message(text: bytes) -> None:
+    """From lines together, alone, cut or too long are text, and no reason to refuse a mailbox."""
+    found = outcome(text, scan.BLOCK)
+    assert found is not None
+    assert [place for place, *_ in found] == [0]
+    assert {str(outcome(text, block)) for block in range(1, 40)} == {str(found)}
 
 
 @pytest.mark.parametrize("text", REFUSED)
@@ -170,12 +133,18 @@ def test_sizes(text: bytes, sizes: list[int]) -> None:
         assert outcome(text, block) == wanted, block
 
 
+# Lines, and pieces of them. What makes a From_ line stands in it often enough to be put together.
 fragments = st.sampled_from(
     [
         b"From a\n",
         b"From b\r\n",
         b"From ",
         b"From",
+        b"From b Thu Jan  1 00:00:00 1970\n",
+        b"From c@d Thu Jan  1 00:00 1970\r\n",
+        b"\nFrom e Thu, 1 Jan 1970 00:00:00 +0000\n",
+        b" Thu Jan  1 00:00:00 1970",
+        b'"q r"',
         b"\n",
         b"\n",
         b"\n",
@@ -184,6 +153,8 @@ fragments = st.sampled_from(
         b"\r",
         b"x\n",
         b"Date: 1\n",
+        b"a:",
+        b"//",
         b"body\r\n",
         b".\n",
         b">From c\n",
@@ -201,6 +172,18 @@ mailboxes = st.tuples(
 @given(mailboxes, st.integers(1, 64))
 def test_any_mailbox_at_any_size_of_block(text: bytes, block: int) -> None:
     assert outcome(text, block) == expected(text)
+
+
+@given(mailboxes, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from(DATED), st.booleans())
+def test_what_is_appended_changes_nothing_before(text: bytes, end: bytes, line: bytes, blank: bool) -> None:
+    """A message with a date in its From line, and a header where there is no blank line before it."""
+    text += (b"" if text.endswith(b"\n") else end) + (end if blank else b"")
+    before = outcome(text, 64)
+    if before and text.count(b"\n") > 1:  # behind a From line alone in the file it is that message
+        added = b"From " + line + end + (b"" if blank else b"S: s" + end) + end + b"body" + end
+        after = outcome(text + added, 64)
+        assert after is not None
+        assert [place for place, *_ in after] == [*(place for place, *_ in before), len(text)]
 
 
 # A blank line ends the header even where one of the other kind follows it.
@@ -230,12 +213,13 @@ def test_messages_fill_the_mailbox(text: bytes) -> None:
     if found:
         assert found[0][0] == 0
         for (_, start, data, _), following in zip(found, [place for place, *_ in found[1:]] + [len(text)], strict=True):
-            assert start < start + len(data) <= following
+            assert start + len(data) <= following
+            assert data or text.count(b"\n", 0, -1) == 0  # a From line alone in the file
             assert text[start + len(data) : following] in (b"", b"\n", b"\r\n")
 
 
 def test_too_many_messages() -> None:
-    text = b"From a\n\nx\n\n" * 5
+    text = b"From a\nS: 1\n\nx\n\n" * 5
     assert len(scanned(text, limit=5).sizes) == 5
     with pytest.raises(MaildropUnavailable) as unavailable:
         scanned(text, limit=4)
@@ -287,7 +271,9 @@ def test_short_and_long_lines(lines: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"From " + b"x" * 5_000_000, b"From a\nS: " + b"x" * 5_000_000, b"From a\n" + b"\n" * 5_000_000]
+    "text",
+    [b"From " + b"x" * 5_000_000, b"From a\nS: " + b"x" * 5_000_000, b"From a\n" + b"\n" * 5_000_000]
+    + [b"From a\n\n" + (b"From " + b"x" * length + b" Thu\n") * (3_000_000 // length) for length in (900, 2_000_000)],
 )
 def test_memory_does_not_grow_with_a_line(text: bytes) -> None:
     class Watched(scan.Scan):
@@ -303,4 +289,4 @@ def test_memory_does_not_grow_with_a_line(text: bytes) -> None:
             Watched(lambda count, offset: text[offset : offset + count], len(text), 10).run()
         except MaildropUnavailable as unavailable:
             assert "`From ` line" in unavailable.reason
-    assert 0 < Watched.most <= 16
+    assert 0 < Watched.most <= AHEAD + 16

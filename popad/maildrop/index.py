@@ -42,7 +42,7 @@ from popad.maildrop.crc import crc_of
 from popad.maildrop.scan import Messages, Scan
 from popad.maildrop.state import JournalForeign
 
-VERSION = b"popad1" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
+VERSION = b"popad2" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
 DIGEST = 32  # octets
 HEADER = 256  # octets of decimal numbers: the signature, the end, the CRC, how many messages and unique-ids
 NUMBER = 8  # octets of each number behind the header

@@ -16,7 +16,7 @@ lock is held that two processes cannot share, the CRC is waited for.
 
 import fcntl
 import os
-from itertools import compress, pairwise
+from itertools import compress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,15 +42,14 @@ from popad.maildrop.mailbox import (
     signature,
     unavailable,
 )
-from popad.maildrop.scan import FROM, Messages, Scan
+from popad.maildrop.scan import Messages, Scan, hide_internal_data
+from popad.maildrop.separators import FROM, LF
+from popad.maildrop.spans import spans
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
 HEADER_BLOCK = 1 << 12  # most headers are shorter
 # A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
 LARGE = 1 << 20
-BLANK_LINES = b"\n\r\n", b"\n\n"  # with the end of the line before them
-BLANK_LINE = BLANK_LINES[0]  # the longest
-MOST_LINE_ENDS = 4  # octets between a message without a blank line at its end and the next
 IN_USE = "IN-USE"
 
 
@@ -142,6 +141,7 @@ class Mbox:
             self.messages, self.summing = parts.scan(self, size, self.max_messages)
         else:  # it could be changed unnoticed, so its CRC must be that of the octets that are scanned
             self.messages = Scan(self.read, size, self.max_messages).run()
+        hide_internal_data(self.messages, self.read)
 
     def know_all(self) -> None:
         """Under a lock that only one process can hold: have the CRC, too, before those come who have waited for it."""
@@ -242,7 +242,7 @@ class Mbox:
     def glimpse(self, index: int) -> bytes:
         self.glimpsed = True
         place, end = self.messages.starts[index], self.messages.ends[index]
-        if end - place > CONTENT_BLOCK:
+        if not 0 < end - place <= CONTENT_BLOCK:
             return b""
         block = self.look_at(index) if self.messages.remembered else self.read_block(place, end)
         # A read that meets octets which cannot be read ends before them, and the next one says so: content() asks.
@@ -273,16 +273,16 @@ class Mbox:
         messages = self.messages
         begin, start, last = messages.froms[index], messages.starts[index], index + 1 == len(messages.froms)
         after = messages.end if last else messages.froms[index + 1]
-        place = max(begin - len(BLANK_LINE), 0)
+        place = max(begin - 1, 0)
         block = b""
         try:
             if after - place < CONTENT_BLOCK:
                 block = self.whole(after + (0 if last else len(FROM)) - place, place)
                 stands = begins(block, begin - place) and (last or begins(block, after - place))
-                stands = stands and block[start - 1 - place : start - place] == b"\n"
+                stands = stands and (start == after or block[start - 1 - place : start - place] == b"\n")
             else:
                 stands = self.message_begins(begin) and (last or self.message_begins(after))
-                stands = stands and self.read(1, start - 1) == b"\n"
+                stands = stands and (start == after or self.read(1, start - 1) == b"\n")
         except OSError as error:
             raise MaildropUnreadable(str(error)) from error
         if not stands:
@@ -292,8 +292,8 @@ class Mbox:
         return block[start - place : messages.ends[index] - place]
 
     def message_begins(self, place: int) -> bool:
-        """Whether a From line begins there, behind a blank line or at the start of the file."""
-        behind = min(place, len(BLANK_LINE))
+        """Whether a From line begins there, behind a line end or at the start of the file."""
+        behind = min(place, 1)
         return begins(self.whole(behind + len(FROM), place - behind), behind)
 
     def whole(self, count: int, place: int) -> bytes:
@@ -309,7 +309,7 @@ class Mbox:
             block = self.read(min(most, end - place), place)
         except OSError as error:
             raise MaildropUnreadable(str(error)) from error
-        if not block:
+        if not block and place < end:
             raise MaildropChanged("it shrank while it was read")
         return block
 
@@ -361,34 +361,25 @@ class Mbox:
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
-                spans = self.spans(marks)
-                crc = self.crc_without(spans) if self.index else None
-                rewrite.remove(self.fd, spans, self.journal)
-                if self.index:
+                goes, blank_lines_stay = spans(self.read, self.messages, marks)
+                crc = self.crc_without(goes) if self.index else None
+                rewrite.remove(self.fd, goes, self.journal)
+                if self.index and blank_lines_stay:
+                    self.index.drop()  # without() does not know of them
+                elif self.index:
                     self.remember_what_is_left(self.index, marks, crc)
         except OSError as error:
             raise unavailable(error) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
-    def spans(self, marks: bytearray) -> "list[tuple[int, int]]":
-        """Where the marked messages are. Line ends that a delivery has put behind the last one, which had no blank line
-        at its end, go with it: they must not become the beginning of the mailbox, nor of another message's end.
-        """
-        froms = self.messages.froms
-        ends = froms[1:]
-        end = self.messages.end
-        behind = self.read(MOST_LINE_ENDS, end)
-        ends.append(end + len(behind) - len(behind.lstrip(b"\r\n")))
-        return [(begin, end) for begin, end, mark in zip(froms, ends, marks, strict=True) if mark]
-
-    def crc_without(self, spans: "list[tuple[int, int]]") -> int | None:
+    def crc_without(self, goes: "list[tuple[int, int]]") -> int | None:
         """The CRC of the messages without these, where they stand together: from the CRC of all, the octets before them
         and their own. None where all has to be read.
         """
-        begin, end = spans[0][0], min(spans[-1][1], self.messages.end)
-        if any(one[1] != other[0] for one, other in pairwise(spans)):
+        if len(goes) > 1:
             return None
+        begin, end = goes[0][0], min(goes[0][1], self.messages.end)
         before = crc_of(self.read, 0, begin)
         length = self.messages.end - end
         behind = joined_crc(crc_of(self.read, begin, end, before), self.messages.crc, length)
@@ -410,5 +401,5 @@ class Mbox:
 
 
 def begins(octets: bytes, place: int) -> bool:
-    """The same of octets that were read, from the start of the file or with the blank line."""
-    return octets.startswith(FROM, place) and (not place or octets.endswith(BLANK_LINES, 0, place))
+    """The same of octets that were read, from the start of the file or with the line end."""
+    return octets.startswith(FROM, place) and (not place or octets[place - 1] == LF)

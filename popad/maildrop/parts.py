@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop.crc import crc_of
-from popad.maildrop.scan import BLOCK, FROM, Messages, Scan, too_many
+from popad.maildrop.scan import BLOCK, Messages, Scan, too_many
+from popad.maildrop.separators import BEHIND, next_separator
 
 WORTH_IT = 1 << 24  # octets: a scan takes 20 ms, a fork with what it costs later 2
 SMALLEST = 1 << 22  # octets of a part at least, but for the last: 5 ms
@@ -131,15 +132,13 @@ def borders(read: "Read", size: int) -> list[int]:
 
 
 def separator_behind(read: "Read", place: int, end: int) -> int:
-    """Where a From line begins behind a blank line, and behind `place`; `end` where none is found before it. It need
-    not be the first, so those that the blocks cut are not looked for.
+    """Where a separator begins behind `place`; `end` where none is found before it. It need not be the first, so those
+    that the blocks cut are not looked for.
     """
     while place < end and (text := read(min(BLOCK, end - place), place)):
-        found = -1
-        while (found := text.find(b"\n" + FROM, found + 1)) >= 0:
-            before = text[max(found - 2, 0) : found]
-            if before.endswith(b"\n") or before == b"\n\r":
-                return place + found + 1
+        found, data = next_separator(text, BEHIND, complete=False)
+        if data > 0:
+            return place + found
         place += len(text)
     return end
 

@@ -1,8 +1,7 @@
-"""Where the messages of an mbox file are, by popa3d's rules: what a scan of the file finds.
+"""Where the messages of an mbox file are: what a scan of the file finds. What separates them is in separators.py.
 
-A message is separated by a line that begins with `From `, at the start of the file or behind a blank line; nothing
-else counts (no date check, no Content-Length). A blank line is exactly LF, or CRLF. The file is read in large blocks
-and searched by the bytes type's own primitives: no Python code runs for a line, a little runs for a message.
+The file is read in large blocks and searched by the bytes type's own primitives: no Python code runs for a line, a
+little runs for a message.
 """
 
 import zlib
@@ -13,20 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 from popad.errors import MaildropUnavailable
+from popad.maildrop.separators import BEHIND, FROM, LF, blank_before, next_separator
 
 BLOCK = 1 << 17  # octets read at a time: they stay in a core's cache while several passes are made over them
 PIECE = 1 << 14  # octets copied at a time: what is freed at once is too little for malloc(3) to return to the system
-FROM = b"From "
-LF = 0x0A
-# A separator is looked for by a part of it: short, as Python searches faster for less than six octets, and without what
-# is frequent in text, as a search that meets an octet which is not in the word skips the whole word. Half the time.
-BEHIND_BLANK = b"\n\nFro"
-BEHIND_LINE = b"\nFro"  # where there are CRs: the blank line may be CRLF
-# What must be seen together to tell a separator from text is `LF CR LF From space`: so many octets at the end of a
-# block are looked at again with the next one, and two octets before them stay at hand to look back at.
+# The beginning of a separator that a block cuts: so much of its end is looked at again with the next one.
 STRADDLE = 8
-BEHIND = 2
 SHORT_LINES = 32  # octets
+INTERNAL_DATA = b"DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA"
+INTERNAL_HEADER = 4096  # octets: it has five short lines, and one with the names of at most 30 keywords
 
 
 class Messages:
@@ -71,6 +65,7 @@ class Scan:
         self.max_messages = max_messages
         self.found = known or Messages()
         self.sums = sums
+        self.starts, self.ends, self.sizes = (column.append for column in self.found.columns()[1:])
         self.text = b""
         self.offset = self.found.end
         self.done = 0
@@ -80,6 +75,7 @@ class Scan:
         self.start = -1  # where its data begins: behind the From line, whose end may not be at hand
         self.bare = 0  # line ends that are not CRLF yet
         self.header_end = -1
+        self.undecided = -1  # where in the text at hand a line begins of which more must be seen
 
     def run(self) -> Messages:
         """Raises MaildropUnavailable for what is not an mbox, has too many messages, or shrinks meanwhile."""
@@ -113,44 +109,29 @@ class Scan:
 
     def messages_at_hand(self) -> None:
         """Find every separator that is complete in the text at hand."""
-        text, has_cr = self.text, self.has_cr
-        separator = BEHIND_LINE if has_cr else BEHIND_BLANK
-        to_from = len(separator) - len(b"Fro")
-        if self.start < 0 and not self.data_begins():
+        text, at = self.text, self.offset
+        if self.start < 0 and not self.first_line_ends():
             return
-        search = max(self.done - 1, 0)
-        while (before := text.find(separator, search)) >= 0:
-            search = place = before + to_from
-            if not text.startswith(FROM, place):
-                continue
-            blank = 1
-            if has_cr and text[place - 2] != LF:
-                if text[place - 3 : place] != b"\n\r\n":
-                    continue
-                blank = 2
-            self.count(place)
-            self.end(self.offset + place, blank)
-            self.from_line = self.offset + place
-            if not self.data_begins():
+        complete = at + len(text) == self.size
+        search = max(self.done - 1, self.start - at)
+        while True:
+            place, start = next_separator(text, search, complete)
+            if start <= 0:
+                self.undecided = place if start else -1
                 return
-            search = self.done - 1
+            self.count(place)
+            self.end(at + place, 1 if text[place - 2] == LF else blank_before(text, place))
+            self.from_line = at + place
+            self.start = at + start
+            self.done = search = start
 
-    def data_begins(self) -> bool:
-        """Whether the From line ends in the text at hand, and enough follows to tell that it is not another one."""
-        text = self.text
-        line_end = text.find(b"\n", self.done)
-        if line_end < 0:
-            self.done = len(text)
-            return False
-        start = line_end + 1
-        if start + len(FROM) > len(text) and self.offset + len(text) < self.size:
-            self.done = line_end
-            return False
-        if text.startswith(FROM, start):
-            raise refused(f"two `From ` lines stand together at octet {self.from_line}")
-        self.done = start
-        self.start = self.offset + start
-        return True
+    def first_line_ends(self) -> bool:
+        """Whether the first From line, which may be as long as it likes, ends in the text at hand."""
+        line_end = self.text.find(b"\n", self.done)
+        self.done = len(self.text) if line_end < 0 else line_end + 1
+        if line_end >= 0:
+            self.start = self.offset + self.done
+        return line_end >= 0
 
     def count(self, upto: int) -> None:
         """Take the message's octets from `done` up to `upto` in the text at hand into account."""
@@ -183,6 +164,9 @@ class Scan:
     def move_on(self) -> None:
         """Count what cannot be the beginning of a separator any more, and let go of it."""
         straddle = max(len(self.text) - STRADDLE, 0)
+        if self.undecided >= 0:
+            straddle = min(straddle, self.undecided)
+            self.undecided = -1
         if self.start >= 0:
             self.count(straddle)
         keep = max(min(straddle, self.done) - BEHIND, 0)
@@ -191,13 +175,16 @@ class Scan:
         self.done -= keep
 
     def last_message(self) -> None:
-        """The end of the file ends the last message; a blank line there is stripped as one before a separator is."""
-        if self.start < 0 or self.start == self.size:
-            raise refused(f"a `From ` line without a message at octet {self.from_line}")
+        """The end of the file ends the last message; a blank line there is stripped as one before a separator is.
+
+        A file of one From line alone has a message of no octets.
+        """
+        if self.start < 0:
+            self.start = self.size
         self.count(len(self.text))
-        blank = 2 if self.text.endswith(b"\n\r\n") else 1 if self.text.endswith(b"\n\n") else 0
-        self.end(self.size, blank)
-        if not self.text.endswith(b"\n"):
+        cut = self.start < self.size and not self.text.endswith(b"\n")
+        self.end(self.size, blank_before(self.text, len(self.text)))
+        if cut:
             self.found.sizes[-1] += 2  # the line end that is missing in the file is sent
 
     def end(self, end: int, blank: int) -> None:
@@ -205,19 +192,41 @@ class Scan:
 
         The blank line that ends a header is not behind the message: without a body nothing is stripped.
         """
-        found, start = self.found, self.start
-        if len(found.froms) >= self.max_messages:
+        froms, start = self.found.froms, self.start
+        if len(froms) >= self.max_messages:
             raise too_many(self.max_messages)
         size = end - start + self.bare
         if blank and self.header_end < end:
             end -= blank
             size -= 2
-        found.froms.append(self.from_line)
-        found.starts.append(start)
-        found.ends.append(end)
-        found.sizes.append(size)
+        froms.append(self.from_line)
+        self.starts(start)
+        self.ends(end)
+        self.sizes(size)
         self.start = self.header_end = -1
         self.bare = 0
+
+
+def hide_internal_data(found: Messages, read: "Callable[[int, int], bytes]") -> None:
+    """Leave out a first message that is none: c-client (alpine) keeps there what IMAP must know of an empty mailbox.
+
+    c-client and Dovecot know it by X-IMAP, Balsa by the subject. A letter that has both lies to them as well.
+    """
+    if not found.froms or found.froms[0]:
+        return
+    header = read(min(found.ends[0] - found.starts[0], INTERNAL_HEADER), found.starts[0])
+    if INTERNAL_DATA not in header:
+        return
+    fields = {}
+    for line in header.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if not line.rstrip(b"\r"):
+            break
+        fields[name.lower()] = value.strip()
+    numbers = fields.get(b"x-imap", b"").split()[:2]  # UIDVALIDITY and the last UID
+    if fields.get(b"subject") == INTERNAL_DATA and len(numbers) == 2 and all(number.isdigit() for number in numbers):
+        for column in found.columns():
+            column.pop(0)
 
 
 def too_many(max_messages: int) -> MaildropUnavailable:
@@ -226,5 +235,5 @@ def too_many(max_messages: int) -> MaildropUnavailable:
 
 
 def refused(reason: str) -> MaildropUnavailable:
-    """Not an mbox. popa3d refuses the same files: serving a part of one would let a client delete the rest."""
+    """Not an mbox. Nor is it to popa3d: serving a part of one would let a client delete the rest."""
     return MaildropUnavailable("SYS/PERM", f"not an mbox: {reason}")

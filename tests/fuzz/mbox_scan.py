@@ -12,7 +12,18 @@ from tests.fuzz.cutting import Octets, pieces
 from tests.fuzz.mboxes import messages
 
 # Written by the fuzzer as one octet each: separators and blank lines are found sooner.
-WORDS = {0xF0: b"From a\n", 0xF1: b"\n\nFrom ", 0xF2: b"\r\n\r\nFrom ", 0xF3: b"\n\n", 0xF4: b"\r\n", 0xF5: b"From "}
+WORDS = {
+    0xF0: b"From a\n",
+    0xF1: b"\n\nFrom ",
+    0xF2: b"\r\n\r\nFrom ",
+    0xF3: b"\n\n",
+    0xF4: b"\r\n",
+    0xF5: b"From ",
+    0xF6: b"\nFrom a ",
+    0xF7: b"Thu Jan  1 00:00:00 1970\n",
+    0xF8: b"D: 1\n",
+    0xF9: b"Thu, 1 Jan 1970 00:00 +0100",
+}
 
 
 def mailbox(written: bytes) -> bytes:

@@ -3,9 +3,9 @@
 "Instead" is put as a rewriting: popad answers a mailbox and a script as popa3d answers the rewritten ones. So the table
 is checked against popa3d itself, and a difference applies to a session exactly if its rewriting changes something.
 
-Three have no rewriting: CAPA, which popa3d does not know, the answer to a second USER, and identical unique-ids
-(Comparison.learn_ids). Texts behind
-+OK and -ERR are popad's own and not compared. What another program does to the mailbox is in test_popa3d.py (CHANGES).
+Four have no rewriting: CAPA, which popa3d does not know, the answer to a second USER, identical unique-ids
+(Comparison.learn_ids), and a mailbox of one From line alone, which has a message of no octets. Texts behind +OK and
+-ERR are popad's own and not compared. What another program does to the mailbox is in test_popa3d.py (CHANGES).
 """
 
 import itertools
@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.fuzz.mboxes import messages, split
+
 from .driver import Mailbox
-from .mailboxes import LINE, PARSE_BLOCK
 
 COMMAND_OCTETS = 255
 POPA3D_ARGUMENT = 40  # octets
@@ -23,6 +24,8 @@ MAX_ERRORS = 10
 ARGUMENT = 40  # octets, popa3d's
 MOST_LINES = b"2147483647"
 GOOD_USER = re.compile(rb"(?i)^USER ([!-~]{1,40})(?= ?\r?\n)")
+TEXT = b"Fr\1m "  # as long as `From `; changed back in what popa3d answers
+INTERNAL = b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA"
 
 
 def same(octets: bytes) -> bytes:
@@ -41,12 +44,29 @@ def blank_crlf_as_lf(mailbox: bytes) -> bytes:
     return re.sub(rb"^\r\n", b"\n", mailbox, flags=re.MULTILINE)
 
 
-def refuse_split_adjacent(mailbox: bytes) -> bytes:
-    for pair in re.finditer(rb"(?:\A|(?<=\n\n))(From [^\n]*\n)From ", mailbox):
-        first, behind = pair.span(1)
-        if behind - first > LINE and first // PARSE_BLOCK != (behind - 1) // PARSE_BLOCK:
-            return b"From a\n"
-    return mailbox
+def separated(mailbox: bytes) -> bytes:
+    """Text that begins with `From ` is made another text, and a separator without a blank line before it gets one."""
+    if not (found := messages(mailbox)):
+        return mailbox
+    made: list[bytes] = []
+    place, separators = 0, {message.place for message in found}
+    for line in split(mailbox):
+        if place not in separators:
+            made.append(re.sub(rb"^From ", TEXT, line))
+        elif place and made[-1] not in (b"\n", b"\r\n"):
+            made += b"\n", line
+        else:
+            made.append(line)
+        place += len(line)
+    return b"".join(made)
+
+
+def without_internal_data(mailbox: bytes) -> bytes:
+    found = messages(mailbox) or []
+    header = found[0].data.partition(b"\n\n")[0].split(b"\n") if found else []
+    if INTERNAL not in header or not any(re.match(rb"X-IMAP: \d+ \d+", line) for line in header):
+        return mailbox
+    return mailbox[found[1].place :] if len(found) > 1 else b""
 
 
 def complete_lines(script: bytes) -> bytes:
@@ -132,9 +152,15 @@ REWRITTEN = (
         ids=same,
     ),
     Difference(
-        "adjacent From lines across a block",
-        "not a mailbox, wherever in the file they stand; popa3d misses them at the edge of its buffer",
-        mailbox=refuse_split_adjacent,
+        "what separates",
+        "a From_ line with a date, or before a header field, behind a blank line, or both; popa3d: any line that "
+        "begins with `From ` behind a blank line; two of them together, or one at the end, and it refuses the mailbox",
+        mailbox=separated,
+    ),
+    Difference(
+        "internal data of c-client",
+        "a first message with X-IMAP and the subject of a folder's internal data is no mail, and stays",
+        mailbox=without_internal_data,
     ),
     Difference(
         "unterminated command",

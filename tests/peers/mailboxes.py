@@ -17,6 +17,13 @@ SHORT = b"From a\nSubject: s\n"
 OTHER = b"From b\nDate: 2\nSubject: other\n\nother body\n\n"
 
 
+INTERNAL = (
+    FROM + b"Date: Thu, 1 Jan 1970 00:00:00 +0000\nFrom: Mail System Internal Data <MAILER-DAEMON@a>\n"
+    b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nMessage-ID: <1@a>\n"
+    b"X-IMAP: 0000000001 0000000002 $Forwarded\nStatus: RO\n\nThis text is part of the internal format\n\n"
+)
+
+
 def mail(header: bytes) -> bytes:
     """A mailbox of one message with these header lines."""
     return b"From a\n" + header + b"\n\nbody\n\n"
@@ -33,18 +40,10 @@ REFUSED = {
     "quoted From first": b">" + ONE,
     "lower case from": b"from a\n" + HEADER + b"\nbody\n",
     "space before From": b" " + ONE,
-    "a lone From line": b"From a\n",
-    "a lone From line without its LF": b"From a",
-    "a lone From and space": b"From ",
     "the word From": b"From",
     "one LF": b"\n",
     "one octet": b"x",
     "NUL first": b"\0" + ONE,
-    "two From lines": b"From a\n" + ONE,
-    "two From lines, second message": ONE + b"From a\n" + ONE,
-    "three From lines": mail(b"From b\nFrom c\nS: x"),
-    "a lone From line at the end": ONE + b"From b\n",
-    "a lone From line without its LF at the end": ONE + b"From b",
     "binary": bytes(range(256)) * 4,
 }
 
@@ -61,6 +60,37 @@ EDGES = {
     "From line after a line of one space": SHORT + b"\nbody\n \nFrom b\nx\n\n",
     "From line after a line of one CR": SHORT + b"\nbody\n\r\nFrom b\nS: 1\n\nb\n\n",
     "From line after a blank line in the body": SHORT + b"\nbody\n\nFrom now on\nthis is a message\n\n",
+    "two From lines": b"From a\n" + ONE,
+    "two From lines, second message": ONE + b"From a\n" + ONE,
+    "two From lines with dates": FROM + ONE,
+    "two From lines with dates, second message": ONE + FROM + ONE,
+    "three From lines": mail(b"From b\nFrom c\nS: x"),
+    "a lone From line at the end": ONE + b"From b\n",
+    "a lone From line with a date at the end": ONE + FROM,
+    "a lone From line without its LF at the end": ONE + b"From b",
+    "From lines without a blank line before them": ONE[:-1] + FROM + OTHER[7:-1] + ONE,
+    "From line without a blank line and without a header": ONE[:-1] + FROM + b"text\n\n" + ONE,
+    "From line with a date and without a header": ONE + FROM + b"text\n\n" + ONE,
+    "From lines with other dates": b"".join(
+        b"From %b\nSubject: s\n\nb\n" % line
+        for line in (
+            b"a@b  Thu Jan  1 00:00 1970",
+            b'"a b"@c Thu Jan  1 00:00:00 MET 1970',
+            b"a at b Thu Jan  1 00:00:00 1970 +0100",
+            b"a Thu, 1 Jan 1970 00:00:00 +0000",
+            b"a!b Thu Jan  1 00:00:00 1970 remote from a",
+            b" Thu Jan  1 00:00:00 70",
+        )
+    ),
+    "prose": SHORT + b"\nDirections:\n\nFrom the station go north.\nFrom there it is a mile.\n\n" + ONE,
+    "prose that ends in a colon": SHORT + b"\nx\n\nFrom Black's Law Dictionary:\nlaw: a rule\n\n" + ONE,
+    "prose before a URL": SHORT + b"\nx\n\nFrom Wikipedia:\nhttp://example.org/\n\n" + ONE,
+    "internal data": INTERNAL,
+    "internal data, then a message": INTERNAL + ONE,
+    "internal data, then messages": INTERNAL + OTHER + ONE + ONE,
+    "internal data behind a message": ONE + INTERNAL + OTHER,
+    "internal data without X-IMAP": INTERNAL.replace(b"X-IMAP", b"X-UID") + ONE,
+    "X-IMAP in a message": INTERNAL.replace(b"DATA", b"DATE") + ONE,
     "quoted From lines": SHORT + b"\nbody\n\n>From b\n>>From c\n\nFrom: d\n\nfrom e\n\nFROM f\n\nFromage\n\n",
     "no header": b"From a\n\nbody\n\n",
     "no header, no body": b"From a\n\n",
@@ -87,7 +117,7 @@ EDGES = {
     "no LF after a line of one CR": SHORT + b"\nbody\n\r",
     "no LF after NUL": SHORT + b"\nbody\0",
     "bare CR": SHORT + b"\nbo\rdy\r\r\n\r\n",
-    "bare CR as line ends": (SHORT + b"\nbody\n\n" + OTHER).replace(b"\n", b"\r"),
+    "bare CR as line ends": b"From a\n" + (SHORT + b"\nbody\n\n" + OTHER).replace(b"\n", b"\r"),
     "CRLF": (ONE + OTHER).replace(b"\n", b"\r\n"),
     "CRLF, one message": ONE.replace(b"\n", b"\r\n"),
     "CRLF, no blank line at the end": (ONE + OTHER)[:-1].replace(b"\n", b"\r\n"),
@@ -204,7 +234,20 @@ HASHED = (
 )
 NAMES = (HASHED + " x-delivery-id Subject From To Return-Path DKIM-Signature X-Y R").split()
 VALUES = ("1", "", "<a@b>", "from x by y", "Grüße", "z" * 20, "z" * 40, "z" * 900)
-BODY = (b"text", b"", b".", b"..", b".dot", b">From x", b"From x", b"y" * 31, b"y" * 32, b"y" * 33, b"y" * 1000)
+BODY = (
+    b"text",
+    b"",
+    b".",
+    b"..",
+    b".dot",
+    b">From x",
+    b"From x",
+    b"From x y",
+    b"y" * 31,
+    b"y" * 32,
+    b"y" * 33,
+    b"y" * 1000,
+)
 WILD = (
     *(b"\n\ntext\nFrom here\nFrom \nFrom\n>From x\n.\n..\n.x\n\0\n\xff\xfe\na\rb\n folded\n\tfolded\n ".split(b"\n")),
     *(
@@ -233,7 +276,7 @@ def body(rng: random.Random) -> bytes:
 def well_formed(rng: random.Random, messages: int = 6) -> bytes:
     made = []
     for _ in range(rng.randint(1, messages)):
-        sender = rng.choice((b"", b"a", b"a@b Thu Jan  1 00:00:00 1970"))
+        sender = rng.choice((b"", b"a", b"a", b"a@b Thu Jan  1 00:00:00 1970", b"b  Thu Jan 01 00:00 +0100 1970"))
         made.append(b"From %b\n%b\n%b\n" % (sender, header(rng), body(rng)))
     if rng.random() < 0.2:
         made.append(rng.choice(made))

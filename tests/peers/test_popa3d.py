@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -100,7 +100,8 @@ class Comparison:
         mailbox = self.mailbox
         for row in rows:
             mailbox, script = row.rewrite(mailbox, script, for_ids)
-        return script, self.both.run("popa3d", mailbox, script)
+        session = self.both.run("popa3d", mailbox, script)
+        return script, replace(session, received=session.received.replace(differences.TEXT, b"From "))
 
     def compare(self, name: str, script: bytes) -> list[Reply]:
         rows = [row for row in differences.REWRITTEN if row.applies(self.mailbox, script)]
@@ -149,7 +150,8 @@ class Comparison:
         rewritten = ours.mailbox
         for row in rows:
             rewritten = row.mailbox(rewritten) if rewritten is not None else None
-        if rewritten != theirs.mailbox:
+        # The blank line that popa3d was given before a separator stays behind the message before.
+        if rewritten != theirs.mailbox and (rewritten or b"") + b"\n" != theirs.mailbox:
             yield f"mailbox afterwards: popa3d {theirs.mailbox!r:.200}, popad {ours.mailbox!r:.200}"
         before, after = (
             set(box.split(b"\n") if isinstance(box, bytes) else ()) for box in (self.mailbox, ours.mailbox)
