@@ -314,6 +314,16 @@ def test_a_slot_is_kept_min_delay_after_its_session(server: Server) -> None:
         assert running.process.poll() is None
 
 
+@needs_root
+def test_a_connection_that_is_closed_makes_two_entries(server: Server) -> None:
+    with daemon(server, QUICK) as running:
+        client = running.connect()
+        assert client.line().startswith(b"+OK")
+        client.close()
+        wait_until(lambda: running.at_rest)
+        assert server.events == ["session-opened", "login-not-attempted"]
+
+
 def test_who_has_logged_in_is_not_held_up(server: Server) -> None:
     """fetchmail with `expunge 1` logs in for each message, from one address; so does who polls 51 accounts."""
     settings = {"POPAD_MIN_DELAY": "600", "POPAD_MAX_SESSIONS_PER_SOURCE": "2", "POPAD_GUESS_DELAY": "0"}

@@ -6,6 +6,7 @@ from typing import Any
 
 from popad import journal
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
+from tests.system.machine import wait_until
 
 # Fields that journald adds and a process cannot forge.
 SESSION = {"_SYSTEMD_SLICE": "popad.slice", "_TRANSPORT": "journal", "_COMM": "popad"}
@@ -116,6 +117,95 @@ def test_catalog(server: Server) -> None:
     entry = server.machine.wait_entry({"POPAD_EVENT": "login-not-attempted"}, after=since)
     shown = server.machine.run(["journalctl", "-x", f"_PID={entry['_PID']}", "SYSLOG_IDENTIFIER=popad"]).stdout
     assert shown.count("Subject: ") == 2  # session-opened, login-not-attempted
+
+
+def of_sessions(server: Server, after: str) -> list[dict[str, Any]]:
+    """What anybody wrote since then, of sessions: popad, and systemd about its units."""
+    found = server.machine.journal(after=after)
+    return [
+        entry
+        for entry in found
+        if entry.get("SYSLOG_IDENTIFIER") == "popad" or str(entry.get("UNIT", "")).startswith("popad@")
+    ]
+
+
+def connect_and_close(server: Server, times: int) -> str:
+    """The end of the journal before. Returns when the last unit is gone."""
+    since = server.machine.cursor()
+    ports = []
+    for _ in range(times):
+        with server.connect().greeted() as client:
+            ports.append(str(client.port))
+    for port in ports:
+        server.machine.wait_entry({"POPAD_EVENT": "login-not-attempted", "POPAD_RPORT": port}, after=since)
+    wait_until(lambda: "popad@" not in server.machine.run(["systemctl", "list-units", "--all", "--plain"]).stdout)
+    return since
+
+
+def test_a_connection_that_is_closed_makes_two_entries(server: Server) -> None:
+    """systemd's own (starting, started, gone) are kept out, popad's are not."""
+    found = of_sessions(server, connect_and_close(server, 3))
+    assert [entry["POPAD_EVENT"] for entry in found if "POPAD_EVENT" not in entry or entry["_UID"] != "0"] == []
+    assert len(found) == 6, [entry["MESSAGE"] for entry in found]
+    for port in {entry["POPAD_RPORT"] for entry in found}:
+        events = [entry["POPAD_EVENT"] for entry in found if entry["POPAD_RPORT"] == port]
+        assert events == ["session-opened", "login-not-attempted"]
+
+
+def test_an_administrator_can_have_systemds_entries_back(server: Server) -> None:
+    with server.drop_in("popad@.service", "[Service]\nLogLevelMax=debug\n"):
+        said = [entry["MESSAGE"] for entry in of_sessions(server, connect_and_close(server, 1))]
+    assert any(message.startswith("Started popad@") for message in said), said
+
+
+def test_a_session_that_cannot_start_is_in_the_journal(server: Server) -> None:
+    """And what is said on standard error, which is a traceback, as an error."""
+    since = server.machine.cursor()
+    fails = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo a traceback >&2; exit 70'\n"
+    with server.drop_in("popad@.service", fails), server.connect() as client:
+        assert client.closed()
+        server.machine.wait_entry({"MESSAGE": "Failed with result 'exit-code'"}, after=since)
+        said = server.machine.wait_entry({"MESSAGE": "a traceback", "SYSLOG_IDENTIFIER": "popad"}, after=since)
+    assert (said["PRIORITY"], said["SYSLOG_FACILITY"]) == ("3", "2")
+
+
+# Fills the queue of the journal's socket: that of one sender is shorter, so until a new one has no room for anything.
+FILL = """
+import socket
+sent = 1
+while sent:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.connect("/run/systemd/journal/socket")
+        full.setblocking(False)
+        sent = 0
+        try:
+            while True: sent += full.send(b"MESSAGE=full\\n")
+        except BlockingIOError: pass
+print("full")
+"""
+
+
+def test_a_journal_that_hangs(server: Server) -> None:
+    """Sessions go on; what they had to say is there when it works again, over standard error, or counted."""
+    name = server.add_user()
+    since = server.machine.cursor()
+    journald = server.machine.show("systemd-journald.service", "MainPID")["MainPID"]
+    server.machine.run(["kill", "-STOP", journald])
+    try:
+        assert "full" in server.machine.python(FILL)
+        with server.connect().logged_in(name, PASSWORD) as client:
+            client.ok("DELE 1")
+            client.ok("QUIT")
+        assert (server.machine.root / "var/mail" / name).read_text() == mbox(MESSAGES[1:])
+    finally:
+        server.machine.run(["kill", "-CONT", journald])
+    # Not the last one: that may be written when the journal works again.
+    heard = server.machine.wait_entry({"MESSAGE": "event=maildrop-loaded"}, after=since)
+    assert f"user={name}" in heard["MESSAGE"]
+    assert heard["_TRANSPORT"] == "stdout"
+    with server.connect().logged_in(name, PASSWORD) as client:
+        client.ok("QUIT")
+    server.machine.wait_entry({"POPAD_EVENT": "session-closed", "POPAD_USER": name}, after=since)
 
 
 def test_changed_mailbox(server: Server) -> None:
