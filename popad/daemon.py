@@ -90,6 +90,7 @@ class Daemon:
         privsep.NoNewPrivileges.look()  # once, for all sessions
         privsep.inherit_orphans()
         privsep.leave_no_core_file()
+        privsep.AddressSpace.look()
         try:
             rehearse()
         except (OSError, MaildropUnavailable, PeerSilent):
@@ -127,6 +128,7 @@ class Daemon:
         self.notifier.alive()
         if now >= self.status_due:
             self.status_due = now + TICK
+            privsep.AddressSpace.look()
             journal.say_lost()
             self.notifier.status(self.status())
 

@@ -472,7 +472,8 @@ def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
         return real("/nowhere" if path.startswith("/proc/") else path, *arguments, **options)
 
     monkeypatch.setattr("builtins.open", opened)
-    assert privsep.address_space() == privsep.MUCH
+    assert privsep.AddressSpace.look() == privsep.MUCH
+    monkeypatch.setattr(privsep.AddressSpace, "known", 0)
     privsep.kill_orphans(())
 
 

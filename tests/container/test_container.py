@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from popad.settings import UIDS_OF_STRANGERS
 from tests.container.engine import CHECKOUT, RUN_HERE, Engine, EngineError, needs
 from tests.patience import PATIENCE
 from tests.system.machine import wait_until
@@ -205,6 +206,15 @@ class TestServing:
         for shared in (served.volume("state").stat(), served.volume("cache").stat()):
             assert (shared.st_uid, shared.st_gid, shared.st_mode & 0o1777) == (0, 0, 0o1733)
 
+    def test_no_key_is_in_the_image(self, served: Container) -> None:
+        """It would be everybody's. The daemon makes one when it starts."""
+        show = ["ls", "-A", "/var/lib/popad", "/var/cache/popad"]
+        image = served.podman("run", "--rm", *RUN_HERE, "--entrypoint", show[0], "popad", *show[1:]).stdout
+        assert ".key" not in image
+        assert "/var/cache/popad" in image
+        for volume in ("state", "cache"):
+            assert (served.volume(volume) / ".key").stat().st_size == 32
+
     def test_an_interrupted_update_outlives_the_container(self, served: Container) -> None:
         """The messages that an update moves are in a volume, on a disk: not in the container."""
         mounts = served.inspect(".Mounts")
@@ -247,6 +257,19 @@ class TestConfinement:
             said = crippled.podman("logs", crippled.name).stderr
             assert "event=contract-broken" in said
             assert "event=login-passed" not in said
+
+    def test_who_reads_what_strangers_send_has_a_uid_of_its_own(self, served: Container) -> None:
+        """By its number in the container; without CAP_KILL nobody but its session can end it."""
+        client = served.client()
+        client.capa()
+        uids = set()
+        for parent in served.children(served.pid):
+            for child in served.children(parent):
+                status = served.proc(f"{child}/status")
+                inside = int(re.findall(r"^NSpid:.*\t(\d+)$", status, re.M)[0])
+                uids.add(re.findall(r"^Uid:\t(\d+)\t", status, re.M)[0] == str(UIDS_OF_STRANGERS[inside]))
+        assert uids == {True}
+        client.quit()
 
     def test_a_user_has_no_rights_left(self, served: Container) -> None:
         client = served.logged_in()
