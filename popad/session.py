@@ -3,8 +3,8 @@
 What runs as root, from the first line to privsep.become(): reading the settings, looking up POPAD_USER, the greeting (a
 constant), the fork of the authorization child, log entries and notifications, one message from the child (its shape is
 checked, its content passed on and never parsed), one question to the helper, one verdict (checked again here), opening
-POPAD_STATE and POPAD_CACHE, and to a login that fails a constant reply. Where no warm helper is configured, a child of
-it asks PAM.
+POPAD_STATE and POPAD_CACHE and keeping room in the former, and to a login that fails a constant reply. Where no warm
+helper is configured, a child of it asks PAM.
 """
 
 import os
@@ -92,6 +92,13 @@ class Session:
         from popad.maildrop.state import of_indexes, of_updates
 
         self.state, self.cache = of_updates(self.settings.state), of_indexes(self.settings.cache)
+
+    def make_room(self) -> None:
+        """As root, for a user who has logged in: on a full disk there shall be room to delete mail."""
+        from popad.maildrop.state import State
+
+        if isinstance(self.state, State):
+            self.state.tend_reserve()
 
     def forget_places(self) -> None:
         """Nobody has logged in: the process that hears the client out has no use for them."""
@@ -235,6 +242,7 @@ def authorize(session: Session, child: "Child | None") -> None:
             privsep.become_a_stranger(*identity)  # closing reads what the client goes on to say
         connection.close(LINGER)
         return
+    session.make_room()
     try:
         privsep.become(verdict.uid, verdict.gid, verdict.groups)
         privsep.never_gain_privileges()

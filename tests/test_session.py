@@ -206,7 +206,7 @@ def test_files_are_made_for_their_user_alone(server: Server) -> None:
         client.ask("DELE 1")
         client.ask("QUIT")
     left = sorted(server.state.iterdir())
-    assert [path.suffix or path.name for path in left] == [".key", ".spare"]
+    assert [path.suffix or path.name for path in left] == [".key", ".reserve", ".spare"]
     assert {path.stat().st_mode & 0o777 for path in left} == {0o600}
 
 

@@ -13,7 +13,17 @@ import pytest
 from popad import privsep
 from popad.errors import MaildropUnavailable
 from popad.maildrop import state as state_module
-from popad.maildrop.state import KEY, SPARE, JournalForeign, State, of_indexes, of_updates
+from popad.maildrop.state import (
+    ENOUGH,
+    KEY,
+    RESERVE,
+    RESERVE_OCTETS,
+    SPARE,
+    JournalForeign,
+    State,
+    of_indexes,
+    of_updates,
+)
 from tests.serving import PATIENCE
 
 ROOT = os.geteuid() == 0
@@ -358,6 +368,34 @@ def test_room_is_made_once(path: Path) -> None:
         os.truncate(path / journal.spare, 100)  # all that there was when it was made
         journal.keep_room()
         assert (path / journal.spare).stat().st_blocks * 512 >= SPARE
+
+
+@needs_root
+def test_the_reserve_is_there_while_there_is_room_and_given_up_when_there_is_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tend(state: State, free: int) -> None:
+        disk = os.statvfs_result((1, 1, 0, 0, free, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(os, "fstatvfs", lambda fd: disk)
+        state.tend_reserve()
+
+    with state_at(path) as state:
+        with as_user(NOBODY):
+            tend(state, ENOUGH)
+        assert not (path / RESERVE).exists()
+        for free in (ENOUGH, ENOUGH, SPARE):
+            tend(state, free)
+            made = (path / RESERVE).stat()
+            assert (made.st_size, stat.S_IMODE(made.st_mode), made.st_uid) == (RESERVE_OCTETS, 0o600, 0)
+            assert made.st_blocks * 512 >= RESERVE_OCTETS
+        for free in (SPARE - 1, 0, ENOUGH - 1):
+            tend(state, free)
+            assert not (path / RESERVE).exists()
+        (path / RESERVE).symlink_to("elsewhere")  # by a user
+        for free in (ENOUGH, 0):
+            tend(state, free)
+        assert not os.path.lexists(path / RESERVE)
+        assert not (path / "elsewhere").exists()
 
 
 def test_a_spare_that_is_no_file_of_the_user_is_not_used(path: Path, tmp_path: Path, mailbox: int) -> None:

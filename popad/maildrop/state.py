@@ -24,6 +24,10 @@ RENAME_EXCHANGE = 2  # linux/fs.h
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Octets that a mailbox's updates have in advance: with them 5 MB move in 90 windows.
 SPARE = 1 << 16
+# The room that root keeps for users whose mailbox has none yet, when the disk is full: of a few of them. What they then
+# delete is room for others.
+RESERVE, RESERVE_OCTETS = ".reserve", 4 * SPARE
+ENOUGH = 4 * RESERVE_OCTETS  # octets free for users from which on it is made
 FS_IOC_GETVERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601  # linux/fs.h: _IOR('v', 1, long)
 
 
@@ -135,6 +139,27 @@ class State:
         except OSError as error:
             if error.errno != errno.EBADF:  # O_PATH
                 raise
+
+    def tend_reserve(self) -> None:
+        """As root: have the reserve while the disk has room, and give it up when users have less than a spare takes.
+
+        A name that a user has taken is freed the same way. What fails leaves less room, and nothing else.
+        """
+        if os.geteuid() != 0:
+            return
+        try:
+            disk = os.fstatvfs(self.fd)
+            free = disk.f_bavail * disk.f_frsize
+            if free < SPARE:
+                os.unlink(RESERVE, dir_fd=self.fd)
+            elif free >= ENOUGH and not self.has(RESERVE):
+                fd = os.open(RESERVE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAME_FILE, 0o600, dir_fd=self.fd)
+                try:
+                    os.posix_fallocate(fd, 0, RESERVE_OCTETS)
+                finally:
+                    os.close(fd)
+        except OSError:
+            pass
 
     def has(self, name: str) -> bool:
         """Whether anything has this name. Raises OSError where that cannot be told."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from popad.auth.guessing import ROW_OCTETS, ROWS
 from popad.maildrop.dotlock import TEMPORARY_PREFIX
-from popad.maildrop.state import KEY
+from popad.maildrop.state import KEY, RESERVE
 from tests.faults.crashes import deaths
+from tests.faults.errors import fill_up
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
@@ -89,7 +90,7 @@ class Wire:
                 if len(body.replace(b"\r\n..", b"\r\n.")) - body.startswith(b"..") != size:
                     self.tally.fail(f"{where}: message {number} is not of its size", damaged=1)
             client.send(b"QUIT\r\n")
-        left = [name for name in os.listdir(self.server.state) if name != KEY and not name.endswith(".spare")]
+        left = [name for name in os.listdir(self.server.state) if not name.endswith((KEY, RESERVE, ".spare"))]
         if not answer.startswith(b"+OK") or left or not wanted.by(self.server.mailbox.read_bytes()):
             self.tally.fail(f"{where}: {answer!r}, left {left}", damaged=1)
 
@@ -146,6 +147,16 @@ class Wire:
         if len(case.after) <= limit or not answer.startswith(b"-ERR [SYS/TEMP]") or status:
             self.tally.fail(f"{case.name}, over the wire, file size limit: {answer!r}, status {status}", damaged=1)
         self.check(f"{case.name}, over the wire: file size limit", Wanted(case, done=False))
+
+    def on_a_full_disk(self, case: Case, filler: Path) -> None:
+        """Nobody has opened the mailbox while there was room: what root keeps is given up for it."""
+        self.put(case)
+        fill_up(filler, 0)
+        answer, status = self.session(sorted(case.gone), Mode.COUNT)
+        if not answer.startswith(b"+OK") or status:
+            self.tally.fail(f"{case.name}, over the wire, full disk: {answer!r}, status {status}", damaged=1)
+        self.check(f"{case.name}, over the wire: full disk", Wanted(case, done=True))
+        filler.unlink()
 
 
 @contextmanager

@@ -119,7 +119,9 @@ class Race:
         places = [Path("/var/mail"), *(user.home for user in self.users if not user.in_spool)]
         verdict.litter = [str(path) for place in places for path in place.iterdir() if is_litter(path)]
         verdict.litter += [
-            str(path) for path in namespace.STATE.iterdir() if path.name != ".key" and path.suffix != ".spare"
+            str(path)
+            for path in namespace.STATE.iterdir()
+            if path.name not in (".key", ".reserve") and path.suffix != ".spare"
         ]
         if (log := WORK / "popad.log").exists() and log.stat().st_size:
             verdict.examples += [
