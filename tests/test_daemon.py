@@ -8,7 +8,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -744,6 +745,27 @@ def test_guessing_is_slowed_down_across_sessions(server: Server) -> None:
         assert neighbour.ask("PASS guess").startswith(b"-ERR [AUTH]")
         assert now() - begun < 2
         neighbour.close()
+
+
+def test_a_forgotten_device_does_not_keep_its_network_out(server: Server) -> None:
+    """60 users behind one address, where a phone goes on asking with an old password; each waits a second at most."""
+    names = [f"user{number}" for number in range(60)]
+    verifier = server.credentials.read_text().partition(" ")[2]
+    server.credentials.write_text("".join(f"{name} {verifier}" for name in [NAME, *names]))
+    with daemon(server) as running:
+
+        def log_in(name: str, password: str) -> bytes:
+            with closing(running.connect()) as client:
+                assert client.line().startswith(b"+OK")
+                client.ask(f"USER {name}")
+                client.send(f"PASS {password}\r\nQUIT\r\n".encode())
+                return client.rest().partition(b" ")[0]
+
+        with ThreadPoolExecutor(12) as clients:
+            assert set(clients.map(lambda _: log_in(NAME, "the old one"), range(5))) == {b"-ERR"}
+            begun = now()
+            assert list(clients.map(lambda name: log_in(name, PASSWORD), names)) == [b"+OK"] * 60
+        assert now() - begun < 15  # what one of them waited before
 
 
 def test_a_verdict_is_not_put_off_beyond_its_time_limit(server: Server) -> None:
