@@ -11,7 +11,7 @@ import pytest
 
 from popad import session
 from popad.auth import credentials
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, UIDS_OF_STRANGERS
 from tests.serving import (
     ALL,
     NAME,
@@ -146,3 +146,27 @@ def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
         finally:
             os.kill(helper, signal.SIGKILL)
         assert client.rest() == session.LATER
+
+
+# -- every length around each limit
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+@pytest.mark.parametrize("octets", range(ARGUMENT_OCTETS - 3, ARGUMENT_OCTETS + 4))
+@pytest.mark.parametrize("command", [b"USER ", b"PASS "])
+def test_lengths_around_the_limits(server: Server, command: bytes, octets: int, end: bytes) -> None:
+    """A line is too long, or what it carries reaches the helper: the longest name and password log in."""
+    name, password = ("x" * octets, PASSWORD) if command == b"USER " else (NAME, "x" * octets)
+    server.credentials.write_text(credentials.line(name, password.encode(), credentials.ITERATIONS) + "\n")
+    fits = len(command) + octets + len(end) <= COMMAND_OCTETS
+    with server.session({"POPAD_MAILDROP": f"mbox:{server.mailbox}"}) as (client, process):
+        client.line()
+        client.send(b"USER " + name.encode() + end + b"PASS " + password.encode() + end + b"QUIT" + end)
+        answers = [line[:4] for line in client.rest().splitlines()]
+        client.close()
+        assert process.wait(PATIENCE) == 0
+    assert ("login-passed" in server.events) == fits
+    assert "login-unavailable" not in server.events
+    assert "Traceback" not in server.stderr.read_text()
+    too_long = [b"-ERR", b"-ERR", b"+OK "] if command == b"USER " else [b"+OK ", b"-ERR", b"+OK "]
+    assert answers == ([b"+OK "] * 3 if fits else too_long)

@@ -1,4 +1,4 @@
-"""guesses.py: clients who guess stay slowed down, however they go about it; the neighbours of a forgotten device do not wait."""
+"""guesses.py: who guesses stays slowed down, however he goes about it; the neighbours of a forgotten device do not."""
 
 import pytest
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from popad.auth.pam import Pam
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
 from tests.system.machine import WAIT_SECONDS, wait_until
 
@@ -237,3 +242,99 @@ def test_slow_pam_has_its_limit(server: Server) -> None:
             assert client.line().startswith(b"-ERR [SYS/TEMP] ")
     finally:
         pam.write_text(before)
+
+
+def test_a_mailbox_that_a_secondary_group_may_access(server: Server) -> None:
+    """Read and updated as a member of it, and refused to others: the session is in all groups of its user."""
+    machine = server.machine
+    member, other = server.add_user(), server.add_user()
+    machine.run(["groupadd", "--force", "team"])
+    machine.run(["usermod", "--append", "--groups", "team", member])
+    for name in (member, other):
+        machine.write(f"/var/mail/{name}", mbox(MESSAGES), mode=0o660, owner="root:team")
+    with server.connect().logged_in(member, PASSWORD) as client:
+        groups = server.process_status(server.main_pid(client))["Groups"].split()
+        assert set(groups) == set(machine.run(["id", "-G", member]).stdout.split())
+        client.ok("DELE 1")
+        client.ok("QUIT")
+        assert client.closed()
+    assert (machine.root / "var/mail" / member).read_text() == mbox(MESSAGES[1:])
+    with server.connect().greeted() as client:
+        client.ok(f"USER {other}")
+        assert client.say(f"PASS {PASSWORD}").startswith(b"-ERR [SYS/")
+
+
+def test_a_pam_module_that_is_replaced(server: Server) -> None:
+    """As dpkg does it, by rename(2): the next logins use the new one, in the same service without a restart of it."""
+    name = server.add_user()
+    machine = server.machine
+    pam = machine.root / "etc/pam.d/popad"
+    before = pam.read_text()
+    directory = machine.run(["sh", "-c", "dirname /usr/lib/*/security/pam_permit.so"]).stdout.strip()
+    machine.run(["cp", f"{directory}/pam_permit.so", "/usr/local/lib/pam_test.so"])
+    pam.write_text("auth required /usr/local/lib/pam_test.so\naccount required pam_permit.so\n")
+
+    def log_in(password: str) -> bytes:
+        with server.connect().greeted() as client:
+            client.ok(f"USER {name}")
+            return client.say(f"PASS {password}")[:3]
+
+    try:
+        with server.settings("POPAD_GUESS_DELAY=0\n"):
+            assert log_in("whatever it is") == b"+OK"
+            first = helper(server)
+            machine.run(["cp", f"{directory}/pam_deny.so", "/usr/local/lib/pam_test.new"])
+            machine.run(["mv", "/usr/local/lib/pam_test.new", "/usr/local/lib/pam_test.so"])
+            wait_until(lambda: log_in("whatever it is") == b"-ER")
+            assert log_in(PASSWORD) == b"-ER"
+            assert helper(server) == first
+            assert helper(server, "NRestarts") == "0"
+    finally:
+        pam.write_text(before)
+        machine.run(["rm", "-f", "/usr/local/lib/pam_test.so"])
+
+
+TRIES = int(os.environ.get("POPAD_TEST_TRIES", "8"))  # of each case; 200 in a long run (8 minutes)
+AT_ONCE = 16
+
+
+def test_a_refusal_comes_at_the_same_time_whatever_refused(server: Server) -> None:
+    """Debian's common-auth and yescrypt. A right password of an account that may not be used tells nothing."""
+    machine = server.machine
+    wrong, locked, expired, must_change = (server.add_user() for _ in range(4))
+    machine.run(["chpasswd"], stdin="".join(f"{name}:{PASSWORD}\n" for name in (wrong, expired, must_change, "root")))
+    machine.run(["usermod", "--lock", locked])
+    machine.run(["chage", "--expiredate", "1", expired])
+    machine.run(["chage", "--lastday", "0", must_change])
+    cases = {
+        "wrong": (wrong, "not it"),
+        "unknown": ("nobody-here", PASSWORD),
+        "locked": (locked, PASSWORD),
+        "expired": (expired, PASSWORD),
+        "must change": (must_change, PASSWORD),
+        "root": ("root", PASSWORD),
+        "a path": ("../root", PASSWORD),
+        "a lock file": (f"{wrong}.lock", PASSWORD),
+    }
+
+    def attempt(number: int, case: str) -> float:
+        name, password = cases[case]
+        with server.connect(source=f"127.0.1.{number % 200 + 1}").greeted() as client:
+            client.ok(f"USER {name}")
+            begun = time.monotonic()
+            assert client.say(f"PASS {password}").startswith(b"-ERR [AUTH] "), name
+            return time.monotonic() - begun
+
+    since = machine.cursor()
+    with server.settings("POPAD_GUESS_DELAY=0\n"), ThreadPoolExecutor(AT_ONCE) as clients:
+        tried = random.sample([*cases] * TRIES, TRIES * len(cases))
+        took = list(clients.map(attempt, range(len(tried)), tried))
+    times = {case: sorted(each for each, of in zip(took, tried, strict=True) if of == case) for case in cases}
+    table = {case: [round(each, 2) for each in (of[0], of[len(of) // 2], of[-1])] for case, of in times.items()}
+    print(f"\n{server.release}, {TRIES} tries, seconds (least, median, most): {table}")
+    assert min(took) >= Pam.refused_soonest, table
+    # What a busy machine adds, it adds to all; before, a right password was told 3 seconds earlier than a wrong one.
+    for which in (0, 1):
+        of_cases = [of[which] for of in table.values()]
+        assert max(of_cases) - min(of_cases) < 1, table
+    assert not machine.journal("POPAD_EVENT=login-unavailable", after=since)
