@@ -1,10 +1,11 @@
-"""How long a wrong password takes for a name that exists, for one that does not, and for root: do they differ?
+"""How long a refusal takes for a name that exists, one that does not, root, and a right password that has expired.
 
     python3 -m tests.hostile.timing [--count N] [--delay] [--json FILE] [pam | file]
 
-Real sessions with the warm helper, a client that waits for the answer to PASS, names in random order. pam: pam_unix
-with yescrypt and Debian's stack, in a mount namespace with users of its own (root only); its delay after a failure,
-which would hide much, is off unless --delay. file: the credentials file, one line of it dearer than the others.
+Real sessions with the warm helper, clients that wait for the answer to PASS, names in random order, some at once, as
+each refusal takes seconds. pam: pam_unix with yescrypt and Debian's stack, in a mount namespace with users of its own
+(root only); --delay: with pam_unix's own delay after a failure, which libpam is told not to wait for. file: the
+credentials file, one line of it dearer than the others.
 
 Prints the medians, and against the known name: the chance that one try with the other name takes longer than one with
 the known (0.5: no difference), and the two-sided p of the rank-sum test (Mann-Whitney, normal approximation).
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,10 @@ from popad import session
 from popad.auth import credentials
 from tests.serving import CHECKOUT, NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
 
-UNKNOWN, REFUSED = "alicia", "root"
-NAMES = (NAME, UNKNOWN, REFUSED)
+UNKNOWN, REFUSED, EXPIRED = "alicia", "root", "expired"
+KINDS = {"known": NAME, "unknown": UNKNOWN, "root": REFUSED, "expired": EXPIRED}  # an account of PAM's
+RIGHT, WRONG = "secret", "wrong password"
+AT_ONCE = 4
 SALT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$"  # yescrypt with Debian's cost
 SHADOW = "import crypt; print(crypt.crypt('secret', '{salt}'))"
 
@@ -40,7 +44,8 @@ Times = dict[str, list[float]]
 
 def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
     """Seconds from PASS to the refusal, so many for each name."""
-    times: Times = {name: [] for name in NAMES}
+    names = [name for name in KINDS.values() if name != EXPIRED or settings]
+    times: Times = {name: [] for name in names}
     path = str(server.path / "auth.sock")
     given = {**settings, "POPAD_AUTH_SOCKET": path, "POPAD_GUESS_DELAY": "0"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
@@ -54,9 +59,12 @@ def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
         )
         try:
             attempt(server, given, NAME)  # what is done once
-            for _ in range(count):
-                for name in random.sample(NAMES, len(NAMES)):
-                    times[name].append(attempt(server, given, name))
+            tried = random.sample(names * count, len(names) * count)
+            with ThreadPoolExecutor(AT_ONCE) as clients:
+                for name, took in zip(
+                    tried, clients.map(lambda name: attempt(server, given, name), tried), strict=True
+                ):
+                    times[name].append(took)
         finally:
             helper.terminate()
             helper.wait()
@@ -68,7 +76,7 @@ def attempt(server: Server, settings: dict[str, str], name: str) -> float:
         client.line()
         client.ask(f"USER {name}")
         begun = time.perf_counter()
-        answer = client.ask("PASS wrong password")
+        answer = client.ask(f"PASS {RIGHT if name == EXPIRED else WRONG}")
         took = time.perf_counter() - begun
     if answer + b"\r\n" != session.WRONG:
         raise RuntimeError(f"{name}: {answer!r}")
@@ -103,8 +111,9 @@ def with_pam(count: int, delay: bool) -> Times:
         hashed = subprocess.run(
             [PYTHON, "-W", "ignore", "-c", SHADOW.format(salt=SALT)], capture_output=True, check=True, text=True
         ).stdout.strip()
-        (place / "passwd").write_text(Path("/etc/passwd").read_text() + f"{NAME}:x:61000:61000::/nonexistent:/bin/sh\n")
-        (place / "shadow").write_text(f"root:{hashed}:1::::::\n{NAME}:{hashed}:1::::::\n")
+        users = "".join(f"{name}:x:{61000 + n}:61000::/nonexistent:/bin/sh\n" for n, name in enumerate((NAME, EXPIRED)))
+        (place / "passwd").write_text(Path("/etc/passwd").read_text() + users)
+        (place / "shadow").write_text(f"root:{hashed}:1::::::\n{NAME}:{hashed}:1::::::\n{EXPIRED}:{hashed}:1:::::1:\n")
         (place / "shadow").chmod(0o600)
         (place / "pam.d").mkdir()
         (place / "pam.d/popad").write_text(
@@ -124,7 +133,9 @@ def with_pam(count: int, delay: bool) -> Times:
 
 def report(what: str, times: Times) -> dict[str, Any]:
     rows: dict[str, Any] = {}
-    for name, kind in ((NAME, "known"), (UNKNOWN, "unknown"), (REFUSED, "root")):
+    for kind, name in KINDS.items():
+        if name not in times:
+            continue
         chance, p = rank_sum(times[NAME], times[name]) if name != NAME else (0.5, 1.0)
         rows[kind] = {"median_ms": statistics.median(times[name]) * 1000, "chance_longer": chance, "p": p}
         print(
