@@ -2,7 +2,8 @@
 
 import pytest
 
-from popad.maildrop.separators import AHEAD, data_behind, next_separator
+from popad.maildrop import separators
+from popad.maildrop.separators import AHEAD, BEHIND, FEW, data_behind, next_separator
 from tests.fuzz.mboxes import messages
 
 # What stands behind `From ` in lines of programs: asctime(3), Dovecot and sendmail (two spaces), bounces, quoted names,
@@ -99,6 +100,31 @@ def test_what_separates(kind: str, end: bytes) -> None:
                         assert next_separator(text[:cut], 0, complete=False) in (found, (len(before), -1), (-1, 0))
                         told = data_behind(text[:cut], len(before), complete=False) if cut > len(before) + 5 else -1
                         assert told in (found[1], -1), text[:cut]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n\nFro", b"\nFrom ", b"\n\nFrom ", b"\nFrom x", b"\n\nFrom x\nand more", b"\n\r\nFrom x y"]
+)
+def test_lines_without_a_colon_are_passed_over(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter full of them costs little: no more than FEW are looked at, and some at the end of what is at hand."""
+    looked_at = 0
+
+    def count(text: bytes, place: int, complete: bool) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return data_behind(text, place, complete)
+
+    monkeypatch.setattr(separators, "data_behind", count)
+    text = b"From a\nS: 1\n\n" + line * 20_000
+    for complete in (False, True):
+        place, start = next_separator(text, BEHIND, complete)
+        assert start <= 0
+        assert looked_at <= 3 * FEW
+        if not complete and start < 0:
+            assert len(text) - place < AHEAD
+        looked_at = 0
+    found = len(text) + len(b"\n\n")
+    assert next_separator(text + b"\n\nFrom b\nS: 2\n", BEHIND, complete=True) == (found, found + 7)
 
 
 def test_enough_is_at_hand() -> None:

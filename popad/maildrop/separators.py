@@ -14,7 +14,7 @@ A letter may be full of lines that begin with `From `. A colon in this line or i
 those without are passed over, and what the others cost is little more than that of finding them.
 """
 
-LF, SPACE = b"\n "
+LF, CR, SPACE = b"\n\r "
 FROM = b"From "
 # How a separator is looked for: short, as Python searches faster for less than six octets, and without what is frequent
 # in text, as a search that meets an octet which is not in the word skips the whole word. Half the time.
@@ -67,7 +67,9 @@ def data_behind(text: bytes, place: int, complete: bool) -> int:
     start = text.find(b"\n", place, place + LONGEST_LINE) + 1
     if not start:
         return 0 if complete or len(text) - place >= LONGEST_LINE else -1
-    behind_blank = text[place - 2] == LF or text.startswith(b"\n\r\n", place - 3)
+    if text.startswith(FROM, start):
+        return 0
+    behind_blank = text[place - 2] == LF or (text[place - 2] == CR and text[place - 3] == LF)
     date = start - ASCTIME
     if not behind_blank:
         if start - place < SHORTEST_DATED:
@@ -78,8 +80,8 @@ def data_behind(text: bytes, place: int, complete: bool) -> int:
         and date - 2 <= text.find(b" ", place + len(FROM), date)
         and start + len(FROM) <= len(text)
     ):
-        return 0 if text.startswith(FROM, start) else start  # as almost all are
-    if text.startswith(FROM, start):
+        return start  # as almost all are
+    elif text.startswith(b"\n", start) and start - place < SHORTEST_DATED:
         return 0
     header = begins_header(text, start, complete)
     if header < 0:
@@ -89,6 +91,8 @@ def data_behind(text: bytes, place: int, complete: bool) -> int:
         return start
     if not (header or behind_blank or text.startswith(b">From ", start)) or start == len(text):
         return 0
+    if b":" not in line and not line.startswith(b'"'):
+        return 0  # neither a date nor one word
     words = words_of(line)
     return start if is_dated(words) or (header and behind_blank and len(words) == 1) else 0
 
