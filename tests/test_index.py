@@ -354,6 +354,38 @@ def test_times_in_the_future_are_not_believed(box: Box) -> None:
     assert box.names() == []
 
 
+def test_a_blank_line_of_a_removed_message_that_stays(box: Box) -> None:
+    """What is behind it is not where it would be without."""
+    before, dated = ONE[:-1], b"From d Thu Jan  1 00:00:00 1970\nDate: 4\n\nbody 4\n\n"
+    box.path.write_bytes(before + dated + TWO + ONE + THREE)
+    store = box.learn()
+    store.remove(marks(store, 2, 4))
+    assert box.path.read_bytes() == before + b"\n" + TWO + THREE
+    assert outcome(box, cached=True) == outcome(box, cached=False)
+
+
+def test_internal_data_of_c_client(box: Box) -> None:
+    """It has no number and stays, remembered or not."""
+    internal = (
+        b"From m Thu Jan  1 00:00:00 1970\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
+        b"X-IMAP: 0000000001 0000000002\n\nThis text is part of the internal format\n\n"
+    )
+    box.path.write_bytes(internal + ALL)
+    assert texts(box.learn()) == [b"Date: %d\n\nbody %d\n" % (n, n) for n in (1, 2, 3)]
+    with box.path.open("ab") as file:
+        file.write(ONE)
+    store = box.open()
+    assert outcome(box, cached=True) == outcome(box, cached=False)
+    assert len(store.sizes) == 4
+    store.remove(marks(store, 1, 3))
+    assert box.path.read_bytes() == internal + TWO + ONE
+    assert outcome(box, cached=True) == outcome(box, cached=False)
+    store = box.open()
+    store.remove(marks(store, 1, 2))
+    assert box.path.read_bytes() == internal
+    assert [list(box.open(cached).sizes) for cached in (True, False)] == [[], []]
+
+
 def test_limits_are_those_of_a_scan(box: Box) -> None:
     box.learn()
     for cached in (True, False):
