@@ -291,7 +291,7 @@ def become_a_stranger(uid: int, gid: int) -> None:
 def close_all_but(*kept: int) -> None:
     """Close every descriptor but these and the standard streams, whoever has opened it.
 
-    For a process that logs nothing: libsystemd would go on to write to the descriptor that it had.
+    For a process that logs nothing: the ways to the logs are closed, too.
     """
     place = STANDARD_STREAMS
     for fd in sorted(kept):
