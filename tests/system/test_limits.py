@@ -143,3 +143,30 @@ def test_systemd_ends_a_session_that_hangs(server: Server) -> None:
         assert entry["_PID"] == "1"
         assert stranger.closed()
         client.ok("NOOP")
+
+
+@pytest.mark.parametrize("server", ["bookworm"], indirect=True)  # half a minute: on one release
+def test_a_slow_reader_outlives_the_limits(server: Server) -> None:
+    """One answer, all of it in the kernel's buffers soon, for longer than systemd lets a session live without a word
+    (20 seconds beyond its time limits) and than a client may do nothing.
+    """
+    line = "x" * 79 + "\n"
+    name = server.add_user([f"Subject: large\n\n{line * 11000}"])
+    since = server.machine.cursor()
+    with (
+        server.drop_in("popad@.service", "[Service]\nRuntimeMaxSec=1\n"),
+        server.settings("POPAD_TIMEOUT=5\nPOPAD_LOGIN_TIMEOUT=4\nPOPAD_AUTH_TIMEOUT=4\n"),
+        server.connect().logged_in(name, PASSWORD) as client,
+    ):
+        unit = server.instance(client)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.ok("RETR 1")
+        begun, received = time.monotonic(), client.unread
+        while not received.endswith(b"\r\n.\r\n"):
+            time.sleep(0.1)  # a slow line
+            received += client.socket.recv(2400)
+        assert time.monotonic() - begun > 30
+        client.unread = b""
+        client.ok("DELE 1")
+        client.ok("QUIT")
+        server.machine.wait_entry({"POPAD_EVENT": "maildrop-updated", "_SYSTEMD_UNIT": unit}, after=since)
