@@ -56,9 +56,10 @@ truncate cut off does not come back when the file grows again.
 Room. The journal needs 16 KiB (slots, a plan of a few thousand messages, a window of one block); more makes it quicker,
 up to WINDOW: it takes what there is. All of it is taken (posix_fallocate) in step 1, and so are the mailbox's holes:
 a full disk or quota is met before the mailbox is touched. That the least is there on a full disk, too, is what the
-spare is for: SPARE octets, as the user's file, which a session makes when it opens a mailbox that has none, and which
-becomes the journal; so deleting never has to ask for a block. Not when the mailbox's file system writes elsewhere what
-is written in place (btrfs, ZFS) and is full: then the update stops, and the next session goes on when there is room.
+spare is for: SPARE octets, as the user's file, which a session makes when it opens a mailbox that has none (from room
+that root gives up, where the disk is full: state.py), and which becomes the journal; so deleting never has to ask for a
+block. Not when the mailbox's file system writes elsewhere what is written in place (btrfs, ZFS) and is full: then the
+update stops, and the next session goes on when there is room.
 
 CRCs are against accidents, of programs and disks, and suffice for that: who may write there needs no collision to
 destroy mail.
