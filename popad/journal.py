@@ -104,6 +104,12 @@ UPDATE_ORPHANED = Event(
     ERROR,
     "{rhost}: an interrupted update of {maildrop} of {user} was not finished, see {kept}: {reason}",
 )
+IDS_NOT_KEPT = Event(
+    "ids-not-kept",
+    "0beed544b3684acdabadde6703cfa737",
+    ERROR,
+    "{rhost}: the unique-ids of {maildrop} of {user} are not kept: {reason}",
+)
 SESSION_CLOSED = Event(
     "session-closed",
     "65f268e413ca4679a5816bf6e36169e0",

@@ -312,7 +312,10 @@ TABLE: "dict[str, Setting]" = {
         seconds, "30", "seconds", "How long the daemon (-D), told to stop, waits for the sessions that run."
     ),
     "POPAD_STATE": Setting(
-        path, "/var/lib/popad", "", "Where updates keep their journals, and room for the next. Mode 1733."
+        path,
+        "/var/lib/popad",
+        "",
+        "Where updates keep their journals, and room for the next, and unique-ids are remembered. Mode 1733.",
     ),
     "POPAD_CACHE": Setting(
         optional_path,

@@ -57,6 +57,8 @@ def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
         connection.hang_up()
         session.log(journal.MAILDROP_UNREADABLE, reason=str(error))
     drop.settle(wait=True)
+    if drop.trouble:
+        session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
     log_the_end(session, done)
 
 

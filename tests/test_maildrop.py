@@ -16,6 +16,7 @@ class Store:
         self.removed: list[bytes] = []
         self.ids_made = 0
         self.settled = False
+        self.trouble = ""
 
     def content(self, index: int) -> Iterator[bytes]:
         yield b"%d" % index
@@ -73,6 +74,12 @@ def test_ids_are_made_when_asked_for_and_once() -> None:
     assert store.ids_made == 0
     assert [drop.unique_id(1), drop.unique_id(2)] == ["d98c1dd404b2008f", "000000000000000f"]
     assert store.ids_made == 1
+
+
+def test_what_the_store_has_to_say_of_its_ids_is_passed_on() -> None:
+    store = Store([10])
+    store.trouble = "a full disk"
+    assert Maildrop(store).trouble == "a full disk"
 
 
 def test_update_without_marks_does_not_touch_the_store() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import mailbox, mbox, rewrite
+from popad.maildrop.ids import SUFFIX
 from popad.maildrop.locks import Lock
 from popad.maildrop.mbox import Mbox
 from popad.maildrop.state import KEY, SPARE, Journal, State
@@ -42,8 +43,9 @@ class Box:
 
     @property
     def journals(self) -> list[str]:
-        """What is in the state directory besides its key and the room for a journal."""
-        return sorted(path.name for path in self.state.iterdir() if path.name != KEY and path.suffix != ".spare")
+        """What is in the state directory besides its key, the room for a journal and the unique-ids."""
+        names = (path.name for path in self.state.iterdir())
+        return sorted(name for name in names if name != KEY and not name.endswith((".spare", SUFFIX)))
 
     def refusal(self, **limits: float) -> MaildropUnavailable:
         with pytest.raises(MaildropUnavailable) as unavailable:

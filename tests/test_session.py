@@ -205,8 +205,8 @@ def test_files_are_made_for_their_user_alone(server: Server) -> None:
         assert status_of(process.pid)["Umask"] == "0077"
         client.ask("DELE 1")
         client.ask("QUIT")
-    left = sorted(server.state.iterdir())
-    assert [path.suffix or path.name for path in left] == [".key", ".reserve", ".spare"]
+    left = sorted(server.state.iterdir(), key=lambda path: path.suffix or path.name)
+    assert [path.suffix or path.name for path in left] == [".ids", ".key", ".reserve", ".spare"]
     assert {path.stat().st_mode & 0o777 for path in left} == {0o600}
 
 

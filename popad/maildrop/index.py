@@ -22,9 +22,6 @@ Why an answer is never wrong for it:
 The file is written under another name and renamed. It is never made durable: a lost one costs time.
 """
 
-import _blake2
-import errno
-import os
 import sys
 from _operator import mul, sub  # the C part
 from array import array
@@ -38,12 +35,12 @@ if TYPE_CHECKING:
 
     Signature = tuple[int, int, int, int, int]
 
+from popad.maildrop import sealed
 from popad.maildrop.crc import crc_of
 from popad.maildrop.scan import Messages, Scan
 from popad.maildrop.state import JournalForeign
 
-VERSION = b"popad2" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
-DIGEST = 32  # octets
+VERSION = b"popad3" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
 HEADER = 256  # octets of decimal numbers: the signature, the end, the CRC, how many messages and unique-ids
 NUMBER = 8  # octets of each number behind the header
 
@@ -73,58 +70,21 @@ class Index:
     def load(self, most: int) -> "tuple[Signature, Messages] | None":
         """What was stored last, if it can be believed."""
         try:
-            fd = self.file.open(self.name)
+            content = sealed.load(self.file, self.name, VERSION, HEADER + 5 * NUMBER * most)
         except (OSError, JournalForeign):
             return None
-        try:
-            size = os.fstat(fd).st_size
-            if size > DIGEST + HEADER + 5 * NUMBER * most:
-                return None
-            octets = os.read(fd, size)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
-        content = memoryview(octets)[DIGEST:]
-        return unpack(content) if octets[:DIGEST] == self.digest(content) else None
+        return unpack(content) if content else None
 
     def store(self, messages: Messages, signature: "Signature") -> None:
-        """Keep what is known of a mailbox that has `signature` for the next session; or do not, where that fails.
-
-        Two sessions may write the same new file, or one find what another left that died: then a name may be gone, or
-        given to a file that is not complete yet, which nobody believes.
-        """
-        content = pack(messages, signature)
-        directory, new = self.file.state.fd, f"{self.name}.new"
-        self.remove(new)
+        """Keep what is known of a mailbox that has `signature` for the next session; or do not, where that fails."""
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(new, flags, 0o600, dir_fd=directory)
-            try:
-                if os.writev(fd, (self.digest(content), content)) != DIGEST + len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), new)
-            finally:
-                os.close(fd)
-            os.rename(new, self.name, src_dir_fd=directory, dst_dir_fd=directory)
-        except OSError:
-            self.remove(new)
-
-    def drop(self) -> None:
-        """Forget it: it is wrong, or of a mailbox that is small by now."""
-        self.remove(self.name)
-
-    def remove(self, name: str) -> None:
-        """A file of the directory, if it is there and the user's."""
-        try:
-            os.unlink(name, dir_fd=self.file.state.fd)
+            sealed.store(self.file, self.name, VERSION, pack(messages, signature), durable=False)
         except OSError:
             pass
 
-    def digest(self, content: bytes | memoryview) -> bytes:
-        """Of what stands behind it in the file, and of whose it is."""
-        hashed = _blake2.blake2b(self.name.encode(), digest_size=DIGEST, key=self.file.state.key, person=VERSION)
-        hashed.update(content)
-        return hashed.digest()
+    def drop(self) -> None:
+        """Forget it: it is wrong, or of a mailbox that is small by now."""
+        sealed.remove(self.file, self.name)
 
 
 def columns(messages: Messages) -> "tuple[array[int], ...]":

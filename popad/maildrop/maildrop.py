@@ -30,6 +30,11 @@ if TYPE_CHECKING:
             """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
             ...
 
+        @property
+        def trouble(self) -> str:
+            """Why unique-ids may change or be given again, for an administrator; empty where all is well."""
+            ...
+
         def settle(self, wait: bool) -> None:
             """Do what need not be done before an answer; unless `wait`, only what takes no time by now."""
             ...
@@ -86,6 +91,11 @@ class Maildrop:
 
     def confirm(self) -> bool:
         return self.store.confirm()
+
+    @property
+    def trouble(self) -> str:
+        """What an administrator should know of the unique-ids, if anything."""
+        return self.store.trouble
 
     def settle(self, wait: bool) -> None:
         """While the client thinks, and when it has gone (`wait`)."""

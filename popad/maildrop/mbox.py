@@ -21,7 +21,7 @@ from itertools import compress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from popad.maildrop.state import Journal
 else:
@@ -30,6 +30,7 @@ else:
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import parts, rewrite, uidl
 from popad.maildrop.crc import crc_of, joined_crc
+from popad.maildrop.ids import Ids
 from popad.maildrop.index import Index, without
 from popad.maildrop.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
 from popad.maildrop.mailbox import (
@@ -56,9 +57,10 @@ IN_USE = "IN-USE"
 class Mbox:
     """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
 
-    `journal` is where an update keeps what it moves (rewrite.py), `cache` where what is learnt of a large mailbox is
-    kept (index.py), if anywhere; `lock_timeout` is in seconds, `locks` is POPAD_LOCKS. Raises MaildropUnavailable for
-    what cannot or must not be served. A missing file is an empty maildrop, for the whole session.
+    `journal` is where an update keeps what it moves (rewrite.py), with the ids that are remembered beside it (ids.py),
+    `cache` where what is learnt of a large mailbox is kept (index.py), if anywhere; `lock_timeout` is in seconds,
+    `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
+    maildrop, for the whole session.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Mbox:
         self.max_octets = max_octets
         self.dotlock = dotlock_of(path, locks)
         self.cache = cache
+        self.ids = Ids(journal)
         self.index: Index | None = None
         self.messages = Messages()
         self.summing: parts.Summing | None = None  # who will know their CRC, where that is not known yet
@@ -322,25 +325,40 @@ class Mbox:
 
     def unique_ids(self) -> "Sequence[int]":
         messages = self.messages
-        missing = range(len(messages.ids), len(messages.starts))
-        if missing:
-            ids = uidl.unique_ids(messages.ids, map(self.header_digest, missing), self.content_digest)
-            while self.check():
-                ids = uidl.unique_ids(messages.ids, map(self.header_digest, missing), self.content_digest)
+        if len(messages.ids) < len(messages.starts):
+            try:
+                ids, last = self.ids.listing(self)
+            except (MaildropUnavailable, OSError) as error:  # a lock, the file, or what is remembered
+                raise MaildropUnreadable(str(error)) from error
+            if not last:
+                return ids  # the next session may find others
             messages.ids = ids
             self.remember()
         elif self.fd >= 0:
             self.check()
         return messages.ids
 
-    def header_digest(self, index: int) -> bytes:
+    @property
+    def trouble(self) -> str:
+        return self.ids.trouble
+
+    def header_number(self, index: int) -> int:
         if self.messages.remembered:
             self.look_at(index)
         blocks = self.small_blocks(self.messages.starts[index], self.messages.ends[index])
-        return uidl.header_digest(uidl.header_pieces(blocks))
+        return uidl.number_of(uidl.header_digest(uidl.header_pieces(blocks)))
 
-    def content_digest(self, index: int) -> bytes:
-        return uidl.digest_of_content(self.blocks(self.messages.starts[index], self.messages.ends[index]))
+    def content_number(self, index: int) -> int:
+        start, end = self.messages.starts[index], self.messages.ends[index]
+        return uidl.content_number(lambda place: self.blocks(start + place, end))
+
+    def alone(self, work: "Callable[[], bool]") -> bool:
+        self.know_crc()  # whoever computes it holds the file
+        may_write = fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=may_write):
+            if self.looks_different():
+                self.verify()
+            return work()
 
     def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
         """A part of the file for a reader who wants the header: one small block first."""
@@ -363,7 +381,9 @@ class Mbox:
                         self.look_at(index)
                 goes, blank_lines_stay = spans(self.read, self.messages, marks)
                 crc = self.crc_without(goes) if self.index else None
+                self.ids.leaves(self, marks)
                 rewrite.remove(self.fd, goes, self.journal)
+                self.ids.left()
                 if self.index and blank_lines_stay:
                     self.index.drop()  # without() does not know of them
                 elif self.index:

@@ -1,11 +1,14 @@
-"""Unique-ids as popa3d makes them, bit for bit, so that no client downloads everything again after the change.
+"""Unique-ids: popa3d's, bit for bit, so that no client downloads everything again after the change; and where those do
+not tell messages apart, ids of the content.
 
-MD5 over raw header lines with their continuations and line ends, in the order of the file: every Delivered-To and
-X-Delivery-ID (this X upper case), the first Received, and Date and Message-ID while no Received has been seen.
+popa3d's: MD5 over raw header lines with their continuations and line ends, in the order of the file: every Delivered-To
+and X-Delivery-ID (this X upper case), the first Received, and Date and Message-ID while no Received has been seen.
+
+The content's: without the lines that mail readers write into a header, and without line ends behind the message, as
+who delivers the next one may add some. Which message has which: twins.py.
 """
 
-from array import array
-from itertools import pairwise
+import _blake2  # hashlib's own, without loading OpenSSL into each session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +25,26 @@ PIECE = 65536  # octets of a header line that are looked at together; longer lin
 LONGEST_NAME = len(b"x-delivery-id:")
 INITIALS = b"DdMmRrX"  # of all names that count: most lines of a header need no further look
 CONTINUES = b" \t"
+LINE_ENDS = b"\r\n"
+# What mail readers add and change: c-client (alpine), Dovecot, mutt, mailx; Thunderbird; VM and Rmail; and what POP
+# servers that keep unique-ids in the mailbox add (qpopper).
+OF_READERS = (
+    b"status:",
+    b"x-status:",
+    b"x-keywords:",
+    b"x-uid:",
+    b"x-imap:",
+    b"x-imapbase:",
+    b"x-uidl:",
+    b"content-length:",
+    b"lines:",
+    b"x-mozilla-status:",
+    b"x-mozilla-status2:",
+    b"x-mozilla-keys:",
+    b"x-vm-v5-data:",
+    b"x-rmail-attributes:",
+)
+LONGEST_OF_READERS = max(map(len, OF_READERS))
 
 
 def header_digest(pieces: "Iterable[bytes]") -> bytes:
@@ -46,6 +69,8 @@ def header_digest(pieces: "Iterable[bytes]") -> bytes:
         if take:
             hashed.update(piece)
         continues = piece[-1] != LF
+    if take and continues:  # the end of the mailbox: the next delivery ends this line, and the id must stay
+        hashed.update(b"\n")
     return hashed.digest()
 
 
@@ -87,51 +112,49 @@ def number_of(digest: bytes) -> int:
     return int.from_bytes(digest[3::-1] + digest[7:3:-1], "big")  # two 32-bit words, each little-endian
 
 
+NOTHING = number_of(md5(usedforsecurity=False).digest())  # popa3d's id of a message without any of those headers
+
+
 def text_of(unique_id: int) -> str:
     """A unique-id as the protocol shows it."""
     return f"{unique_id:016x}"
 
 
-def unique_ids(
-    known: "array[int]", digests: "Iterable[bytes]", content_digest: "Callable[[int], bytes]"
-) -> "array[int]":
-    """A unique-id for each message, all different (RFC 1939 section 7). 8 octets a message, as there may be millions.
-
-    `known` are those of the first messages, and stay; `digests` are of the headers of the others.
-
-    The first message with a header digest keeps popa3d's id. A later twin gets an id made of that id, its whole
-    content (`content_digest` of its index), and how many equal to it in every octet stood before it. So it keeps its
-    id when other twins go, except the first of all: then the next one becomes the first, as in popa3d, unless it is
-    `known`.
+def content_number(octets: "Callable[[int], Iterable[bytes]]") -> int:
+    """64 bits of BLAKE2 over a message, but what changes while it stays the same. `octets` gives those from a place in
+    the message on, in blocks.
     """
-    ids = known + array("Q", map(number_of, digests))
-    in_order = sorted(ids)
-    twins = {one for one, next_one in pairwise(in_order) if one == next_one}
-    if not twins:
-        return ids
-    taken = set(in_order)
-    seen = set(known)
-    copies: dict[bytes, int] = {}
-    for index in range(len(known), len(ids)):
-        first_id = ids[index]
-        if first_id in twins and first_id in seen:
-            both = b"%016x" % first_id + content_digest(index)
-            while (unique_id := number_of(twin_digest(both, copies))) in taken:
-                copies[both] = copies.get(both, 0) + 1
-            taken.add(unique_id)
-            ids[index] = unique_id
-        seen.add(first_id)
-    return ids
+    hashed = at_text = _blake2.blake2b(digest_size=8)
+    size = 0
+    take = True
+    continues = False
+    for piece in header_pieces(octets(0)):
+        size += len(piece)
+        if not continues and piece[0] not in CONTINUES:
+            take = not piece[:LONGEST_OF_READERS].lower().startswith(OF_READERS)
+        if take:
+            hashed, at_text = with_text(hashed, at_text, piece)
+        continues = piece[-1] != LF
+    for block in octets(size):
+        hashed, at_text = with_text(hashed, at_text, block)
+    return int.from_bytes(at_text.digest(), "big")
 
 
-def twin_digest(both: bytes, copies: dict[bytes, int]) -> bytes:
-    """What the next message of this header and content gets its id from."""
-    return md5(both + b"%d" % copies.get(both, 0), usedforsecurity=False).digest()
+def with_text(
+    hashed: "_blake2.blake2b", at_text: "_blake2.blake2b", block: bytes
+) -> "tuple[_blake2.blake2b, _blake2.blake2b]":
+    """The hash going on with `block`, and as it was behind the last octet that ends no line."""
+    if text := block.rstrip(LINE_ENDS):
+        hashed.update(text)
+        at_text = hashed
+    if len(text) < len(block):
+        if hashed is at_text:
+            hashed = hashed.copy()
+        hashed.update(block[len(text) :])
+    return hashed, at_text
 
 
-def digest_of_content(blocks: "Iterable[bytes]") -> bytes:
-    """MD5 of a whole stored message."""
-    hashed = md5(usedforsecurity=False)
-    for block in blocks:
-        hashed.update(block)
-    return hashed.digest()
+def id_of_content(header: int, content: int, copies: int) -> int:
+    """The id of a message by its content, where it has `copies` of the same before it."""
+    both = b"%016x%016x%d" % (header, content, copies)
+    return int.from_bytes(_blake2.blake2b(both, digest_size=8).digest(), "big")

@@ -4,12 +4,14 @@ Each test also runs against Debian's popa3d, which shows that the client and thi
 (unique-ids they have seen) is kept over the runs of a test, over a change from popa3d to popad too.
 """
 
+import poplib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.peers.driver import Unavailable, require
 
 from .programs import PROGRAMS, Program
@@ -123,6 +125,26 @@ def test_delete_what_is_new(program: Program, server: Server) -> None:
     server.mailbox = mbox(NEW[0], *MESSAGES[:5], NEW[1], *MESSAGES[5:])
     assert program.fetch(delete=True) == sorted(NEW)
     assert server.mailbox == (b"" if program.deletes_seen else mbox(*MESSAGES))
+
+
+@pytest.mark.parametrize("server", ["popad"], indirect=True)
+def test_a_twin_of_what_another_client_has_deleted_is_fetched(program: Program, server: Server) -> None:
+    """Two messages that differ in nothing that popa3d looks at: there the second takes the id of the first, and a
+    client that knows that one deletes what it has never fetched.
+    """
+    first = MESSAGES[0]
+    twin = first.replace(b"Subject: plain", b"Subject: other")
+    server.mailbox = mbox(first)
+    assert program.fetch(delete=False) == [first]
+    server.mailbox = mbox(first, twin)
+    other = poplib.POP3("127.0.0.1", server.port, timeout=PATIENCE)
+    other.user(server.user)
+    other.pass_(server.password)
+    other.dele(1)
+    other.quit()
+    assert server.mailbox == mbox(twin)
+    assert program.fetch(delete=True) == [twin]
+    assert server.mailbox == b""
 
 
 @pytest.mark.parametrize("server", ["popa3d"], indirect=True)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from popad.auth.guessing import ROW_OCTETS, ROWS
 from popad.maildrop.dotlock import TEMPORARY_PREFIX
-from popad.maildrop.state import KEY, RESERVE
 from tests.faults.crashes import deaths
 from tests.faults.errors import fill_up
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
-from tests.faults.world import Wanted, write
+from tests.faults.world import Wanted, journals, write
 from tests.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Server
 
 NUMBERS = {
@@ -90,7 +89,7 @@ class Wire:
                 if len(body.replace(b"\r\n..", b"\r\n.")) - body.startswith(b"..") != size:
                     self.tally.fail(f"{where}: message {number} is not of its size", damaged=1)
             client.send(b"QUIT\r\n")
-        left = [name for name in os.listdir(self.server.state) if not name.endswith((KEY, RESERVE, ".spare"))]
+        left = journals(self.server.state)
         if not answer.startswith(b"+OK") or left or not wanted.by(self.server.mailbox.read_bytes()):
             self.tally.fail(f"{where}: {answer!r}, left {left}", damaged=1)
 

@@ -54,7 +54,7 @@ def hashed(data: bytes) -> bytes:
             else:
                 take = name == b"delivered-to" or (name == b"x-delivery-id" and line.startswith(b"X"))
         if take:
-            taken += line
+            taken += line if line.endswith(b"\n") else line + b"\n"  # as it is when the next delivery has ended it
     return md5(taken, usedforsecurity=False).digest()
 
 

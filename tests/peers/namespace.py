@@ -253,6 +253,8 @@ def serve(channel: Connection) -> None:
         except EOFError:
             return
         put_mailbox(content)
+        for remembered in STATE.glob("*.ids"):
+            remembered.unlink()  # of an earlier mailbox: the same messages came there, and went
         if server == "popad-indexed":
             converse(servers[server], [LEARN])
         output = converse(servers[server], steps)

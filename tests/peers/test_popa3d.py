@@ -160,13 +160,15 @@ class Comparison:
             yield "popad wrote lines into the mailbox that were not in it"
 
     def learn_ids(self, expected: list[Reply], answers: list[Reply]) -> Iterator[str]:
-        """The ids are popa3d's; from the second message with the same id on, any other id that is unique."""
+        """The ids are popa3d's; from the second message with the same id on, and where popa3d looks at no header, any
+        other id that is unique.
+        """
         listed = [dict(line.split(b" ") for line in lines) for lines in (uidl(expected), uidl(answers))]
         first: set[bytes] = set()
         for number, unique_id in listed[0].items():
-            if unique_id in first:
+            if unique_id in first or unique_id == differences.NO_HEADERS_ID:
                 self.ids[number] = listed[1].get(number, b"")
-                self.tally.differences[differences.TWINS] += 1
+                self.tally.differences[differences.TWINS if unique_id in first else differences.NO_HEADER] += 1
             else:
                 self.ids[number] = unique_id
             first.add(unique_id)

@@ -121,7 +121,7 @@ class Race:
         verdict.litter += [
             str(path)
             for path in namespace.STATE.iterdir()
-            if path.name not in (".key", ".reserve") and path.suffix != ".spare"
+            if path.name not in (".key", ".reserve") and path.suffix not in (".spare", ".ids")
         ]
         if (log := WORK / "popad.log").exists() and log.stat().st_size:
             verdict.examples += [

@@ -172,6 +172,8 @@ def test_purge_leaves_nothing(machine: Machine) -> None:
     with machine.connect() as client:  # one session, which leaves what sessions leave
         client.sendall(b"USER nobody\r\nPASS wrong\r\n")
         machine.wait_entry({"POPAD_EVENT": "login-failed"}, after=since)
+    for name in ("65534-0123.ids", "65534-0123.ids.new"):  # ids that are remembered are no mail
+        machine.write(f"/var/lib/popad/{name}", "ids\n", mode=0o600)
     machine.run(["dpkg", "--purge", "popad"])
     after = files(machine.root)
     # useradd's backups of the account files come with the account.
