@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-from popad.auth import credentials, identity
+from popad.auth import credentials, identity, nss
 from popad.configuration import CONFIGURATION, configuration
 from popad.deployment import FIRST_PERSON, wrong_units
 from popad.settings import PREFIX, TABLE, UIDS_OF_STRANGERS, Settings
@@ -80,10 +80,14 @@ def wrong(settings: Settings) -> "Iterator[str]":
 def wrong_user(setting: str, name: str) -> "Iterator[str]":
     """A user popad becomes must exist and not be root."""
     try:
-        if pwd.getpwnam(name).pw_uid == 0:
-            yield f"{setting}: {name} is root"
-    except KeyError:
+        entry = nss.user(name)
+    except nss.Unanswered as unanswered:
+        yield f"{setting}: {name}: {unanswered}"
+        return
+    if entry is None:
         yield f"{setting}: there is no user {name}"
+    elif entry.pw_uid == 0:
+        yield f"{setting}: {name} is root"
 
 
 def wrong_credentials(settings: Settings) -> "Iterator[str]":
