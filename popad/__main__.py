@@ -107,6 +107,10 @@ def command(arguments: list[str]) -> int:
 
 def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status."""
+    import socket
+
+    from systemd.daemon import is_socket_unix
+
     from popad import privsep, warm
     from popad.auth.helper import Helper
     from popad.auth.loaded import Loaded
@@ -122,7 +126,7 @@ def auth_helper() -> int:
     except NotInvokedRight as wrong:
         complain(f"popad auth-helper: {wrong}\n")
         return USAGE_STATUS
-    if fd is None:
+    if fd is None or not is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=1):
         complain("popad auth-helper: started by popad-auth.socket, not by hand\n")
         return USAGE_STATUS
     privsep.leave_no_core_file()

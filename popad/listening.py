@@ -17,12 +17,13 @@ NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 def passed(environ: "os._Environ[str]") -> list[socket.socket]:
     """The listening sockets that systemd has passed (Accept=no), if any. Raises ValueError for other sockets."""
-    listeners = [socket.socket(fileno=fd) for fd in inherited.all_passed_by_systemd(environ)]
-    for listener in listeners:
-        internet = listener.family in (socket.AF_INET, socket.AF_INET6) and listener.type == socket.SOCK_STREAM
-        if not internet or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    fds = inherited.all_passed_by_systemd(environ)
+    if fds:
+        from systemd.daemon import is_socket_inet  # not in the memory of a daemon that listens itself
+
+        if not all(is_socket_inet(fd, type=socket.SOCK_STREAM, listening=1) for fd in fds):
             raise ValueError("systemd has passed a socket that does not listen for TCP (Accept=no, ListenStream=)")
-    return listeners
+    return [socket.socket(fileno=fd) for fd in fds]
 
 
 def listening(addresses: "Sequence[str]", families: frozenset[int]) -> list[socket.socket]:

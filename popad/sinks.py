@@ -2,7 +2,7 @@
 
 A log may hang, restart, or have a full disk; a session must not end for that, nor wait. sd_journal_sendv(3) and
 syslog(3) wait as long as it takes, and the first says that all is well where there is no socket: so what the two would
-send is sent here.
+send is sent here. (A test holds it against what systemd-python sends.)
 """
 
 import _socket

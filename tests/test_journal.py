@@ -27,25 +27,27 @@ receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 receiver.bind("/run/systemd/journal/socket")
 receiver.setblocking(False)
 from popad import journal
+entries = []
+def receive():
+    while True:
+        try:
+            data = receiver.recv(1 << 20)
+        except BlockingIOError:
+            break
+        entry = []
+        while data:
+            line, _, data = data.partition(b"\\n")
+            name, equals, value = line.partition(b"=")
+            if not equals:
+                size = int.from_bytes(data[:8], "little")
+                value, data = data[8 : 8 + size], data[9 + size :]
+            entry.append([name.decode(), value.decode("latin-1")])
+        entries.append(entry)
 for name, fields in json.load(sys.stdin):
     event = next(event for event in journal.EVENTS if event.name == name)
     journal.send(event, **{
         key: value.encode("latin-1") if key in ("user", "maildrop") else value for key, value in fields.items()})
-entries = []
-while True:
-    try:
-        data = receiver.recv(1 << 20)
-    except BlockingIOError:
-        break
-    entry = []
-    while data:
-        line, _, data = data.partition(b"\\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = int.from_bytes(data[:8], "little")
-            value, data = data[8 : 8 + size], data[9 + size :]
-        entry.append([name.decode(), value.decode("latin-1")])
-    entries.append(entry)
+    receive()
 print(json.dumps([entries, sorted(sys.modules)]))
 """
 
@@ -57,6 +59,39 @@ def in_a_journal(tmp_path: Path, *entries: tuple[str, dict[str, object]]) -> tup
     answer = private.run(RECEIVER, {"/run": run}, entries)
     assert isinstance(answer, list)
     return answer[0], answer[1]
+
+
+# Every event twice: as popad sends it, and as systemd-python (sd_journal_sendv(3)) sends the same fields.
+BY_BOTH = RECEIVER.replace(
+    "from popad import journal\n",
+    """
+from popad import journal
+from systemd.journal import sendv
+
+def by_the_library(event, **fields):
+    sendv(*(f"{name}={value}" for name, value in journal.entry_of(event, fields).items()))
+
+""",
+).replace(
+    "    journal.send(event,",
+    """    for send in (journal.send, by_the_library):
+      send(event,""",
+)
+assert "by_the_library):" in BY_BOTH
+assert "import sendv" in BY_BOTH
+
+
+def test_an_entry_is_what_systemds_library_sends(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    fields = {"rhost": "192.0.2.7", "rport": 40000, "user": "al\xefce\n=x", "reason": "é\n\0=\\", "maildrop": ""}
+    answer = private.run(BY_BOTH, {"/run": run}, [(event.name, fields) for event in journal.EVENTS])
+    assert isinstance(answer, list)
+    entries = answer[0]
+    assert len(entries) == 2 * len(journal.EVENTS)
+    for ours, the_librarys in zip(entries[::2], entries[1::2], strict=True):
+        assert ours == the_librarys
+        assert ["POPAD_RPORT", "40000"] in ours
 
 
 def on_stderr(event: Event, monkeypatch: pytest.MonkeyPatch, **fields: Value) -> str:

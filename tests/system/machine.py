@@ -44,7 +44,7 @@ BOOT = Path(__file__).with_name("boot.sh")
 # What popad depends on, and what the tests use inside. PAM's modules and login's tools are what a server has.
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libpam-systemd", "libpam-modules", "libpam-runtime", "passwd", "adduser"),
-    *("python3", "python3-pampy", "python3-six", "python3-sdnotify", "init-system-helpers"),
+    *("python3", "python3-systemd", "python3-pampy", "python3-six", "python3-sdnotify", "init-system-helpers"),
     *("iproute2", "procps", "curl", "openssl"),
 )
 # With what starts popad where systemd does not, and the library of the TCP wrappers.
