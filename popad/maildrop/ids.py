@@ -6,7 +6,8 @@ before an update begins. Other listings write nothing.
 An update that has been written down may not happen: it fails, or the machine does. So what it takes counts only if it
 has. The last octet of the file says so. Where it does not, the mailbox tells when the file is read next: it does not
 begin any more with the octets that it had (their number, their CRC). Where a mail reader has rewritten the mailbox in
-between, it looks as if it had, and messages that are there get other ids; none gets that of another.
+between, it looks as if it had, and messages that are there get other ids; none gets that of another. The same goes for
+an update in parts (rewrite.py) of which some are done. A mailbox with several names has such a file for each of them.
 
 Who writes holds the mailbox's exclusive lock, so sessions do so one behind the other. A listing is made without a lock;
 when it is to be written, and the file is not what it was, it is made again. (On a read-only file system the lock is a
