@@ -89,6 +89,16 @@ def windows_at_once() -> None:
     Update.end_window = replaced  # type: ignore[method-assign]
 
 
+def in_the_slot_in_force() -> None:
+    """Its records overwrite one another."""
+
+    def stores(journal: int, record: Record) -> None:
+        rewrite.write(journal, record.pack(), 0)
+        os.fdatasync(journal)
+
+    rewrite.store = stores
+
+
 def in_place() -> None:
     """It moves what stays to the front, as popa3d does, and keeps nothing."""
 
@@ -166,6 +176,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "no journal": in_place,
     "no window in the journal": forgets_the_window,
     "no fsync between windows": windows_at_once,
+    "one slot for records": in_the_slot_in_force,
     "recovery from a mailbox that is not durable": recovery_of_the_cache("fsync"),
     "recovery by a record that is not durable": recovery_of_the_cache("store"),
     "update of a mailbox that is not durable": begins_at_once,

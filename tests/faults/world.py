@@ -198,7 +198,9 @@ def write(fd: int, octets: bytes) -> None:
 def world() -> Iterator[World]:
     """In memory where there is a place for it."""
     memory = "/dev/shm"
-    path = Path(tempfile.mkdtemp(prefix="popad-faults-", dir=memory if os.access(memory, os.W_OK) else None))
+    # The path is in the records, which are more than a sector then, and can be torn.
+    prefix = f"popad-faults-{'long-' * 30}"
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=memory if os.access(memory, os.W_OK) else None))
     try:
         made = World(path)
         yield made
