@@ -40,7 +40,8 @@ def check(environ: "Mapping[str, str]") -> int:
     complaints = list(wrong(settings))
     for complaint in complaints:
         print(f"wrong: {complaint}")
-    print(f"{len(complaints)} problems found" if complaints else "no problem found")
+    found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
+    print(f"{found} found")
     return 1 if complaints else 0
 
 

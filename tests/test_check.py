@@ -65,7 +65,8 @@ def checked(place: Place, capsys: pytest.CaptureFixture[str], **values: str) -> 
     *lines, summary = capsys.readouterr().out.splitlines()
     complaints = [line.removeprefix("wrong: ") for line in lines if line.startswith("wrong: ")]
     shown = dict(line.split("=", 1) for line in lines if not line.startswith("wrong: "))
-    assert summary == (f"{len(complaints)} problems found" if complaints else "no problem found")
+    counted = ("no problem found", "1 problem found")
+    assert summary == (counted[len(complaints)] if len(complaints) < 2 else f"{len(complaints)} problems found")
     assert status == (1 if complaints else 0)
     return status, shown, complaints
 

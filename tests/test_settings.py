@@ -128,7 +128,7 @@ BAD: dict[str, list[str]] = {
     "POPAD_MAX_OCTETS": NO_NUMBER,
     "POPAD_MAX_ARGUMENT": [*NO_NUMBER, "39", "256"],
     "POPAD_LOWER_CASE": ["", "Yes", "1", "true"],
-    "POPAD_STRIP_DOMAINS": ["@example.org", "a@example.org", "a/b"],
+    "POPAD_STRIP_DOMAINS": ["@example.org", "a@example.org", "a/b", "a.example,b.example", "a.example; b.example"],
     "POPAD_MAX_SESSIONS": NO_NUMBER,
     "POPAD_MAX_SESSIONS_PER_SOURCE": NO_NUMBER,
     "POPAD_MIN_DELAY": [*NO_NUMBER, "0", "86401"],
