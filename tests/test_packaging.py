@@ -168,6 +168,17 @@ class TestOptions:
         described = re.findall(r"^\.It Fl (Fl )?(\w+)", explained, re.M)
         assert [("--" if long else "-") + name for long, name in described] == options
 
+    def test_man_page_has_each_subcommand_with_its_arguments(self) -> None:
+        page = text("packaging/man/popad.8")
+        synopsis = page.partition(".Sh SYNOPSIS\n")[2].partition(".Sh ")[0]
+        for name, arguments in re.findall(r"popad ([a-z-]+)((?: \[?[A-Z]+\]?)*)  ", USAGE):
+            written = "".join(
+                f"\n.Op Ar {each.strip('[]').lower()}" if each.startswith("[") else f"\n.Ar {each.lower()}"
+                for each in arguments.split()
+            )
+            assert f".Cm {name}{written}\n.Nm" in synopsis
+            assert f".It Nm Cm {name}{written.replace(chr(10) + '.', ' ')}\n" in page
+
 
 class TestUnits:
     def test_man_page_has_each_unit(self) -> None:
