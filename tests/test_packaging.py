@@ -171,7 +171,9 @@ class TestOptions:
     def test_man_page_has_each_subcommand_with_its_arguments(self) -> None:
         page = text("packaging/man/popad.8")
         synopsis = page.partition(".Sh SYNOPSIS\n")[2].partition(".Sh ")[0]
-        for name, arguments in re.findall(r"popad ([a-z-]+)((?: \[?[A-Z]+\]?)*)  ", USAGE):
+        subcommands = dict(re.findall(r"^ +popad ([a-z][a-z-]*)((?: \[?[A-Z]+\]?)*)(?:  |$)", USAGE, re.M))
+        assert {"check", "passwd", "auth-helper"} <= subcommands.keys()
+        for name, arguments in subcommands.items():
             written = "".join(
                 f"\n.Op Ar {each.strip('[]').lower()}" if each.startswith("[") else f"\n.Ar {each.lower()}"
                 for each in arguments.split()
