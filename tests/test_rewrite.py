@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from popad.maildrop import record, rewrite
-from popad.maildrop.state import KEY, State
+from popad.maildrop.state import KEY, SPARE, State
 
 MESSAGES = [b"From %d\nDate: %d\n\n%b\n\n" % (n, n, bytes([97 + n]) * (n * 7 + 1)) for n in range(6)]
 NEW = b"From new\nDate: 9\n\nmail from another program, meanwhile\n\n"
@@ -700,6 +700,21 @@ def test_a_record_of_another_version_does_not_say_that_nothing_has_happened(inte
     recovery = interrupted.recover()
     assert (recovery.finished, recovery.reason) == (False, "it is of another version of popad")
     assert (interrupted.state / recovery.kept).exists()
+
+
+def test_room_that_another_version_has_left_is_used(box: Box) -> None:
+    """After a downgrade, say: what stands in it is of an update that is done. Nobody is kept from deleting mail."""
+    box.fill(b"".join(MESSAGES))
+    text = b"popad update journal 9\nphase done\n"
+    slot = (text + b"crc %d\n" % zlib.crc32(text)).ljust(record.SLOT, b"\0")
+    box.spare.write_bytes((slot + slot).ljust(SPARE, b"\0"))
+    box.spare.chmod(0o600)
+    there = box.spare.stat().st_ino
+    box.remove(spans_of(MESSAGES, {0}))
+    assert box.content == without(MESSAGES, {0})
+    assert not box.unfinished
+    assert box.spare.stat().st_ino == there
+    assert box.recover().reason == ""
 
 
 # -- what the version before this one has left

@@ -150,8 +150,7 @@ def move(mailbox: int, spans: "list[Span]", journal: "Journal") -> None:
         record = Record(mark, journal.mailbox, inode=status.st_ino, first=first, size=status.st_size, gone=gone)
         record.target = first
         try:
-            if last := current_record(fd):  # of the update before
-                record.sequence = last.sequence
+            record.sequence = last_number(fd)
             update = Update(mailbox, fd, spans)
             update.begin(record)
             journal.state.sync()
@@ -373,6 +372,18 @@ def put_away(fd: int, journal: "Journal", name: str, record: Record | None = Non
         journal.put_away(name)
     except OSError:
         pass
+
+
+def last_number(journal: int) -> int:
+    """The sequence number of the update before, whose journal it was. Where another version of popad made that one,
+    what it says is overwritten: nobody is to lose the room, nor be kept from deleting mail.
+    """
+    try:
+        last = current_record(journal)
+    except JournalForeign:
+        write(journal, bytes(SLOTS), 0)
+        return 0
+    return last.sequence if last else 0
 
 
 def make_sure_of_room(mailbox: int, begin: int, end: int) -> None:
