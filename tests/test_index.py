@@ -180,11 +180,12 @@ def test_after_an_update_nothing_is_scanned(box: Box, numbers: tuple[int, ...], 
 
 
 def test_after_an_update_the_mailbox_is_not_read_once_more(box: Box) -> None:
-    """Its CRC comes from that of before, and of what went."""
+    """Its CRC comes from that of before, and of what went. The header of who is first now is looked at."""
     store = box.learn()
     store.octets = 0
     store.remove(marks(store, 1))
-    assert store.octets == store.messages.froms[1]
+    first = store.messages.ends[1] - store.messages.starts[1]
+    assert store.octets == store.messages.froms[1] + first
     assert box.open().octets == 0
 
 
@@ -385,6 +386,32 @@ def test_internal_data_of_c_client(box: Box) -> None:
     store.remove(marks(store, 1, 2))
     assert box.path.read_bytes() == internal
     assert [list(box.open(cached).sizes) for cached in (True, False)] == [[], []]
+
+
+def test_a_letter_that_looks_like_internal_data(box: Box) -> None:
+    """Or a stranger could send what is there, can be neither seen nor deleted, and fills the disk."""
+    letter = (
+        b"From m Thu Jan  1 00:00:00 1970\nReceived: from a by b\nX-IMAP: 0000000001 0000000002\n"
+        b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n\nHello\n\n"
+    )
+    box.path.write_bytes(letter + ALL)
+    store = box.learn()
+    assert len(store.sizes) == 4
+    store.remove(marks(store, 1))
+    assert box.path.read_bytes() == ALL
+
+
+def test_internal_data_behind_a_message_that_goes(box: Box) -> None:
+    """It was a message, and is none when it is the first: remembered or not."""
+    internal = (
+        b"From m Thu Jan  1 00:00:00 1970\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
+        b"X-IMAP: 0000000001 0000000002\n\nThis text is part of the internal format\n\n"
+    )
+    box.path.write_bytes(ONE + internal + TWO + THREE)
+    store = box.learn()
+    assert len(store.sizes) == 4
+    store.remove(marks(store, 1))
+    assert outcome(box, cached=True) == outcome(box, cached=False)
 
 
 def test_limits_are_those_of_a_scan(box: Box) -> None:

@@ -408,10 +408,10 @@ class Mbox:
     def remember_what_is_left(self, index: Index, marks: bytearray, crc: int | None) -> None:
         """Still under the exclusive lock: the next session need not scan what this one has left."""
         left = without(self.messages, marks)
-        if left.end < LARGE:
-            index.drop()
-            return
         try:
+            if left.end < LARGE or hide_internal_data(left, self.read):  # which was not the first, so it was a message
+                index.drop()
+                return
             seen, settled = settled_signature(os.fstat(self.fd))
             left.crc = crc_of(self.read, 0, left.end) if crc is None else crc
         except OSError:

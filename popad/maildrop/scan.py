@@ -207,16 +207,18 @@ class Scan:
         self.bare = 0
 
 
-def hide_internal_data(found: Messages, read: "Callable[[int, int], bytes]") -> None:
+def hide_internal_data(found: Messages, read: "Callable[[int, int], bytes]") -> bool:
     """Leave out a first message that is none: c-client (alpine) keeps there what IMAP must know of an empty mailbox.
+    Returns whether there is one.
 
-    c-client and Dovecot know it by X-IMAP, Balsa by the subject. A letter that has both lies to them as well.
+    c-client and Dovecot know it by X-IMAP, Balsa by the subject. A letter may have both, to be there and never seen:
+    but it has been received (RFC 5321 section 4.4).
     """
     if not found.froms or found.froms[0]:
-        return
+        return False
     header = read(min(found.ends[0] - found.starts[0], INTERNAL_HEADER), found.starts[0])
     if INTERNAL_DATA not in header:
-        return
+        return False
     fields = {}
     for line in header.split(b"\n"):
         name, _, value = line.partition(b":")
@@ -224,9 +226,13 @@ def hide_internal_data(found: Messages, read: "Callable[[int, int], bytes]") -> 
             break
         fields[name.lower()] = value.strip()
     numbers = fields.get(b"x-imap", b"").split()[:2]  # UIDVALIDITY and the last UID
-    if fields.get(b"subject") == INTERNAL_DATA and len(numbers) == 2 and all(number.isdigit() for number in numbers):
-        for column in found.columns():
-            column.pop(0)
+    if b"received" in fields or fields.get(b"subject") != INTERNAL_DATA:
+        return False
+    if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+        return False
+    for column in found.columns():
+        column.pop(0)
+    return True
 
 
 def too_many(max_messages: int) -> MaildropUnavailable:
