@@ -216,8 +216,11 @@ def connection(receive_buffer: int = 0) -> tuple[socket.socket, socket.socket]:
         if receive_buffer:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         ours.connect(listening.getsockname())
-        theirs, _ = listening.accept()
-    return ours, theirs
+        while True:
+            theirs, client = listening.accept()
+            if client == ours.getsockname():
+                return ours, theirs
+            theirs.close()  # somebody looks for a server that had this port before
 
 
 def handed_over(inherited: socket.socket, *program: str) -> list[str]:

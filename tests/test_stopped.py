@@ -13,9 +13,19 @@ from tests.system.machine import wait_until
 
 @pytest.fixture
 def child() -> Iterator["subprocess.Popen[bytes]"]:
+    reap()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         yield child
         child.kill()
+
+
+def reap() -> None:
+    """Children that tests before have left: each wait() would speak of them."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def noticed(stopped: Stopped, now: float, *, still: bool) -> None:

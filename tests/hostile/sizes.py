@@ -87,7 +87,7 @@ def header_without_end(path: Path, octets: int) -> int:
 
 def from_line_without_end(path: Path, octets: int) -> int:
     write(path, iter([b"From ", *[b"x" * MB] * (octets // MB)]))
-    return 0
+    return 1
 
 
 def nuls(path: Path, octets: int) -> int:
@@ -133,7 +133,7 @@ CASES = {
     "a header line of 2 GB": Case(one_line, 2 * GB, "UIDL", "TOP 1 0"),
     "a header of 2 GB": Case(header_without_end, 2 * GB, "UIDL", "TOP 1 0"),
     "1 GB of NUL": Case(nuls, GB, "UIDL", "RETR 1"),
-    "a From line of 2 GB": Case(from_line_without_end, 2 * GB),
+    "a From line of 2 GB": Case(from_line_without_end, 2 * GB, "UIDL", "RETR 1"),
     "a hole of 8 TB": Case(hole_from_the_start, 8 * TB, sparse=True),
     "8 TB behind a From line": Case(hole_behind_a_from_line, 8 * TB, sparse=True),
 }
