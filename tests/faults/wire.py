@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popad.auth.guessing import ROW_OCTETS, ROWS
-from popad.maildrop.dotlock import TEMPORARY_PREFIX
+from popad.maildrop.state import KEY, RESERVE
 from tests.faults.crashes import deaths
 from tests.faults.errors import fill_up
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
@@ -38,6 +38,7 @@ class Wire:
         self.log.chmod(0o666)
         self.chance = random.Random(f"wire {seed}")
         self.tally = Tally()
+        self.before_quit = 0  # calls of the last session before it was UPDATE's turn
         self.server.deliver(b"")
         self.session([], Mode.COUNT)  # makes the key of the state directory, once
 
@@ -56,6 +57,7 @@ class Wire:
                 return b"refused", process.wait(PATIENCE)
             for deleted in deletions:
                 assert client.ask(f"DELE {deleted + 1}").startswith(b"+OK")
+            self.before_quit = len(self.calls())
             client.send(b"QUIT\r\n")
             status = process.wait(PATIENCE)
             return b"" if status < 0 else client.rest(), status  # the connection of one that was killed stays open
@@ -70,8 +72,9 @@ class Wire:
         for left in self.server.mailbox.parent.iterdir():
             if left != self.server.mailbox:
                 left.unlink()
-        for spare in self.server.state.glob("*.spare"):  # so that each session makes one: the same calls
-            spare.unlink()
+        for left in self.server.state.iterdir():  # so that each session makes it: the same calls
+            if left.name not in (KEY, RESERVE):
+                left.unlink()
         self.server.mailbox.write_bytes(case.before)
 
     def check(self, where: str, wanted: Wanted) -> None:
@@ -98,7 +101,7 @@ class Wire:
         self.put(case)
         self.session(sorted(case.gone), Mode.COUNT)
         calls = self.calls()
-        points = deaths(calls, 1 << 20, self.chance)
+        points = [point for point in deaths(calls, 1 << 20, self.chance) if point[1] > self.before_quit]
         for mode, nth in self.chance.sample(points, min(len(points), most)):
             self.put(case)
             _, status = self.session(sorted(case.gone), mode, nth)
@@ -121,11 +124,14 @@ class Wire:
         """Errors in UPDATE: what the client hears."""
         self.put(case)
         self.session(sorted(case.gone), Mode.COUNT)
-        # Without the lock file's: where there can be none, or an empty one, the update goes on.
+        # From the mailbox's first on, and without those of files without which an update goes on: its lock, and what is
+        # remembered of unique-ids.
+        calls = list(enumerate(self.calls(), 1))
+        first = next(nth for nth, call in calls if call.path == str(self.server.mailbox))
         writes = [
             nth
-            for nth, call in enumerate(self.calls(), 1)
-            if call.kind in (Kind.WRITE, Kind.FSYNC) and TEMPORARY_PREFIX not in call.path
+            for nth, call in calls
+            if nth >= first and call.kind in (Kind.WRITE, Kind.FSYNC) and not call.path.endswith(".ids")
         ]
         points = [(nth, number) for nth in writes[:-2] for number in NUMBERS]  # the last are of a journal not needed
         for nth, number in self.chance.sample(points, min(len(points), most)):
