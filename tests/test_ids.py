@@ -163,6 +163,42 @@ def test_an_update_counts_though_nobody_has_said_that_it_has_happened(
     assert POPA3D not in box.list()
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_session_beside_an_update_that_died_before_it_moved_anything(
+    box: Box, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """To that session the mailbox is what it was: it must not write over what the update takes, which comes yet."""
+    box.deliver(SDA, OTHER, *(OTHER + b"twin\n\n",) * asks)
+    beside, dying = box.open(), box.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite, "copy", fails)
+        patch.setattr(rewrite, "write", dies_of_a_window(rewrite.write, dying))
+        with pytest.raises(MaildropUnavailable):
+            remove(dying, 1)
+    assert box.path.stat().st_size == beside.messages.end
+    with pytest.raises(MaildropUnreadable if asks else MaildropUnavailable, match="not been finished"):
+        if asks:
+            beside.unique_ids()
+        else:
+            remove(beside, 2)
+    after = box.open()
+    assert after.recovery
+    assert after.recovery.finished
+    box.deliver(SDB)
+    assert POPA3D not in box.list()
+
+
+def dies_of_a_window(write: Callable[..., None], store: Mbox) -> Callable[..., None]:
+    """rewrite.write() that cannot write a window into the mailbox. (The octet that it looks for room with is one.)"""
+
+    def dies(fd: int, data: bytes, place: int) -> None:
+        if fd == store.fd and len(data) > 1:
+            fails()
+        write(fd, data, place)
+
+    return dies
+
+
 def test_the_same_octets_again_are_another_message(box: Box) -> None:
     """Whoever has removed them has said so."""
     box.deliver(SDA)

@@ -358,6 +358,7 @@ class Mbox:
         with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=may_write):
             if self.looks_different():
                 self.verify()
+            rewrite.make_sure_none_is_unfinished(self.fd, self.journal)
             return work()
 
     def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
@@ -376,6 +377,7 @@ class Mbox:
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
                     self.verify()
+                rewrite.make_sure_none_is_unfinished(self.fd, self.journal)
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)

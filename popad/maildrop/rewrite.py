@@ -119,9 +119,7 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
     Raises OSError. Unless it is raised after the first record was written, the mailbox is untouched then; if it was,
     the next recover() finishes the work.
     """
-    if journal.exists(mailbox):
-        # Somebody died with this mailbox half moved. Even a truncate would take away what recovery needs to see.
-        raise OSError(errno.EAGAIN, "an earlier update has not been finished", journal.names[0])
+    make_sure_none_is_unfinished(mailbox, journal)
     spans = joined(spans)
     first, end = spans[0]
     if end == os.fstat(mailbox).st_size:
@@ -135,6 +133,14 @@ def remove(mailbox: int, spans: "Sequence[Span]", journal: "Journal") -> None:
         half = len(spans) // 2
         remove(mailbox, spans[half:], journal)
         remove(mailbox, spans[:half], journal)
+
+
+def make_sure_none_is_unfinished(mailbox: int, journal: "Journal") -> None:
+    """Under a lock: somebody may have died with this mailbox half moved. Even a truncate would take away what recovery
+    needs to see; and what is remembered of unique-ids (ids.py) is of that update. Raises OSError.
+    """
+    if journal.exists(mailbox):
+        raise OSError(errno.EAGAIN, "an earlier update has not been finished", journal.names[0])
 
 
 def move(mailbox: int, spans: "list[Span]", journal: "Journal") -> None:
