@@ -214,7 +214,10 @@ def test_when_a_process_was_started() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         assert before - 2 < dotlock.started(child.pid) < time.time() + 2  # the clock ticks 100 times a second
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    for pid in (1, dead_pid()):  # what /proc does not show began with the machine, for all that is known
+    hidden = [dead_pid()]  # what /proc does not show began with the machine, for all that is known
+    if os.stat("/proc/self/ns/pid").st_ino == dotlock.FIRST_NAMESPACE:
+        hidden.append(1)  # that of a container is younger
+    for pid in hidden:
         assert abs(time.time() - uptime - dotlock.started(pid)) < 60
 
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from popad import rehearsal
+from popad import privsep, rehearsal
 from popad.errors import MaildropUnavailable
 from tests.daemon import daemon
 from tests.serving import Server
@@ -18,6 +18,8 @@ from tests.serving import Server
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory for temporary files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # The daemon has none when it rehearses. Here the hard limit would stay, and not every root may raise it again.
+    monkeypatch.setattr(privsep, "leave_no_core_file", lambda: None)
     return tmp_path
 
 
