@@ -22,6 +22,7 @@ a Thu Jan  1 00:00 1970
 thu Thu Jan  1 00:00 1970
 host!user Thu Jan  1 00:00:00 1970 remote from host
 a Thu Jan  1 00:00:00 70
+Thu Jan 1 0:0 70
 123@xxx Thu Jan 01 00:00:00 +0000 1970
 a Thu Jan  1 00:00:00 MET 1970
 a Thu Jan  1 00:00:00 MET DST 1970

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.separators import BEHIND, FROM, LF, blank_before, next_separator
+from popad.maildrop.separators import BEHIND, FROM, LF, blank_before, separators
 
 BLOCK = 1 << 17  # octets read at a time: they stay in a core's cache while several passes are made over them
 PIECE = 1 << 14  # octets copied at a time: what is freed at once is too little for malloc(3) to return to the system
@@ -65,7 +65,8 @@ class Scan:
         self.max_messages = max_messages
         self.found = known or Messages()
         self.sums = sums
-        self.starts, self.ends, self.sizes = (column.append for column in self.found.columns()[1:])
+        self.froms, self.starts, self.ends, self.sizes = (column.append for column in self.found.columns())
+        self.room = max_messages - len(self.found.froms)
         self.text = b""
         self.offset = self.found.end
         self.done = 0
@@ -114,16 +115,13 @@ class Scan:
             return
         complete = at + len(text) == self.size
         search = max(self.done - 1, self.start - at)
-        while True:
-            place, start = next_separator(text, search, complete)
-            if start <= 0:
-                self.undecided = place if start else -1
+        for place, start in separators(text, search, complete):
+            if start < 0:
+                self.undecided = place
                 return
             self.count(place)
-            self.end(at + place, 1 if text[place - 2] == LF else blank_before(text, place))
-            self.from_line = at + place
-            self.start = at + start
-            self.done = search = start
+            self.end(at + place, 1 if text[place - 2] == LF else blank_before(text, place), at + start)
+            self.done = start
 
     def first_line_ends(self) -> bool:
         """Whether the first From line, which may be as long as it likes, ends in the text at hand."""
@@ -135,11 +133,12 @@ class Scan:
 
     def count(self, upto: int) -> None:
         """Take the message's octets from `done` up to `upto` in the text at hand into account."""
-        while upto - self.done > PIECE:
-            self.count(self.done + PIECE)
         text, done = self.text, self.done
         if upto <= done:
             return
+        while upto - done > PIECE:
+            self.count(done + PIECE)
+            done += PIECE
         # Octet by octet costs the same for any text; taking line ends out and comparing is three times as fast for
         # lines of usual length, as Python goes from one to the next by memchr(3).
         if self.dense:
@@ -148,14 +147,13 @@ class Scan:
             part = text[done:upto]
             line_ends = len(part) - len(part.replace(b"\n", b""))
         self.dense = line_ends * SHORT_LINES > upto - done
-        self.bare += line_ends
-        if self.has_cr:
-            self.bare -= text.count(b"\r\n", done - 1, upto)
+        has_cr = self.has_cr
+        self.bare += line_ends - text.count(b"\r\n", done - 1, upto) if has_cr else line_ends
         if self.header_end < 0:
             blank = text.find(b"\n\n", done - 1, upto)
             if blank >= 0:
                 self.header_end = self.offset + blank + 2
-            if self.has_cr:
+            if has_cr:
                 blank = text.find(b"\n\r\n", done - 2, upto if blank < 0 else blank + 2)
                 if blank >= 0:
                     self.header_end = self.offset + blank + 3
@@ -183,27 +181,31 @@ class Scan:
             self.start = self.size
         self.count(len(self.text))
         cut = self.start < self.size and not self.text.endswith(b"\n")
-        self.end(self.size, blank_before(self.text, len(self.text)))
+        self.end(self.size, blank_before(self.text, len(self.text)), -1)
         if cut:
             self.found.sizes[-1] += 2  # the line end that is missing in the file is sent
 
-    def end(self, end: int, blank: int) -> None:
-        """The message under way ends at `end` in the file, with a blank line of `blank` octets behind it.
+    def end(self, end: int, blank: int, next_start: int) -> None:
+        """The message under way ends at `end` in the file, with a blank line of `blank` octets behind it. The data of
+        the next one begins at `next_start`.
 
         The blank line that ends a header is not behind the message: without a body nothing is stripped.
         """
-        froms, start = self.found.froms, self.start
-        if len(froms) >= self.max_messages:
+        if self.room <= 0:
             raise too_many(self.max_messages)
+        self.room -= 1
+        start = self.start
+        self.froms(self.from_line)
+        self.starts(start)
+        self.from_line = end
         size = end - start + self.bare
         if blank and self.header_end < end:
             end -= blank
             size -= 2
-        froms.append(self.from_line)
-        self.starts(start)
         self.ends(end)
         self.sizes(size)
-        self.start = self.header_end = -1
+        self.start = next_start
+        self.header_end = -1
         self.bare = 0
 
 

@@ -14,12 +14,16 @@ A letter may be full of lines that begin with `From `. A colon in this line or i
 those without are passed over, and what the others cost is little more than that of finding them.
 """
 
-LF, CR, SPACE = b"\n\r "
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LF, CR, SPACE, F = b"\n\r F"
 FROM = b"From "
 # How a separator is looked for: short, as Python searches faster for less than six octets, and without what is frequent
 # in text, as a search that meets an octet which is not in the word skips the whole word. Half the time.
 QUICK = b"\nFrom"
-EXACT = b"\n" + FROM  # where QUICK has found FEW lines in vain
+EXACT = b"\n" + FROM  # where QUICK has found FEW lines in vain, the last without the space
 FEW = 8
 LONGEST_LINE = 1000  # octets of a From_ line: an address has 256 at most (RFC 5321 section 4.5.3.1.3), its line 1000
 LONGEST_NAME = 128  # octets of a header field's name and its colon; the longest in use have 65
@@ -30,12 +34,12 @@ IN_NAME = bytes(octet for octet in range(33, 127) if octet != ord(":"))  # RFC 5
 
 WEEKDAYS = frozenset(b"mon tue wed thu fri sat sun".split())
 MONTHS = frozenset(b"jan feb mar apr may jun jul aug sep oct nov dec".split())
-# What almost all programs write, with any digits: it is told without cutting the line into words.
-ASCTIME = len(b"Thu Jan  1 00:00:00 1970\n")
-SHORTEST_DATED = len(b"From Thu Jan 1 0:00 70\n")
+SHORTEST_DATED = len(b"From Thu Jan 1 0:0 70\n")
+# What almost all programs write behind a sender of one word, with any digits: told without cutting the line into words.
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 ASCTIMES = frozenset(
-    b"%b %b %b 00:00:00 0000\n" % (day.title(), month.title(), number)
+    b"%b%b %b %b 00:00:00 0000\n" % (space, day.title(), month.title(), number)
+    for space in (b" ", b"  ")
     for day in WEEKDAYS
     for month in MONTHS
     for number in (b"00", b" 0")
@@ -43,23 +47,39 @@ ASCTIMES = frozenset(
 
 
 def next_separator(text: bytes, search: int, complete: bool) -> tuple[int, int]:
-    """Where the next separator that begins behind `search` begins, and where the data behind it does.
+    """The first of separators(); -1 and 0 where there is none."""
+    return next(separators(text, search, complete), (-1, 0))
 
-    -1 and 0 where there is none. The second is -1 where `text` ends too soon to tell, which it does not if it is
-    `complete`. The BEHIND octets before `search` must be in it, unless it is the beginning of a file.
+
+def separators(text: bytes, search: int, complete: bool) -> "Iterator[tuple[int, int]]":
+    """Where each separator that begins behind `search` begins, and where the data behind it does.
+
+    The last may have -1 as the second: `text` ends too soon to tell, which it does not if it is `complete`. The BEHIND
+    octets before `search` must be in it, unless it is the beginning of a file.
     """
     quick, in_vain, end = QUICK, 0, len(text) - 1
     while (found := text.find(quick, search, end)) >= 0:
         place = search = found + 1
-        if text[place + 4] == SPACE and (start := data_behind(text, place, complete)):
-            return place, start
+        if text[found + 5] == SPACE:
+            start = 0
+            if text[found - 1] == LF:  # as almost all are: told here, with few calls
+                start = text.find(b"\n", place, place + LONGEST_LINE) + 1
+                date = text[text.find(b" ", place + len(FROM)) : start]
+                if date.translate(DIGITS) not in ASCTIMES or start > end or text[start] == F:
+                    start = 0
+            if start or (start := data_behind(text, place, complete)):
+                yield place, start
+                if start < 0:
+                    return
+                search = start
+                quick, in_vain = QUICK, 0
+                continue
         in_vain += 1
         if in_vain % FEW == 0:
-            quick = EXACT
+            quick = QUICK if text[found + 5] == SPACE else EXACT
             colon = text.find(b":", place)
             line = text.rfind(b"\n", place, colon if colon >= 0 else len(text))
             search = max(text.rfind(b"\n", place, max(line, 0)), place)
-    return -1, 0
 
 
 def data_behind(text: bytes, place: int, complete: bool) -> int:
@@ -67,32 +87,22 @@ def data_behind(text: bytes, place: int, complete: bool) -> int:
     start = text.find(b"\n", place, place + LONGEST_LINE) + 1
     if not start:
         return 0 if complete or len(text) - place >= LONGEST_LINE else -1
-    if text.startswith(FROM, start):
-        return 0
     behind_blank = text[place - 2] == LF or (text[place - 2] == CR and text[place - 3] == LF)
-    date = start - ASCTIME
-    if not behind_blank:
-        if start - place < SHORTEST_DATED:
-            return 0
-    elif (
-        text[date:start].translate(DIGITS) in ASCTIMES
-        and text[date - 1] == SPACE
-        and date - 2 <= text.find(b" ", place + len(FROM), date)
-        and start + len(FROM) <= len(text)
-    ):
-        return start  # as almost all are
-    elif text.startswith(b"\n", start) and start - place < SHORTEST_DATED:
+    is_short = start - place < SHORTEST_DATED
+    if (is_short and not behind_blank) or text.startswith(FROM, start):
         return 0
+    line = text[place + len(FROM) : start].strip()
+    is_word = line.find(b" ") < 0
+    if not is_word and (is_short or line.find(b":") < 0) and not line.startswith(b'"'):
+        return 0  # neither a date nor one word
     header = begins_header(text, start, complete)
     if header < 0:
         return -1
-    line = text[place + len(FROM) : start].strip()
-    if header and behind_blank and line and b" " not in line:
-        return start
-    if not (header or behind_blank or text.startswith(b">From ", start)) or start == len(text):
+    if header:
+        if behind_blank and is_word and line:
+            return start
+    elif start == len(text) or is_short or not (behind_blank or text.startswith(b">From ", start)):
         return 0
-    if b":" not in line and not line.startswith(b'"'):
-        return 0  # neither a date nor one word
     words = words_of(line)
     return start if is_dated(words) or (header and behind_blank and len(words) == 1) else 0
 
@@ -108,9 +118,9 @@ def blank_before(text: bytes, place: int) -> int:
 
 def begins_header(text: bytes, start: int, complete: bool) -> int:
     """1 if the line at `start` begins with the name of a header field, 0 if not (as a URL); -1: see above."""
-    end = start + LONGEST_NAME
-    colon = text.find(b":", start, end)
-    if text[start : end if colon < 0 else colon].translate(None, IN_NAME) or colon == start:
+    colon = text.find(b":", start, start + LONGEST_NAME)
+    end = colon if colon >= 0 else start + LONGEST_NAME
+    if colon == start or text[start:end].translate(None, IN_NAME):
         return 0
     if len(text) < (end if colon < 0 else colon + 3):
         return int(colon > 0) if complete else -1
