@@ -21,7 +21,8 @@ Why it does not pass on: it is taken before the update begins. That list is boun
 that is there is never dropped, and of the rest those that were taken last stay: some thousands, for a client that has
 not been there for long.
 
-What others can do. A program that removes messages leaves no trace here. Where it removed one that was the only one
+What others can do. A program that removes messages leaves no trace here, nor does a session that comes by another name
+of the mailbox (a hard link): what is remembered is the path's. Where it removed one that was the only one
 of its header at each listing, a twin that is delivered later gets its id; so do exact copies from each other, which
 nobody can tell apart. Where it removed messages that stood before those of `gone`, those are one further back than they
 were, and a message may be taken for an earlier one; they count as the first if that shows.
