@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 from popad.errors import MaildropUnavailable
 from popad.maildrop.separators import BEHIND, FROM, LF, blank_before, separators
 
-BLOCK = 1 << 17  # octets read at a time: they stay in a core's cache while several passes are made over them
+BLOCK = 1 << 18  # octets read at a time: they stay in a core's cache (512 kB and more) while several passes are made
 PIECE = 1 << 14  # octets copied at a time: what is freed at once is too little for malloc(3) to return to the system
 # The beginning of a separator that a block cuts: so much of its end is looked at again with the next one.
 STRADDLE = 8
