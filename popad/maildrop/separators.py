@@ -136,8 +136,9 @@ def words_of(line: bytes) -> list[bytes]:
 
 def is_dated(words: list[bytes]) -> bool:
     """Whether these words of a From_ line are a sender, if any, and a date."""
-    dates = (0, 1, 3) if words[1:2] == [b"at"] else (0, 1)
-    return any(is_date(words[date:]) for date in dates)
+    if len(words) < 5:
+        return False
+    return is_date(words) or is_date(words[1:]) or (words[1] == b"at" and is_date(words[3:]))
 
 
 def is_date(words: list[bytes]) -> bool:
