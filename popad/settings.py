@@ -246,9 +246,10 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_MAX_MESSAGES": Setting(
         at_least_one,
-        "2097152",
+        "1000000",
         "messages",
-        "popa3d's limit: bounds a session's memory. A larger mailbox is refused.",
+        "What fits the memory of a session (MemoryMax= of popad@.service). A larger mailbox is refused. popa3d's limit"
+        " is 2097152.",
     ),
     "POPAD_MAX_OCTETS": Setting(
         count, "0", "octets", "The largest mailbox that is served. 0: no limit, as its size costs time but no memory."

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from popad import deployment
-from popad.deployment import DAEMON_SESSION, LARGE_SESSION, MIB, SOCKET_SESSION, fitting, is_below, octets
+from popad.deployment import DAEMON_SESSION, LARGE_SESSION, MESSAGE, MIB, OWN, SOCKET_SESSION, fitting, is_below, octets
 from popad.settings import TABLE, Settings
 from tests.serving import CHECKOUT
 
@@ -40,6 +40,18 @@ def test_sessions_of_the_daemon_fit_on_a_host_with_2_gb() -> None:
 
 def test_one_session_cannot_take_the_memory_of_the_others() -> None:
     assert int(directive("popad@.service", "MemoryMax").removesuffix("M")) * MIB == LARGE_SESSION
+    assert int(TABLE["POPAD_MAX_MESSAGES"].default) * MESSAGE + OWN <= LARGE_SESSION
+
+
+def test_messages_of_one_session() -> None:
+    """And it says what fits: popa3d's limit does not."""
+    popa3ds = Settings({"POPAD_MAX_MESSAGES": "2097152"})
+    for shown in (str(LARGE_SESSION), "infinity"):
+        assert list(deployment.wrong_messages(Settings({}), {"MemoryMax": shown})) == []
+    assert list(deployment.wrong_messages(popa3ds, {"MemoryMax": "infinity"})) == []
+    (complaint,) = deployment.wrong_messages(popa3ds, {"MemoryMax": str(LARGE_SESSION)})
+    assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has MemoryMax=256M: ")
+    assert complaint.endswith("raise that, or 1123474 fit")
 
 
 def test_helper_is_not_in_the_memory_of_the_sessions() -> None:

@@ -27,6 +27,8 @@ FIXED = 48
 # twins) this much more.
 LOADED, LISTED = 40, 400
 
+POPA3DS_LIMIT = 2_097_152  # messages
+
 Result = dict[str, Any]
 Fill = Callable[[Path, int], int]
 
@@ -172,7 +174,7 @@ def measure(name: str, case: Case, size: int) -> Result:
         server = Server(Path(place))
         server.deliver(b"")
         messages = case.fill(server.mailbox, size)
-        with server.session() as (client, process):
+        with server.session({"POPAD_MAX_MESSAGES": str(POPA3DS_LIMIT)}) as (client, process):
             client.socket.settimeout(1200)
             client.line()
             client.ask("USER alice")
