@@ -5,7 +5,7 @@
 
 Only what is committed is in it. The tree is made anew each time, in $POPAD_TEST_CACHE, and goes when the run ends. It
 has this host's network and kernel, and this host's way to the package mirrors (their names, the resolver, proxies,
-certificates). All else is its own: files, processes, mounts.
+certificates). Files and mounts are its own; processes are not: in a PID namespace popad would be in a container.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ tree=$1 directory=$2
 shift 2
 mount --bind "$tree" "$tree"
 cd "$tree"
-mount -t proc -o nosuid,nodev,noexec proc proc
+mount --rbind /proc proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs sys
 mount --rbind /dev dev
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
@@ -83,7 +83,6 @@ def run(tree: Path, directory: str, parts: list[str]) -> int:
                 "unshare",
                 "--mount",
                 "--propagation=private",
-                "--pid",
                 "--uts",
                 "--ipc",
             ),
