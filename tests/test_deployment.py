@@ -50,8 +50,8 @@ def test_messages_of_one_session() -> None:
         assert list(deployment.wrong_messages(Settings({}), {"MemoryMax": shown})) == []
     assert list(deployment.wrong_messages(popa3ds, {"MemoryMax": "infinity"})) == []
     (complaint,) = deployment.wrong_messages(popa3ds, {"MemoryMax": str(LARGE_SESSION)})
-    assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has MemoryMax=256M: ")
-    assert complaint.endswith("raise that, or 1123474 fit")
+    assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has ")
+    assert complaint.endswith("MemoryMax=256M: raise that, or 1123474 fit")
 
 
 def test_helper_is_not_in_the_memory_of_the_sessions() -> None:
