@@ -89,17 +89,17 @@ def data_behind(text: bytes, place: int, complete: bool) -> int:
         return 0 if complete or len(text) - place >= LONGEST_LINE else -1
     behind_blank = text[place - 2] == LF or (text[place - 2] == CR and text[place - 3] == LF)
     is_short = start - place < SHORTEST_DATED
-    if (is_short and not behind_blank) or text.startswith(FROM, start):
+    if (is_short and (not behind_blank or text.startswith(b"\n", start))) or text.startswith(FROM, start):
         return 0
     line = text[place + len(FROM) : start].strip()
     is_word = line.find(b" ") < 0
-    if not is_word and (is_short or line.find(b":") < 0) and not line.startswith(b'"'):
+    if not line or (not is_word and (is_short or line.find(b":") < 0) and not line.startswith(b'"')):
         return 0  # neither a date nor one word
     header = begins_header(text, start, complete)
     if header < 0:
         return -1
     if header:
-        if behind_blank and is_word and line:
+        if behind_blank and is_word:
             return start
     elif start == len(text) or is_short or not (behind_blank or text.startswith(b">From ", start)):
         return 0
