@@ -36,11 +36,14 @@ def open_checkout() -> Path:
 
 PYTHON = "/usr/bin/python3"  # with Debian's python3-pampy and -sdnotify
 POPAD = (PYTHON, "-m", "popad")
-# The same, with events on standard error on machines that have a journal, too.
+# The same, with events on standard error on machines that have a journal or a syslog, too.
 POPAD_WITHOUT_JOURNAL = (
     PYTHON,
     "-c",
-    "from popad import sinks; sinks.journald.path = '/nonexistent'; from popad.__main__ import main; main()",
+    (
+        "from popad import sinks; sinks.journald.path = sinks.syslog.path = '/nonexistent'; "
+        "from popad.__main__ import main; main()"
+    ),
 )
 
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
