@@ -259,16 +259,20 @@ class TestConfinement:
             assert "event=login-passed" not in said
 
     def test_who_reads_what_strangers_send_has_a_uid_of_its_own(self, served: Container) -> None:
-        """By its number in the container; without CAP_KILL nobody but its session can end it."""
+        """By its number in the container; without CAP_KILL nobody but its session can end it. (Root's are the helper's
+        workers.)
+        """
         client = served.client()
         client.capa()
-        uids = set()
+        uids: dict[int, int] = {}
         for parent in served.children(served.pid):
             for child in served.children(parent):
                 status = served.proc(f"{child}/status")
                 inside = int(re.findall(r"^NSpid:.*\t(\d+)$", status, re.M)[0])
-                uids.add(re.findall(r"^Uid:\t(\d+)\t", status, re.M)[0] == str(UIDS_OF_STRANGERS[inside]))
-        assert uids == {True}
+                uids[inside] = int(re.findall(r"^Uid:\t(\d+)\t", status, re.M)[0])
+        strangers = {inside: uid for inside, uid in uids.items() if uid}
+        assert strangers
+        assert strangers == {inside: UIDS_OF_STRANGERS[inside] for inside in strangers}
         client.quit()
 
     def test_a_user_has_no_rights_left(self, served: Container) -> None:

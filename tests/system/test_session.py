@@ -107,7 +107,7 @@ def test_before_the_login(server: Server) -> None:
 
 
 def test_after_the_login(server: Server) -> None:
-    """One process, the user's, without any privilege or the user's other groups."""
+    """One process, the user's, with the user's groups and without any privilege."""
     name = server.add_user()
     server.machine.run(["usermod", "--append", "--groups", "mail", name])
     with server.connect().logged_in(name, PASSWORD) as client:
@@ -115,7 +115,10 @@ def test_after_the_login(server: Server) -> None:
         status = server.process_status(main)
         uid = server.uid(name)
         assert status["Uid"] == f"{uid} {uid} {uid} {uid}"
-        assert status["Gid"].split() == status["Groups"].split() * 4
+        groups = server.machine.run(["id", "-G", name]).stdout.split()
+        assert len(groups) == 2
+        assert sorted(status["Groups"].split()) == sorted(groups)
+        assert status["Gid"].split() == [groups[0]] * 4
         assert status["CapEff"] == status["CapPrm"] == status["CapAmb"] == "0000000000000000"
         assert server.machine.run(["pgrep", "--parent", main], check=False).stdout == ""
 
