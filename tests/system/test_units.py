@@ -58,6 +58,20 @@ def test_one_unit_pulls_in_and_takes_along_the_others(server: Server) -> None:
         pass
 
 
+@pytest.mark.parametrize("unit", ["popad.socket", "popad.service"])
+def test_restarts_do_not_add_up(server: Server, unit: str) -> None:
+    """What an impatient administrator or a script does in ten seconds; systemd's own limit is five starts."""
+    try:
+        for _ in range(7):
+            server.machine.run(["systemctl", "restart", unit])
+        for name in (unit, "popad-sandbox.service", "popad-auth.socket")[: 3 if unit == "popad.socket" else 1]:
+            assert server.machine.show(name, "ActiveState") == {"ActiveState": "active"}
+        with server.connect().greeted():
+            pass
+    finally:
+        server.machine.run(["systemctl", "start", "popad.socket"])
+
+
 def test_host_that_has_ipv6_switched_off(server: Server) -> None:
     def switch(off: str) -> None:
         # By a process of the machine: what /proc/sys/net shows depends on who opens it.
