@@ -22,7 +22,7 @@ from popad.settings import ARGUMENT_OCTETS
 
 LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
 MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
-# Which of the four, name, password, octets read ahead.
+# Which of these, name, password, octets read ahead.
 HAND_OVER_LIMITS = (8, ARGUMENT_OCTETS, ARGUMENT_OCTETS, MAX_AHEAD)
 
 

@@ -62,7 +62,7 @@ def cuts_first() -> None:
         write_down(self, record)
 
     replaced: Any = writes_down
-    Update.write_down = replaced  # type: ignore[method-assign]
+    Update.write_down = replaced  # type: ignore[method-assign]  # broken on purpose
 
 
 def forgets_the_window() -> None:
@@ -74,7 +74,7 @@ def forgets_the_window() -> None:
         move_window(self, record, sources)
 
     replaced: Any = moves
-    Update.move_window = replaced  # type: ignore[method-assign]
+    Update.move_window = replaced  # type: ignore[method-assign]  # broken on purpose
 
 
 def windows_at_once() -> None:
@@ -86,7 +86,7 @@ def windows_at_once() -> None:
             end_window(self, record)
 
     replaced: Any = ends
-    Update.end_window = replaced  # type: ignore[method-assign]
+    Update.end_window = replaced  # type: ignore[method-assign]  # broken on purpose
 
 
 def in_the_slot_in_force() -> None:
@@ -161,7 +161,7 @@ def appended_is_forgotten() -> None:
             go_on(self, record)
 
         replaced: Any = goes_on
-        Update.go_on = replaced  # type: ignore[method-assign]
+        Update.go_on = replaced  # type: ignore[method-assign]  # broken on purpose
         finish(mailbox, journal, record)
 
     rewrite.finish = finishes
