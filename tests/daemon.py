@@ -41,10 +41,13 @@ class Daemon:
         self.process = process
         self.systemd = systemd
         self.ports = ports
+        self.clients: list[Client] = []
 
     def connect(self, address: str = "127.0.0.1", source: str = "", port: int = 0) -> Client:
+        """A client, closed with the daemon at the latest: a test that fails leaves none to the tests after it."""
         origin = (source, 0) if source else None
-        return Client(socket.create_connection((address, port or self.ports[0]), PATIENCE, origin))
+        self.clients.append(Client(socket.create_connection((address, port or self.ports[0]), PATIENCE, origin)))
+        return self.clients[-1]
 
     @property
     def children(self) -> list[int]:
@@ -155,6 +158,8 @@ def daemon(
         systemd.hear("READY=1")
         yield running
     finally:
+        for client in running.clients:
+            client.close()
         left = running.children if process.poll() is None else []
         process.kill()
         process.wait()
