@@ -41,7 +41,7 @@ def main() -> "NoReturn":
 
 def session() -> int:
     """Serve one connection. Returns the exit status."""
-    from popad.inherited import accept
+    from popad.net.activation import accept
 
     try:
         connection = accept(os.environ)
@@ -51,16 +51,16 @@ def session() -> int:
     try:
         settings = Settings(os.environ)
         if settings.wrappers == "always":
-            from popad.access import Rules
+            from popad.net.wrappers import Rules
 
             if Rules().refuse(connection):
                 return 0
-        from popad.session import SERVED, SUCCESS, identity_of_strangers, serve
+        from popad.session.monitor import SERVED, SUCCESS, identity_of_strangers, serve
 
         outcome = serve(connection, settings, identity_of_strangers(settings))
         return SUCCESS if outcome == SERVED else outcome
     except SettingWrong as wrong:
-        from popad.session import refuse_to_serve
+        from popad.session.monitor import refuse_to_serve
 
         report(wrong)
         refuse_to_serve(connection, wrong)
@@ -81,18 +81,18 @@ def command(arguments: list[str]) -> int:
         if arguments == ["auth-helper"]:
             return auth_helper()
         if arguments == ["check"]:
-            from popad.check import check
+            from popad.commands.check import check
 
             return check(os.environ)
         if arguments[0] == "passwd" and len(arguments) in (2, 3):
-            from popad.passwd import passwd
+            from popad.commands.passwd import passwd
 
             return passwd(*arguments[1:])
         if arguments[0].startswith("-"):
-            from popad.packing import load_libraries
+            from popad.daemon.packing import load_libraries
 
             load_libraries()
-            from popad.standalone import main as daemon
+            from popad.daemon.command import main as daemon
 
             return daemon(arguments)
     except SettingWrong as wrong:
@@ -111,11 +111,12 @@ def auth_helper() -> int:
 
     from systemd.daemon import is_socket_unix
 
-    from popad import privsep, warm
     from popad.auth.helper import Helper
     from popad.auth.loaded import Loaded
-    from popad.inherited import open_standard_streams, passed_by_systemd
+    from popad.net.activation import open_standard_streams, passed_by_systemd
     from popad.notify import Notifier
+    from popad.privsep import pool
+    from popad.privsep.identity import leave_no_core_file
     from popad.sinks import guard_standard_error
 
     os.close(open_standard_streams())
@@ -129,12 +130,12 @@ def auth_helper() -> int:
     if fd is None or not is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=1):
         complain("popad auth-helper: started by popad-auth.socket, not by hand\n")
         return USAGE_STATUS
-    privsep.leave_no_core_file()
+    leave_no_core_file()
     helper = Helper(settings)
     Notifier().ready("waiting for logins")
-    listener = warm.Listener(fd)
+    listener = pool.Listener(fd)
     # When it leaves, no answer is under way: each ends within its time limit.
-    while warm.keep(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
+    while pool.keep(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
         start_afresh(fd)
     return 0
 

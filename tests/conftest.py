@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from popad.maildrop import mailbox, mbox
-from tests.serving import ALL, Server
+from popad.maildrop.mbox import file
+from tests.support.serving import ALL, Server
 
 # No deadline: on a machine with two busy cores a slow example says nothing about the code.
 settings.register_profile("default", deadline=None)
@@ -53,7 +53,7 @@ def server(public_path: Path) -> Server:
 def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A session's process ends with its mailbox. A test's goes on with the next test, and select(2) ends at 1,024."""
     opened: list[tuple[int, os.stat_result]] = []
-    real = mailbox.open_mailbox
+    real = file.open_mailbox
 
     def open_mailbox(path: str) -> int:
         fd = real(path)
@@ -61,7 +61,7 @@ def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             opened.append((fd, os.fstat(fd)))
         return fd
 
-    monkeypatch.setattr(mbox, "open_mailbox", open_mailbox)
+    monkeypatch.setattr("popad.maildrop.mbox.store.open_mailbox", open_mailbox)
     yield
     for fd, was in opened:
         with suppress(OSError):  # the test has closed it

@@ -11,7 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from popad.maildrop.state import Journal
+    from popad.maildrop.private import Journal
 
 DIGEST = 32  # octets
 NEW = ".new"  # what the name ends with until the file is complete

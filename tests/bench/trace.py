@@ -23,7 +23,7 @@ from tests.bench.figures import LOGIN_STEPS
 from tests.bench.generator import Session
 from tests.bench.instances import table
 from tests.bench.servers import SERVERS
-from tests.serving import children_of
+from tests.support.serving import children_of
 from tests.system.machine import Machine
 
 LOGINS = 60

@@ -11,8 +11,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.patience import PATIENCE
 from tests.peers import driver, namespace
+from tests.support.patience import PATIENCE
 
 
 class Server:

@@ -28,7 +28,7 @@ from typing import TypeVar
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))  # tests.system has no package of its own
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 from tests.system.machine import tree
 
 RELEASE = "bookworm"

@@ -19,7 +19,7 @@ import pytest
 
 from popad.settings import UIDS_OF_STRANGERS
 from tests.container.engine import CHECKOUT, RUN_HERE, Engine, EngineError, needs
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 from tests.system.machine import wait_until
 
 CONTAINERFILE = (CHECKOUT / "Containerfile").read_text()

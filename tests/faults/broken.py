@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from popad.maildrop import rewrite
-from popad.maildrop.record import MOVED, Record
-from popad.maildrop.rewrite import Update
-from popad.maildrop.state import Journal
+from popad.maildrop.mbox import update
+from popad.maildrop.mbox.record import MOVED, Record
+from popad.maildrop.mbox.update import Update
+from popad.maildrop.private import Journal
 from tests.faults.crashes import Matrix
 from tests.faults.interposer import Interposer
 from tests.faults.mailboxes import APPENDED, Case, message
@@ -22,7 +22,7 @@ from tests.faults.power import PowerLoss
 from tests.faults.world import world
 
 ONE = frozenset({0})
-fsync, store = os.fsync, rewrite.store
+fsync, store = os.fsync, update.store
 
 
 def nothing() -> None:
@@ -93,50 +93,50 @@ def in_the_slot_in_force() -> None:
     """Its records overwrite one another."""
 
     def stores(journal: int, record: Record) -> None:
-        rewrite.write(journal, record.pack(), 0)
+        update.write(journal, record.pack(), 0)
         os.fdatasync(journal)
 
-    rewrite.store = stores
+    update.store = stores
 
 
 def in_place() -> None:
     """It moves what stays to the front, as popa3d does, and keeps nothing."""
 
     def remove(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
-        stays = rewrite.gaps(spans, os.fstat(mailbox).st_size)
-        rewrite.copy(mailbox, stays, mailbox, spans[0][0])
+        stays = update.gaps(spans, os.fstat(mailbox).st_size)
+        update.copy(mailbox, stays, mailbox, spans[0][0])
         os.ftruncate(mailbox, spans[0][0] + sum(end - begin for begin, end in stays))
         os.fsync(mailbox)
 
-    rewrite.remove = remove
+    update.remove = remove
 
 
 def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
     """Its recovery goes by what the running system sees, durable or not."""
 
     def breaks() -> None:
-        finish = rewrite.finish
+        finish = update.finish
 
         def finishes(mailbox: int, journal: int, record: Record) -> None:
             def once(*arguments: Any) -> None:
                 """The first call does nothing, and is the only one that comes here."""
-                os.fsync, rewrite.store = fsync, store
+                os.fsync, update.store = fsync, store
 
             instead: Any = once
             if skipped == "fsync":
                 os.fsync = instead
             else:
-                rewrite.store = instead
+                update.store = instead
             finish(mailbox, journal, record)
 
-        rewrite.finish = finishes
+        update.finish = finishes
 
     return breaks
 
 
 def begins_at_once() -> None:
     """It does not make sure that the mailbox is durable which its record speaks of."""
-    remove = rewrite.remove
+    remove = update.remove
 
     def removes(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
         def once(fd: int) -> None:
@@ -146,12 +146,12 @@ def begins_at_once() -> None:
         os.fsync = instead
         remove(mailbox, spans, journal)
 
-    rewrite.remove = removes
+    update.remove = removes
 
 
 def appended_is_forgotten() -> None:
     """Its recovery does not look for mail that was appended meanwhile."""
-    finish, go_on = rewrite.finish, Update.go_on
+    finish, go_on = update.finish, Update.go_on
 
     def finishes(mailbox: int, journal: int, record: Record) -> None:
         size = record.size
@@ -164,7 +164,7 @@ def appended_is_forgotten() -> None:
         Update.go_on = replaced  # type: ignore[method-assign]  # broken on purpose
         finish(mailbox, journal, record)
 
-    rewrite.finish = finishes
+    update.finish = finishes
 
 
 BROKEN: dict[str, Callable[[], None]] = {

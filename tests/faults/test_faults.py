@@ -15,7 +15,7 @@ from tests.faults.interposer import CACHE, preloaded
 from tests.faults.judge import compare, split
 from tests.faults.mailboxes import message
 from tests.faults.power import File
-from tests.serving import CHECKOUT
+from tests.support.serving import CHECKOUT
 
 CAN_BUILD = shutil.which("gcc") and os.access(CACHE if CACHE.exists() else CACHE.parent, os.W_OK)
 pytestmark = pytest.mark.skipif(not CAN_BUILD, reason="needs gcc and a cache to write to, for the interposer")

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popad.auth.guessing import ROW_OCTETS, ROWS
-from popad.maildrop.state import KEY, RESERVE
+from popad.maildrop.private import KEY, RESERVE
 from tests.faults.crashes import deaths
 from tests.faults.errors import fill_up
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
 from tests.faults.world import Wanted, journals, write
-from tests.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Server
+from tests.support.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Server
 
 NUMBERS = {
     errno.ENOSPC: b"[SYS/TEMP]",

@@ -15,18 +15,18 @@ from itertools import pairwise
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop import mailbox, mbox, rewrite
-from popad.maildrop.ids import SUFFIX
+from popad.maildrop.mbox import file, store, update
+from popad.maildrop.mbox.ids import SUFFIX
+from popad.maildrop.private import KEY, RESERVE, State
 from popad.maildrop.sealed import NEW
-from popad.maildrop.state import KEY, RESERVE, State
 from tests.faults import judge
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import Case
 
 # The clock that stamps files is not what is tried here, and the store would wait for it after each change.
-mailbox.FINE_TICK = mailbox.COARSE_TICK = 0
+file.FINE_TICK = file.COARSE_TICK = 0
 LOCK_TIMEOUT = 5.0
-PAGE = rewrite.PAGE
+PAGE = update.PAGE
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class World:
     def journal(self) -> Path:
         return self.state_path / self.state.journal_of(str(self.path)).names[0]
 
-    def open(self) -> mbox.Mbox:
+    def open(self) -> store.Mbox:
         # By fcntl alone: a lock file of a session that was killed would be waited for, each time, until it is removed.
         # wire.py has sessions that leave one.
-        return mbox.Mbox(str(self.path), self.state.journal_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0, "fcntl")
+        return store.Mbox(str(self.path), self.state.journal_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0, "fcntl")
 
     @contextmanager
-    def session(self) -> Iterator[mbox.Mbox]:
+    def session(self) -> Iterator[store.Mbox]:
         """All descriptors that the store opens are closed in the end, as its process would have ended."""
         there = open_files()
         try:
@@ -112,8 +112,8 @@ class World:
 
     def use_windows_of(self, case: Case) -> None:
         """So small that the mailbox is as many as the case says. A journal may have room for larger ones."""
-        rewrite.WINDOW = max(len(case.before) // case.windows, 2 * rewrite.MARK)
-        rewrite.PAGE = min(PAGE, rewrite.WINDOW)
+        update.WINDOW = max(len(case.before) // case.windows, 2 * update.MARK)
+        update.PAGE = min(PAGE, update.WINDOW)
 
     def update(self, case: Case) -> None:
         """A session that removes what goes."""

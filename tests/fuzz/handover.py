@@ -2,10 +2,10 @@
 unpacked is wiped.
 """
 
-from popad import privsep
 from popad.auth import helper
 from popad.errors import ContractBroken
-from popad.stranger import HAND_OVER_LIMITS
+from popad.privsep.channel import LENGTH, unpack
+from popad.session.preauth import HAND_OVER_LIMITS
 from tests.fuzz.cutting import Octets
 
 SHAPES = (HAND_OVER_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))
@@ -15,8 +15,8 @@ def expected(message: bytes, limits: tuple[int, ...]) -> list[bytes] | None:
     """The fields, read one after the other; None where the message is not what is allowed."""
     fields = []
     for limit in limits:
-        length, message = message[: privsep.LENGTH], message[privsep.LENGTH :]
-        if len(length) < privsep.LENGTH or (size := int.from_bytes(length, "big")) > min(limit, len(message)):
+        length, message = message[:LENGTH], message[LENGTH:]
+        if len(length) < LENGTH or (size := int.from_bytes(length, "big")) > min(limit, len(message)):
             return None
         fields.append(message[:size])
         message = message[size:]
@@ -29,7 +29,7 @@ def framed(octets: Octets) -> bytes:
     for size in octets.numbers():
         field = octets.rest()[:size]
         octets.place += len(field)
-        message += (len(field) + (octets.number() == 7)).to_bytes(privsep.LENGTH, "big") + field
+        message += (len(field) + (octets.number() == 7)).to_bytes(LENGTH, "big") + field
     return message
 
 
@@ -39,7 +39,7 @@ def try_one(data: bytes) -> None:
     message = framed(octets) + octets.rest()
     received = bytearray(message)
     try:
-        fields: list[bytearray] | None = privsep.unpack(received, limits)
+        fields: list[bytearray] | None = unpack(received, limits)
     except ContractBroken:
         fields = None
     assert fields == expected(message, limits)

@@ -6,7 +6,7 @@ import zlib
 from itertools import pairwise
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop import scan
+from popad.maildrop.mbox import scan
 from popad.protocol import replies
 from tests.fuzz.cutting import Octets, pieces
 from tests.fuzz.mboxes import messages

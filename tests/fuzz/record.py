@@ -4,8 +4,8 @@ whatever was written there.
 
 import zlib
 
-from popad.maildrop.record import DONE, MAGIC, MAGIC_2, MOVED, MOVING, NUMBERS_2, SLOT, Record
-from popad.maildrop.state import JournalForeign
+from popad.maildrop.mbox.record import DONE, MAGIC, MAGIC_2, MOVED, MOVING, NUMBERS_2, SLOT, Record
+from popad.maildrop.private import JournalForeign
 from tests.fuzz.cutting import Octets
 
 # A file that an attacker makes has the right CRC, too.

@@ -11,14 +11,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from popad import session
 from popad.errors import MaildropUnavailable, PeerGone
-from popad.maildrop import mailbox, mbox
 from popad.maildrop.maildrop import Maildrop
-from popad.maildrop.state import State
+from popad.maildrop.mbox import file
+from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.private import State
 from popad.protocol import authorization, replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
+from popad.session import monitor
 from tests.fuzz.cutting import Octets
 from tests.fuzz.lines import expected as lines_of
 from tests.fuzz.mboxes import Message, messages
@@ -41,9 +42,7 @@ WORDS = {
 }
 APPEND, REWRITE = 0xFE, 0xFF  # what another program does
 
-mailbox.FINE_TICK = mailbox.COARSE_TICK = (
-    0  # a new mailbox is not waited for: whoever writes to it here is this process
-)
+file.FINE_TICK = file.COARSE_TICK = 0  # a new mailbox is not waited for: whoever writes to it here is this process
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
 STATE = State(str(PLACE))
 MAX_ARGUMENT = 40
@@ -195,10 +194,10 @@ def serve(world: World) -> None:
         if login.password is None:
             return
         if (login.name, login.password) != (b"alice", b"secret"):
-            world.write(session.WRONG)
+            world.write(monitor.WRONG)
             return
         world.opened = world.content
-        store = mbox.Mbox(str(MAILBOX), STATE.journal_of(str(MAILBOX)), 1, 1000, 0)
+        store = Mbox(str(MAILBOX), STATE.journal_of(str(MAILBOX)), 1, 1000, 0)
     except PeerGone:
         return
     except MaildropUnavailable as refused:

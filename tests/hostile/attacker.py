@@ -16,9 +16,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from popad import privsep, session, sinks, stranger
+from popad import sinks
 from popad.__main__ import main
-from popad.inherited import Connection
+from popad.net.connection import Connection
+from popad.privsep import spawn
+from popad.session import monitor, preauth
 
 # Of C's headers, which Python does not have.
 F_SETSIG, F_SETOWN_EX, F_OWNER_TID, PTRACE_SEIZE = 10, 15, 0, 0x4206
@@ -27,7 +29,7 @@ SIGNALS = set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}
 MANY = 1 << 30  # octets
 LIE = b'event=login-passed priority=6 message="192.0.2.7: authentication passed for root"\n'
 
-speak = stranger.speak
+speak = preauth.speak
 libc = ctypes.CDLL(None, use_errno=True)
 two_zeros = (ctypes.c_ulong * 2)(0, 0)
 piece = ctypes.create_string_buffer(16)
@@ -133,8 +135,8 @@ def taken_over(connection: Connection, *others: Any) -> None:
 
 
 if __name__ == "__main__":
-    vars(stranger)["speak"] = taken_over
-    session.GRACE = privsep.PATIENCE = 0.5
+    vars(preauth)["speak"] = taken_over
+    monitor.GRACE = spawn.PATIENCE = 0.5
     if "NO_JOURNAL" in os.environ:
         sinks.journald.path = "/nonexistent"
     sys.exit(main())

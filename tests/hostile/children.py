@@ -18,10 +18,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from popad import privsep, session, sinks, stranger
-from popad.inherited import Connection
+from popad import sinks
+from popad.net.connection import Connection
+from popad.privsep import identity as spawn_identity
+from popad.privsep import spawn
+from popad.privsep.channel import LENGTH, Channel
+from popad.session import monitor, preauth
 from popad.settings import UIDS_OF_STRANGERS, Settings
-from tests.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, read_logfmt
+from tests.support.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, read_logfmt
 
 PATIENCE, MORE_PATIENCE = (
     0.15,
@@ -31,13 +35,13 @@ MUCH = 70000  # octets: more than a message may have
 
 
 def packed(*fields: bytes) -> bytes:
-    return b"".join(len(field).to_bytes(privsep.LENGTH, "big") + field for field in fields)
+    return b"".join(len(field).to_bytes(LENGTH, "big") + field for field in fields)
 
 
 def one_of_four(message: bytes) -> list[bytes] | None:
     """The four fields of a message that may be handed over; None for any other. Reads as plainly as can be."""
     fields = []
-    for limit in stranger.HAND_OVER_LIMITS:
+    for limit in preauth.HAND_OVER_LIMITS:
         size = int.from_bytes(message[:4], "big")
         if len(message) < 4 or size > limit or len(message) < 4 + size:
             return None
@@ -56,7 +60,7 @@ class Case:
     @staticmethod
     def datagram(chance: random.Random) -> tuple[bytes, int]:
         """Octets, and how many descriptors come with them."""
-        which = chance.choice((stranger.LOGIN,) * 6 + (stranger.QUIT, stranger.GONE, b"root", b"", b"LOGIN"))
+        which = chance.choice((preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN"))
         name = chance.choice(
             (NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0")
         )
@@ -82,7 +86,7 @@ class Case:
             octets += bytes(chance.choice((1, 4, 1000, MUCH)))
         return octets, chance.choice((0,) * 12 + (1, 3, 250))
 
-    def play(self, channel: privsep.Channel, note: int) -> None:
+    def play(self, channel: Channel, note: int) -> None:
         """In the child: `note` is a descriptor that gets an octet for each message that the session has."""
         null = os.open(os.devnull, os.O_RDONLY)
         for number, (octets, descriptors) in enumerate(self.sent):
@@ -108,9 +112,9 @@ class Case:
         if fields is None or self.end != "leave":
             return "broken"
         which, name, password, ahead = fields
-        if which in session.WHY_NOT:
+        if which in monitor.WHY_NOT:
             return "no login"
-        if which != stranger.LOGIN:
+        if which != preauth.LOGIN:
             return "broken"
         if (name, password) != (NAME.encode(), PASSWORD.encode()):
             return "wrong"
@@ -122,7 +126,7 @@ class Seen:
 
     def __init__(self, arrived: int, heard: bytes, status: int, events: list[str], became: list[str]) -> None:
         self.arrived = arrived
-        self.heard = heard.removeprefix(session.GREETING)
+        self.heard = heard.removeprefix(monitor.GREETING)
         self.status = status
         self.events = events
         self.became = became  # what the session's own process took on: a user's uid, "stranger"
@@ -135,10 +139,10 @@ class Seen:
             assert not {"login-passed", "maildrop-loaded"} & set(self.events), told
             assert self.became in ([], ["stranger"] if expected == "wrong" else []), told
         if expected == "broken":
-            assert (self.heard, self.status, self.events[-1]) == (b"", session.SOFTWARE, "contract-broken"), told
+            assert (self.heard, self.status, self.events[-1]) == (b"", monitor.SOFTWARE, "contract-broken"), told
             return expected
         assert self.status == 0, told
-        answers = {"wrong": session.WRONG, "no login": b""}
+        answers = {"wrong": monitor.WRONG, "no login": b""}
         if expected in answers:
             assert self.heard == answers[expected], told
         else:
@@ -184,28 +188,28 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
     sys.stderr = server.stderr.open("a", buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
     sinks.journald.path = "/nonexistent"
-    session.GRACE, privsep.PATIENCE = patience - 1, patience
+    monitor.GRACE, spawn.PATIENCE = patience - 1, patience
     note, arrivals = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (became, arrived))
-    become = privsep.become
+    become = spawn_identity.become
 
     def noted(uid: int, *others: Any, **more: Any) -> None:
         os.write(note, b"stranger\n" if uid in UIDS_OF_STRANGERS else b"%d\n" % uid)
         become(uid, *others, **more)
 
-    vars(privsep)["become"] = noted
+    vars(spawn_identity)["become"] = noted
 
-    def role(channel: privsep.Channel, *_: object) -> None:
+    def role(channel: Channel, *_: object) -> None:
         case.play(channel, arrivals)
 
-    vars(stranger)["authorization_role"] = role
+    vars(preauth)["authorization_role"] = role
     settings = Settings({**server.settings, "POPAD_LOGIN_TIMEOUT": "1", "POPAD_GUESS_DELAY": "0"})
-    os._exit(session.serve(client, settings, session.identity_of_strangers(settings)))
+    os._exit(monitor.serve(client, settings, monitor.identity_of_strangers(settings)))
 
 
 def fuzz(count: int, seed: int) -> Counter[str]:
     """So many cases; how many there were of each outcome. AssertionError tells the case."""
     outcomes: Counter[str] = Counter()
-    list(session.load_what_a_user_needs())
+    list(monitor.load_what_a_user_needs())
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)
         server = Server(Path(place))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.serving import Client, Server, status_of
+from tests.support.serving import Client, Server, status_of
 
 MB, GB, TB = 1 << 20, 1 << 30, 1 << 40
 # MB that a session may have: itself, and a block of mail in three shapes.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import sizes
-from tests.serving import ALL, OWNER, PATIENCE, ROOT, Server, ids, needs_root
+from tests.support.serving import ALL, OWNER, PATIENCE, ROOT, Server, ids, needs_root
 
 SECRET = b"From x\nDate: 1\n\nanother user's mail\n\n"
 

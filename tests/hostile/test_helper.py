@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from popad import session
 from popad.auth import credentials
-from tests.daemon import daemon
-from tests.serving import ALL, CHECKOUT, NAME, PASSWORD, PATIENCE, PYTHON, Server, children_of, handed_over
+from popad.session import monitor
+from tests.support.daemon import daemon
+from tests.support.serving import ALL, CHECKOUT, NAME, PASSWORD, PATIENCE, PYTHON, Server, children_of, handed_over
 from tests.system.machine import wait_until
 
 REQUEST_TIMEOUT = 1.0  # seconds, in place of 10: how long a connection without a request is kept
@@ -231,9 +231,9 @@ def test_a_helper_killed_at_any_moment(helper: Helper) -> None:
         heard = outcomes(helper.log_in_to_the_end, 3, 5, lambda: len(killer.killed) == 2)
     finally:
         killer.stop()
-    assert set(heard) <= {LOADED, session.LATER}, heard
+    assert set(heard) <= {LOADED, monitor.LATER}, heard
     assert killer.killed["workers"] and killer.killed["helpers"], killer.killed
-    assert heard[session.LATER] <= killer.killed.total()
+    assert heard[monitor.LATER] <= killer.killed.total()
     assert outcomes(helper.log_in_to_the_end, 2, 2, lambda: True) == {LOADED: 4}
     assert helper.server.mailbox.read_bytes() == ALL
 
@@ -262,9 +262,9 @@ def test_the_daemons_helper_killed_at_any_moment(server: Server) -> None:
             heard = outcomes(log_in, 3, 10, lambda: len(killer.killed) == 2)
         finally:
             killer.stop()
-        assert set(heard) <= {LOADED, session.LATER}, heard
+        assert set(heard) <= {LOADED, monitor.LATER}, heard
         assert killer.killed["workers"] and killer.killed["helpers"], killer.killed
-        assert heard[session.LATER] <= killer.killed.total()
+        assert heard[monitor.LATER] <= killer.killed.total()
         assert outcomes(log_in, 2, 2, lambda: True) == {LOADED: 4}
     assert server.mailbox.read_bytes() == ALL
 

@@ -11,11 +11,13 @@ from subprocess import PIPE
 
 import pytest
 
-from popad import privsep, session
+from popad.privsep import spawn
+from popad.privsep.identity import MUCH, ROOM
+from popad.session import monitor
 from popad.settings import UIDS_OF_STRANGERS
-from tests.daemon import daemon
 from tests.hostile.attacker import AGAINST_OTHERS, SIGNALS
-from tests.serving import (
+from tests.support.daemon import daemon
+from tests.support.serving import (
     CHECKOUT,
     PYTHON,
     Client,
@@ -37,14 +39,16 @@ REFUSED = {"EPERM", "EMFILE", "ESRCH", "EACCES"}
 SHAPES = ("inetd", "daemon")
 IN_A_CONTAINER = """
 import ctypes, os
-from popad import check, privsep
+from popad.commands import check
+from popad.privsep.identity import MUCH, ROOM, become_a_stranger
+from popad.privsep import spawn
 from popad.settings import UIDS_OF_STRANGERS
 new_user = 0x10000000  # CLONE_NEWUSER
 assert ctypes.CDLL(None).unshare(new_user) == 0
 print("ready", flush=True)
 input()
 print(check.mapped(UIDS_OF_STRANGERS))
-privsep.become_a_stranger(1, 2)
+become_a_stranger(1, 2)
 print(*os.getresuid(), *os.getresgid(), *os.getgroups())
 """
 
@@ -55,7 +59,7 @@ class Stranger:
     def __init__(self, client: Client, session_pid: int) -> None:
         self.client = client
         self.session = session_pid
-        assert client.line() == session.GREETING
+        assert client.line() == monitor.GREETING
         assert self.does("ping") == "done"  # it has given up all that it gives up
         (self.pid,) = children_of(session_pid)
 
@@ -205,9 +209,9 @@ def test_it_gets_little_processor_time(server: Server, shape: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_gets_little_memory(server: Server, shape: str) -> None:
     with strangers(server, shape, 1) as (stranger,):
-        assert int(status_of(stranger.pid)["VmSize"].split()[0]) * 1024 < privsep.MUCH
+        assert int(status_of(stranger.pid)["VmSize"].split()[0]) * 1024 < MUCH
         had = int(stranger.does("eat").removeprefix("done "))
-        assert privsep.ROOM // 2 < had <= privsep.ROOM
+        assert ROOM // 2 < had <= ROOM
         assert stranger.does("ping") == "done"
 
 
@@ -230,5 +234,5 @@ def test_how_it_has_died_is_in_the_journal(server: Server, shape: str) -> None:
         assert stranger.client.rest() == b""
         wait_until(lambda: "contract-broken" in server.stderr.read_text())
     broken = read_logfmt(server.stderr.read_text().splitlines()[-1])
-    assert broken["reason"].endswith(f"(the authorization child, exit status {privsep.CRASHED})")
+    assert broken["reason"].endswith(f"(the authorization child, exit status {spawn.CRASHED})")
     assert "Traceback" not in server.stderr.read_text()

@@ -28,9 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from popad import session
 from popad.auth import credentials
-from tests.serving import CHECKOUT, NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
+from popad.session import monitor
+from tests.support.serving import CHECKOUT, NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
 
 UNKNOWN, REFUSED, EXPIRED = "alicia", "root", "expired"
 KINDS = {"known": NAME, "unknown": UNKNOWN, "root": REFUSED, "expired": EXPIRED}  # an account of PAM's
@@ -78,7 +78,7 @@ def attempt(server: Server, settings: dict[str, str], name: str) -> float:
         begun = time.perf_counter()
         answer = client.ask(f"PASS {RIGHT if name == EXPIRED else WRONG}")
         took = time.perf_counter() - begun
-    if answer + b"\r\n" != session.WRONG:
+    if answer + b"\r\n" != monitor.WRONG:
         raise RuntimeError(f"{name}: {answer!r}")
     return took
 

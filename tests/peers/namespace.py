@@ -38,7 +38,7 @@ REMEMBERED = b"the mailbox was not scanned\n"
 # An old mailbox: both servers wait for the clock to move on where a mailbox was modified this very moment.
 MODIFIED_AGO = 1000
 # Nobody waits for this long on purpose: it ends a session that hangs, and the test then shows what came until there.
-PATIENCE = 120  # as in tests/patience.py: this file runs alone
+PATIENCE = 120  # as in tests/support/patience.py: this file runs alone
 
 ACCOUNTS = {"root": 0, "mail": 8, "popa3d": POPA3D_UID, "popad": POPAD_UID, USER: UID}
 FILES = {

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popad.maildrop.scan import Scan
+from popad.maildrop.mbox.scan import Scan
 
 CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests") / "readers"
 PACKAGES = ("dovecot-core", "mailutils", "s-nail")

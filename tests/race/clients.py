@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 from .messages import serial_of
 from .namespace import CREDENTIALS, PASSWORD, STATE, WORK, User

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.locks import Lock, dotlock_of
-from tests.patience import PATIENCE
+from popad.maildrop.mbox.locks import Lock, dotlock_of
+from tests.support.patience import PATIENCE
 
 from .programs import Unavailable, require
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tests.patience import PATIENCE
+from tests.support.patience import PATIENCE
 
 CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
 BOOT = Path(__file__).with_name("boot.sh")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from popad.deployment import DAEMON_SESSION, MIB, SOCKET_SESSION
+from popad.commands.deployment import DAEMON_SESSION, MIB, SOCKET_SESSION
 from tests.system.conftest import PASSWORD, Server
 from tests.system.machine import Machine
 

@@ -12,10 +12,11 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from popad.errors import MaildropChanged, MaildropUnavailable
-from popad.maildrop import mailbox, mbox, rewrite, twins, uidl
-from popad.maildrop.ids import Ids
-from popad.maildrop.mbox import Mbox
-from popad.maildrop.state import KEY, State
+from popad.maildrop import uidl
+from popad.maildrop.mbox import twins, update
+from popad.maildrop.mbox.ids import Ids
+from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.private import KEY, State
 
 Step = tuple[str, int, int]
 
@@ -173,7 +174,7 @@ class World:
         if not any(marks):
             return
         try:
-            with failing() if fails else mock.patch.object(mbox, "LARGE", 1):
+            with failing() if fails else mock.patch("popad.maildrop.mbox.store.LARGE", 1):
                 client.store.remove(marks)
         except (MaildropChanged, MaildropUnavailable) as error:
             assert fails or isinstance(error, MaildropChanged)
@@ -213,7 +214,7 @@ class World:
 @contextmanager
 def failing() -> Iterator[None]:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with mock.patch.object(rewrite, "remove", side_effect=full):
+    with mock.patch.object(update, "remove", side_effect=full):
         yield
 
 
@@ -223,8 +224,8 @@ def quick(remembered: int) -> Iterator[None]:
     mailbox has an index, and the list of taken ids is as long.
     """
     with (
-        mock.patch.object(mailbox, "waiting_time", return_value=0),
-        mock.patch.object(mbox, "LARGE", 1),
+        mock.patch("popad.maildrop.mbox.file.waiting_time", return_value=0),
+        mock.patch("popad.maildrop.mbox.store.LARGE", 1),
         mock.patch.object(twins, "MOST", remembered),
     ):
         yield

@@ -1,0 +1,187 @@
+"""`popad check`: the effective settings, and whether what they name exists and is safe."""
+
+import os
+import pwd
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+from popad.auth import credentials, identity, nss
+from popad.commands.deployment import FIRST_PERSON, wrong_units
+from popad.configuration import CONFIGURATION, configuration
+from popad.settings import PREFIX, TABLE, UIDS_OF_STRANGERS, Settings
+
+PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
+SHARED_MODE = 0o1733
+
+
+def check(environ: "Mapping[str, str]") -> int:
+    """Print the settings (of popad.conf, and above it of `environ`) and what is wrong. Returns the exit status.
+
+    Raises SettingWrong for a value that cannot be used.
+    """
+    try:
+        configured = configuration(CONFIGURATION)
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"wrong: {CONFIGURATION}: {error}")
+        return 1
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    settings = Settings(configured | given)
+    for name, row in TABLE.items():
+        source = "environment" if name in given else CONFIGURATION if name in configured else "default"
+        value = (configured | given).get(name, row.default)
+        print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
+    if os.geteuid() == 0 and not mapped(UIDS_OF_STRANGERS):
+        print(
+            f"note: POPAD_USER: no uids of their own in this container: who has not logged in runs as {settings.user}"
+        )
+    complaints = list(wrong(settings))
+    for complaint in complaints:
+        print(f"wrong: {complaint}")
+    found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
+    print(f"{found} found")
+    return 1 if complaints else 0
+
+
+def mapped(uids: range) -> bool:
+    """Whether processes in this user namespace can have these uids; also where nobody says."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as rows:
+            ranges = [(int(first), int(count)) for first, _, count in map(str.split, rows)]
+    except OSError:
+        return True
+    return any(first <= uids[0] and uids[-1] < first + count for first, count in ranges)
+
+
+def wrong(settings: Settings) -> "Iterator[str]":
+    """What would keep popad from serving, or serve more than it should. A line for each."""
+    if os.geteuid() == 0:
+        yield from wrong_user("POPAD_USER", settings.user)
+    if settings.virtual_user:
+        yield from wrong_user("POPAD_VIRTUAL_USER", settings.virtual_user)
+        if settings.virtual_user == settings.user:
+            yield "POPAD_VIRTUAL_USER: who reads what strangers send (POPAD_USER) must not own mail"
+    if settings.auth == "file":
+        yield from wrong_credentials(settings)
+    elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
+        yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
+    yield from wrong_maildrop(settings.maildrop)
+    if settings.locks == "fcntl,dotlock":
+        yield from wrong_locks(settings)
+    yield from wrong_shared("POPAD_STATE", settings.state)
+    if settings.cache:
+        yield from wrong_shared("POPAD_CACHE", settings.cache)
+    if settings.auth_socket:
+        yield from wrong_socket(settings.auth_socket)
+    yield from wrong_units(settings)
+
+
+def wrong_user(setting: str, name: str) -> "Iterator[str]":
+    """A user popad becomes must exist and not be root."""
+    try:
+        entry = nss.user(name)
+    except nss.Unanswered as unanswered:
+        yield f"{setting}: {name}: {unanswered}"
+        return
+    if entry is None:
+        yield f"{setting}: there is no user {name}"
+    elif entry.pw_uid == 0:
+        yield f"{setting}: {name} is root"
+
+
+def wrong_credentials(settings: Settings) -> "Iterator[str]":
+    """The file must be safe to believe, each of its lines understood, and each name one that a client can give."""
+    try:
+        text, _ = credentials.read(settings.credentials)
+    except (credentials.FileWrong, OSError) as error:
+        yield f"POPAD_CREDENTIALS: {error}"
+        return
+    seen: set[str] = set()
+    for number, line in enumerate(text.split("\n"), 1):
+        if not (fields := line.split()) or fields[0].startswith("#"):
+            continue
+        where = f"{settings.credentials}:{number}"
+        try:
+            credentials.parse(fields, where)
+            if (name := fields[0]) in seen:
+                raise credentials.FileWrong(f"{where}: {name!a} stands here twice")
+            seen.add(name)
+        except credentials.FileWrong as error:
+            yield f"POPAD_CREDENTIALS: {error}"
+        else:
+            if reason := why_not_typed(name, settings):
+                yield f"POPAD_CREDENTIALS: {where}: nobody can log in as {name!a}: {reason}"
+
+
+def why_not_typed(name: str, settings: Settings) -> str:
+    """What keeps a client from giving this name; "" if nothing does."""
+    if len(name.encode()) > settings.max_argument:
+        return f"it is longer than POPAD_MAX_ARGUMENT ({settings.max_argument} octets)"
+    try:
+        meant = identity.user_of(name.encode(), settings)
+    except identity.Unknown as unknown:
+        return str(unknown)
+    return "" if meant == name else f"POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it {meant!a}"
+
+
+def wrong_maildrop(maildrop: str) -> "Iterator[str]":
+    """The directory that stands before the first {user} or {home} must be there, and not be open to everybody."""
+    path = maildrop.partition(":")[2]
+    directory = os.path.dirname(path.partition("{")[0])
+    if not directory:
+        return
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError as error:
+        yield f"POPAD_MAILDROP: {error}"
+        return
+    if mode & 0o002 and not mode & stat.S_ISVTX:
+        yield f"POPAD_MAILDROP: everybody may rename mailboxes in {directory} (chmod o-w, or +t)"
+    elif mode & 0o002:
+        yield (
+            f"POPAD_MAILDROP: everybody may make files in {directory} (chmod o-w), as the mailbox or the lock file of"
+            " another user; lock files of strangers do not count there"
+        )
+
+
+def wrong_locks(settings: Settings) -> "Iterator[str]":
+    """Who has to make lock files in a directory must be allowed to."""
+    directory = os.path.dirname(settings.maildrop.partition(":")[2])
+    try:
+        status = os.stat(directory)  # of one that is each user's own there is nothing to say
+    except OSError:
+        return
+    may = [status.st_mode & 0o002]
+    for entry in pwd.getpwall():
+        if entry.pw_uid >= FIRST_PERSON or entry.pw_name == settings.virtual_user:
+            may.append(entry.pw_uid == status.st_uid or (entry.pw_gid == status.st_gid and status.st_mode & 0o020))
+    if not any(may):
+        yield f"POPAD_LOCKS: no user may make a lock file in {directory}, so no mailbox there will be served"
+
+
+def wrong_shared(setting: str, path: str) -> "Iterator[str]":
+    """Every user may make a file there, and nobody see or remove another's."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        yield f"{setting}: {error}"
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield f"{setting}: {path} is not a directory"
+    elif status.st_uid not in (0, os.geteuid()):
+        yield f"{setting}: {path} belongs to uid {status.st_uid}, not to root"
+    elif status.st_uid == 0 and stat.S_IMODE(status.st_mode) != SHARED_MODE:
+        yield f"{setting}: {path} has mode {stat.S_IMODE(status.st_mode):04o}, not {SHARED_MODE:04o}"
+
+
+def wrong_socket(path: str) -> "Iterator[str]":
+    """Who may connect can try passwords without a limit."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        yield f"POPAD_AUTH_SOCKET: {error}"
+        return
+    if not stat.S_ISSOCK(mode) or mode & 0o077:
+        yield f"POPAD_AUTH_SOCKET: {path} is not a socket that only root may use"

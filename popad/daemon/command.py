@@ -1,0 +1,96 @@
+"""The command `popad -D`: its options, its settings, its sockets. What is wrong is said before it detaches."""
+
+import getopt
+import os
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+from popad import sinks
+from popad.configuration import CONFIGURATION, configuration
+from popad.daemon.listeners import listening, passed
+from popad.daemon.supervisor import Daemon
+from popad.errors import NotInvokedRight, SettingWrong
+from popad.net.activation import open_standard_streams
+from popad.settings import PREFIX, Settings
+
+
+class Options:
+    """What follows popad on the command line of a daemon."""
+
+    def __init__(self, arguments: "Sequence[str]") -> None:
+        """Raises NotInvokedRight."""
+        try:
+            given, rest = getopt.getopt(list(arguments), "D46", ["foreground", "listen=", "config="])
+        except getopt.GetoptError as wrong:
+            raise NotInvokedRight(str(wrong)) from None
+        names = [name for name, _ in given]
+        if rest:
+            raise NotInvokedRight(f"unexpected argument {rest[0]}")
+        if "-D" not in names:
+            raise NotInvokedRight(f"{names[0]} is an option of the standalone daemon: -D is missing")
+        self.foreground = "--foreground" in names
+        self.addresses = [value for name, value in given if name == "--listen"]
+        self.config = next((value for name, value in given if name == "--config"), "")
+        chosen = {family for name, family in (("-4", socket.AF_INET), ("-6", socket.AF_INET6)) if name in names}
+        if chosen and self.addresses:
+            raise NotInvokedRight("--listen names the family; -4 and -6 do not go with it")
+        self.anywhere = not chosen and not self.addresses  # nothing is said about where to listen
+        self.families = frozenset(chosen or (socket.AF_INET, socket.AF_INET6))  # both, as popa3d does, is dual stack
+
+
+def main(arguments: "Sequence[str]") -> int:
+    """`popad -D`: returns the exit status. Whatever is wrong is said on stderr before the daemon detaches."""
+    options = Options(arguments)
+    os.close(open_standard_streams())
+    sinks.guard_standard_error()
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    try:
+        listeners = passed(os.environ)
+        if listeners and not options.anywhere:
+            raise ValueError("systemd has passed sockets: -4, -6 and --listen do not go with them")
+        listeners = listeners or listening(options.addresses, options.families)
+        given = not_of_file(options.config, given)
+        daemon = Daemon(listeners, lambda: effective(options.config, given))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"popad: cannot listen: {error}\n")
+        return 1
+    if not options.foreground:
+        detach()
+    return daemon.run()
+
+
+def effective(config: str, environ: "Mapping[str, str]") -> Settings:
+    """The settings of `config`, or of popad.conf if there is one, and before them the environment's. SettingWrong."""
+    return Settings({**read(config), **environ})
+
+
+def not_of_file(config: str, environ: "dict[str, str]") -> dict[str, str]:
+    """Settings of the environment but for those that systemd has read in `config`: when they go from there, they go."""
+    from_file = read(config)
+    return {name: value for name, value in environ.items() if from_file.get(name) != value}
+
+
+def read(config: str) -> dict[str, str]:
+    """What `config` says, which must be there, or popad.conf, which need not. Raises SettingWrong."""
+    if config and not os.path.exists(config):
+        raise SettingWrong("--config", f"there is no file {config}")
+    try:
+        return configuration(config or CONFIGURATION)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingWrong(config or CONFIGURATION, str(error)) from error
+
+
+def detach() -> None:
+    """Become a daemon: no terminal, no directory in use, no standard streams."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)

@@ -1,0 +1,119 @@
+"""What sessions do, done by the daemon before it forks any: to a mailbox of its own, with itself as the client.
+
+Python makes code that has run some times faster by rewriting it in memory (PEP 659), and counts until then in the code
+itself; what it has looked up, it keeps in a table. A session would do so in its own copy of each page, and lose it at
+its end: it copies a tenth less of a daemon that has rehearsed.
+"""
+
+import _socket
+import os
+import time
+from contextlib import ExitStack, closing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from popad.journal import Event, Value
+
+from popad import journal
+from popad.auth import helper
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.private import State
+from popad.net.connection import Connection
+from popad.privsep import spawn
+from popad.privsep.channel import Channel, message_pair, receive_descriptor
+from popad.privsep.helpers import Relay
+from popad.session import monitor, postauth, preauth
+from popad.settings import Settings
+
+ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
+PATIENCE = 1.0  # seconds; nothing is waited for
+MESSAGES = 3
+MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: a rehearsal\n\nOne line.\n.\n\n" * MESSAGES
+LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
+COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
+
+
+class Rehearsal(monitor.Session):
+    """A session of which the journal hears nothing, and whose helper knows nobody."""
+
+    def __init__(self, connection: Connection, settings: Settings, opened: ExitStack) -> None:
+        relay, self.asked = message_pair()
+        super().__init__(connection, settings, None, Relay(relay))
+        opened.callback(relay.close)
+        opened.callback(self.asked.close)
+
+    def log(self, event: "Event", **fields: "Value") -> None:
+        known = {name: value for name, value in (self.known | fields).items() if value is not None}
+        journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
+
+    def settle_in(self) -> "Iterator[None]":
+        yield from super().settle_in()
+        self.be_the_helper()
+
+    def be_the_helper(self) -> None:
+        """Answer the question that is there by now."""
+        _, fd = receive_descriptor(self.asked, 1)
+        if fd is not None:
+            with closing(Channel(_socket.socket(fileno=fd))) as channel:
+                channel.receive(helper.REQUEST_LIMITS, PATIENCE)
+                channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
+
+
+def rehearse() -> None:
+    """With the default settings, but for the places.
+
+    Raises OSError where there is no room for a mailbox in the directory for temporary files, and MaildropUnavailable
+    and PeerSilent on a machine that stands still.
+    """
+    # Not tempfile and shutil: the libraries that they load would be in the memory of each session, too.
+    place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
+    os.mkdir(place, 0o700)
+    settings = Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"})
+    try:
+        mailbox = os.path.join(place, "mailbox")
+        with open(mailbox, "xb") as file:
+            file.write(MAIL)
+        for _ in range(ROUNDS):
+            with ExitStack() as opened:
+                log_in(settings, opened)
+                read_mail(settings, mailbox, opened)
+    finally:
+        for name in os.listdir(place):
+            os.unlink(os.path.join(place, name))
+        os.rmdir(place)
+
+
+def log_in(settings: Settings, opened: ExitStack) -> None:
+    """From the greeting to the verdict."""
+    client, connection = connected(opened)
+    ours, theirs = (opened.enter_context(closing(Channel(end))) for end in message_pair())
+    client.send(LOGIN)
+    client.shutdown(_socket.SHUT_WR)
+    connection.write(monitor.GREETING, PATIENCE)
+    preauth.speak(connection, theirs, time.monotonic() + PATIENCE, settings)
+    made = Rehearsal(connection, settings, opened)
+    monitor.authorize(made, spawn.Child(None, ours))
+    monitor.passed(made, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"), b"nobody")
+
+
+def read_mail(settings: Settings, mailbox: str, opened: ExitStack) -> None:
+    """From the mailbox's opening to the end."""
+    client, connection = connected(opened)
+    client.send(COMMANDS)
+    updates = State(settings.state)
+    opened.callback(updates.close)
+    store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
+    opened.callback(os.close, store.fd)
+    postauth.serve(Rehearsal(connection, settings, opened), "nobody", Maildrop(store), b"")
+
+
+def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:
+    """A client, and the connection to it."""
+    client, server = _socket.socketpair()
+    connection = Connection(server.detach(), "127.0.0.1", 1)
+    for end in (client, connection.socket):
+        opened.callback(end.close)
+    return client, connection

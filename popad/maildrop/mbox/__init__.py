@@ -1,0 +1,1 @@
+"""mbox files as a store."""

@@ -1,0 +1,428 @@
+"""An mbox file as a store: opened safely, watched for changes by others, read message by message, updated in place.
+
+No lock is held between the commands of a session (popa3d's choice: no stale lock, no busy mailbox after a dropped
+line). Instead each access ends with a look at the file. Same identity, size and times: nothing has happened.
+Else the CRC of all that this session knows is compared, so that mail appended by others passes and any other change, of
+whatever size or age, is noticed before an octet is given away. What cannot be read or locked now is not changed: the
+next access looks again.
+
+What was read counts only if nothing has happened since the last such look: then it is what the session knows.
+
+The CRC of a large mailbox that has to be scanned is computed by another process while the client already has its
+answer, in a few hundredths of a second. That process holds the fcntl lock meanwhile, and says how the file looked when
+it was done: a change by a program that knows no such lock, in just that time, counts as one of what is known. Where a
+lock is held that two processes cannot share, the CRC is waited for.
+"""
+
+import fcntl
+import os
+from itertools import compress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator, Sequence
+
+    from popad.maildrop.private import Journal
+else:
+    import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
+
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
+from popad.maildrop import uidl
+from popad.maildrop.mbox import parallel, update
+from popad.maildrop.mbox.crc import crc_of, joined_crc
+from popad.maildrop.mbox.file import (
+    MAX_HOLES,
+    Signature,
+    holes,
+    make_sure_it_is_writable,
+    open_mailbox,
+    settled_signature,
+    signature,
+    unavailable,
+)
+from popad.maildrop.mbox.ids import Ids
+from popad.maildrop.mbox.index import Index, without
+from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
+from popad.maildrop.mbox.scan import Messages, Scan, hide_internal_data
+from popad.maildrop.mbox.separators import FROM, LF
+from popad.maildrop.mbox.spans import spans
+
+CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
+HEADER_BLOCK = 1 << 12  # most headers are shorter
+# A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
+LARGE = 1 << 20
+IN_USE = "IN-USE"
+
+
+class Mbox:
+    """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
+
+    `journal` is where an update keeps what it moves (rewrite.py), with the ids that are remembered beside it (ids.py),
+    `cache` where what is learnt of a large mailbox is kept (index.py), if anywhere; `lock_timeout` is in seconds,
+    `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
+    maildrop, for the whole session.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        journal: "Journal",
+        lock_timeout: float,
+        max_messages: int,
+        max_octets: int,
+        locks: str = "auto",
+        cache: "Journal | None" = None,
+    ) -> None:
+        self.path = path
+        self.journal = journal
+        self.lock_timeout = lock_timeout
+        self.max_messages = max_messages
+        self.max_octets = max_octets
+        self.dotlock = dotlock_of(path, locks)
+        self.cache = cache
+        self.ids = Ids(journal)
+        self.index: Index | None = None
+        self.messages = Messages()
+        self.summing: parallel.Summing | None = None  # who will know their CRC, where that is not known yet
+        self.crc_missing = False  # who was to know it has said nothing, and it could not be computed here yet
+        self.lost = ""  # why it never will be known
+        self.recovery: update.Recovery | None = None
+        self.fd = open_mailbox(path)
+        self.signature: Signature = (0, 0, 0, 0, 0)
+        self.settled = False  # whether whatever is written since `signature` was taken must leave another
+        self.glimpsed = False  # whether glimpse() has read since then
+        if self.fd >= 0:
+            try:
+                self.load()
+            except OSError as error:
+                os.close(self.fd)
+                raise unavailable(error) from error
+            except MaildropUnavailable:
+                os.close(self.fd)
+                raise
+        self.sizes: Sequence[int] = self.messages.sizes
+
+    def load(self) -> None:
+        """Find the messages, after finishing what an earlier session may have left unfinished."""
+        with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock) as seen:
+            # Under the lock: before it, whoever holds it may still begin an update, and die.
+            if not (unfinished := self.journal.exists(self.fd)):
+                self.find_messages(seen)
+                if self.dotlock and self.dotlock.required:
+                    self.know_all()
+        if unfinished:
+            make_sure_it_is_writable(self.fd, self.path)
+            with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
+                self.recovery = found = update.recover(self.fd, self.journal)
+                try:
+                    self.find_messages(os.fstat(self.fd))
+                    self.know_all()
+                except MaildropUnavailable as refused:
+                    if not found.kept:
+                        raise
+                    why = f"{refused.reason}; the journal of an update was kept as {found.kept}: {found.reason}"
+                    raise MaildropUnavailable(refused.code, why) from refused
+        if not self.messages.remembered and not self.summing:
+            self.remember()
+        if self.messages.starts:
+            self.journal.keep_room()
+
+    def find_messages(self, seen: os.stat_result) -> None:
+        """Under a lock: remember or scan where the messages of the file as it was seen are."""
+        self.signature, self.settled = settled_signature(seen)
+        size = self.signature[2]
+        if self.max_octets and size > self.max_octets:
+            raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {self.max_octets}")
+        if holes(self.fd, size) > MAX_HOLES:
+            raise MaildropUnavailable(PERMANENT, f"not an mbox: holes in its {size} octets")
+        if self.cache and size >= LARGE:
+            self.index = Index(self.cache)
+            if known := self.index.recall(self.signature, self.read, self.max_messages):
+                self.messages = known
+                return
+        if self.settled:
+            self.messages, self.summing = parallel.scan(self, size, self.max_messages)
+        else:  # it could be changed unnoticed, so its CRC must be that of the octets that are scanned
+            self.messages = Scan(self.read, size, self.max_messages).run()
+        hide_internal_data(self.messages, self.read)
+
+    def know_all(self) -> None:
+        """Under a lock that only one process can hold: have the CRC, too, before those come who have waited for it."""
+        try:
+            self.know_crc()
+        except (MaildropChanged, MaildropUnreadable) as failure:
+            raise MaildropUnavailable(failure.code, str(failure)) from failure
+
+    def remember(self) -> None:
+        """Keep what is known for the next session. Raises what know_crc() raises."""
+        self.know_crc()
+        if self.index and self.settled:
+            self.index.store(self.messages, self.signature)
+
+    def know_crc(self) -> None:
+        """Wait for the CRC, if another process still computes it. Raises MaildropChanged where the file was changed
+        before that knew it (it may be the CRC of anything then), MaildropUnreadable.
+        """
+        summing, self.summing = self.summing, None
+        if summing or self.crc_missing:
+            self.crc_missing = True
+            try:
+                said = summing.end() if summing else None
+                self.messages.crc, seen = said or (crc_of(self.read, 0, self.messages.end), self.look())
+            except OSError as error:
+                raise MaildropUnreadable(str(error)) from error
+            self.crc_missing = False
+            if seen != self.signature:
+                self.lost = "it was changed while it was read for the first time"
+        if self.lost:
+            raise MaildropChanged(self.lost)
+
+    def settle(self, wait: bool) -> None:
+        if self.summing and (wait or self.summing.is_done()):
+            try:
+                self.remember()
+            except (MaildropChanged, MaildropUnreadable):
+                pass  # an access finds out, if there is one
+
+    def read(self, count: int, offset: int) -> bytes:
+        return os.pread(self.fd, count, offset)
+
+    def look(self) -> Signature:
+        return signature(os.fstat(self.fd))
+
+    def hold(self) -> None:
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            pass  # the first process has it for itself, or another program is about to
+
+    def check(self) -> bool:
+        """Raise MaildropChanged unless the messages of this session are where they were, octet for octet; or
+        MaildropUnreadable where that cannot be told now.
+
+        Returns whether the file has been touched since the last look: what was read meanwhile may be anything.
+        """
+        try:
+            if not self.looks_different():
+                return False
+            with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock):
+                self.verify()
+        except (MaildropUnavailable, OSError) as error:  # a lock, or the file
+            raise MaildropUnreadable(str(error)) from error
+        return True
+
+    def touched(self) -> bool:
+        """Whether the file needs to be read again, or cannot be. Raises MaildropChanged."""
+        try:
+            return self.looks_different()
+        except OSError:
+            return True
+
+    def looks_different(self) -> bool:
+        """Whether the file needs to be read again. Raises MaildropChanged where it is not the same file, OSError."""
+        try:
+            there = signature(os.lstat(self.path))
+        except FileNotFoundError:
+            raise MaildropChanged("it is gone") from None
+        if there == self.signature:
+            return False
+        if there[:2] != self.signature[:2]:
+            raise MaildropChanged("another file has taken its place")
+        return True
+
+    def verify(self) -> None:
+        """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
+        self.know_crc()
+        seen, settled = settled_signature(os.fstat(self.fd))
+        known = self.messages.end
+        if seen[2] < known:
+            raise MaildropChanged(f"it shrank from {known} to {seen[2]} octets")
+        if crc_of(self.read, 0, known) != self.messages.crc:
+            raise MaildropChanged("its messages were rewritten")
+        self.signature, self.settled = seen, settled
+        self.messages.remembered = self.glimpsed = False
+
+    def glimpse(self, index: int) -> bytes:
+        self.glimpsed = True
+        place, end = self.messages.starts[index], self.messages.ends[index]
+        if not 0 < end - place <= CONTENT_BLOCK:
+            return b""
+        block = self.look_at(index) if self.messages.remembered else self.read_block(place, end)
+        # A read that meets octets which cannot be read ends before them, and the next one says so: content() asks.
+        return block if len(block) == end - place else b""
+
+    def confirm(self) -> bool:
+        self.check()
+        return self.glimpsed
+
+    def content(self, index: int) -> "Iterator[bytes]":
+        place, end = self.messages.starts[index], self.messages.ends[index]
+        if self.messages.remembered:
+            block = self.look_at(index)
+            if len(block) == end - place and not self.check():
+                yield block
+                return
+        while place < end:
+            block = self.read_block(place, end)
+            if not self.check():  # behind each block, as the reader may not want the last (TOP)
+                yield block
+                place += len(block)
+
+    def look_at(self, index: int) -> bytes:
+        """Look at the borders of a message that is remembered, and was not read in this session.
+
+        Returns its octets where one block has them and the borders, else none.
+        """
+        messages = self.messages
+        begin, start, last = messages.froms[index], messages.starts[index], index + 1 == len(messages.froms)
+        after = messages.end if last else messages.froms[index + 1]
+        place = max(begin - 1, 0)
+        block = b""
+        try:
+            if after - place < CONTENT_BLOCK:
+                block = self.whole(after + (0 if last else len(FROM)) - place, place)
+                stands = begins(block, begin - place) and (last or begins(block, after - place))
+                stands = stands and (start == after or block[start - 1 - place : start - place] == b"\n")
+            else:
+                stands = self.message_begins(begin) and (last or self.message_begins(after))
+                stands = stands and (start == after or self.read(1, start - 1) == b"\n")
+        except OSError as error:
+            raise MaildropUnreadable(str(error)) from error
+        if not stands:
+            if self.index and not self.touched():
+                self.index.drop()
+            raise MaildropChanged(f"message {index + 1} is not where it was")
+        return block[start - place : messages.ends[index] - place]
+
+    def message_begins(self, place: int) -> bool:
+        """Whether a From line begins there, behind a line end or at the start of the file."""
+        behind = min(place, 1)
+        return begins(self.whole(behind + len(FROM), place - behind), behind)
+
+    def whole(self, count: int, place: int) -> bytes:
+        """So many octets, if the file has them: a read ends before those that cannot be read, and the next says so."""
+        block = self.read(count, place)
+        while len(block) < count and (more := self.read(count - len(block), place + len(block))):
+            block += more
+        return block
+
+    def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
+        """Some octets of a part of the file. Raises MaildropChanged when it is gone, MaildropUnreadable."""
+        try:
+            block = self.read(min(most, end - place), place)
+        except OSError as error:
+            raise MaildropUnreadable(str(error)) from error
+        if not block and place < end:
+            raise MaildropChanged("it shrank while it was read")
+        return block
+
+    def blocks(self, place: int, end: int) -> "Iterator[bytes]":
+        """A part of the file, for a reader who checks for himself whether it has been touched."""
+        while place < end:
+            block = self.read_block(place, end)
+            yield block
+            place += len(block)
+
+    def unique_ids(self) -> "Sequence[int]":
+        messages = self.messages
+        if len(messages.ids) < len(messages.starts):
+            try:
+                ids, last = self.ids.listing(self)
+            except (MaildropUnavailable, OSError) as error:  # a lock, the file, or what is remembered
+                raise MaildropUnreadable(str(error)) from error
+            if not last:
+                return ids  # the next session may find others
+            messages.ids = ids
+            self.remember()
+        elif self.fd >= 0:
+            self.check()
+        return messages.ids
+
+    @property
+    def trouble(self) -> str:
+        return self.ids.trouble
+
+    def header_number(self, index: int) -> int:
+        if self.messages.remembered:
+            self.look_at(index)
+        blocks = self.small_blocks(self.messages.starts[index], self.messages.ends[index])
+        return uidl.number_of(uidl.header_digest(uidl.header_pieces(blocks)))
+
+    def content_number(self, index: int) -> int:
+        start, end = self.messages.starts[index], self.messages.ends[index]
+        return uidl.content_number(lambda place: self.blocks(start + place, end))
+
+    def alone(self, work: "Callable[[], bool]") -> bool:
+        self.know_crc()  # whoever computes it holds the file
+        may_write = fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=may_write):
+            if self.looks_different():
+                self.verify()
+            update.make_sure_none_is_unfinished(self.fd, self.journal)
+            return work()
+
+    def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
+        """A part of the file for a reader who wants the header: one small block first."""
+        first = self.read_block(place, end, HEADER_BLOCK)
+        yield first
+        yield from self.blocks(place + len(first), end)
+
+    def remove(self, marks: bytearray) -> None:
+        """Take the marked messages out, under the exclusive lock, keeping what others have appended meanwhile."""
+        # An update that is interrupted is finished by the next session; one that is about to end had better end.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+        try:
+            make_sure_it_is_writable(self.fd, self.path)
+            self.know_crc()  # whoever computes it holds the file
+            with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
+                if self.looks_different():
+                    self.verify()
+                update.make_sure_none_is_unfinished(self.fd, self.journal)
+                if self.messages.remembered:
+                    for index in compress(range(len(marks)), marks):
+                        self.look_at(index)
+                goes, blank_lines_stay = spans(self.read, self.messages, marks)
+                crc = self.crc_without(goes) if self.index else None
+                self.ids.leaves(self, marks)
+                update.remove(self.fd, goes, self.journal)
+                self.ids.left()
+                if self.index and blank_lines_stay:
+                    self.index.drop()  # without() does not know of them
+                elif self.index:
+                    self.remember_what_is_left(self.index, marks, crc)
+        except OSError as error:
+            raise unavailable(error) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+    def crc_without(self, goes: "list[tuple[int, int]]") -> int | None:
+        """The CRC of the messages without these, where they stand together: from the CRC of all, the octets before them
+        and their own. None where all has to be read.
+        """
+        if len(goes) > 1:
+            return None
+        begin, end = goes[0][0], min(goes[0][1], self.messages.end)
+        before = crc_of(self.read, 0, begin)
+        length = self.messages.end - end
+        behind = joined_crc(crc_of(self.read, begin, end, before), self.messages.crc, length)
+        return joined_crc(before, behind, length)
+
+    def remember_what_is_left(self, index: Index, marks: bytearray, crc: int | None) -> None:
+        """Still under the exclusive lock: the next session need not scan what this one has left."""
+        left = without(self.messages, marks)
+        try:
+            if left.end < LARGE or hide_internal_data(left, self.read):  # which was not the first, so it was a message
+                index.drop()
+                return
+            seen, settled = settled_signature(os.fstat(self.fd))
+            left.crc = crc_of(self.read, 0, left.end) if crc is None else crc
+        except OSError:
+            return  # the update is done, and what the index says of the mailbox before it will not be believed
+        if settled:
+            index.store(left, seen)
+
+
+def begins(octets: bytes, place: int) -> bool:
+    """The same of octets that were read, from the start of the file or with the line end."""
+    return octets.startswith(FROM, place) and (not place or octets[place - 1] == LF)

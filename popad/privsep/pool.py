@@ -1,0 +1,241 @@
+"""Keeping a helper warm: a process with everything loaded, and workers forked from it that answer."""
+
+import _socket
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from popad.privsep import spawn
+from popad.privsep.channel import Channel, message_pair, receive_descriptor, send_descriptor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Source(Protocol):
+        """Where requests come from."""
+
+        def fileno(self) -> int: ...
+        def take(self) -> Channel | None: ...
+
+
+PEER_CREDENTIALS = 12  # octets of struct ucred: pid, uid, gid
+REQUESTS = 100  # that one worker answers
+MOST_FREE = 8  # workers that wait for the next burst
+AN_HOUR = 3600.0  # select() takes no infinity
+REST = 1.0  # seconds without a request after which only one of them stays
+PAUSE = 0.1  # seconds after a request that could not be taken: it may still wait there, and select() would not
+
+
+class Exhausted(Exception):
+    """Nobody is left who could send a request."""
+
+
+class Listener:
+    """Requests come over a listening socket that systemd has passed."""
+
+    def __init__(self, fd: int) -> None:
+        self.socket = socket.socket(fileno=fd)
+        self.socket.setblocking(False)  # another process may have taken the request that select() saw
+
+    def fileno(self) -> int:
+        """What select() waits for."""
+        return self.socket.fileno()
+
+    def take(self) -> Channel | None:
+        """The channel of one request, unless whoever connected may not ask."""
+        try:
+            connection, _ = self.socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS)
+        if int.from_bytes(peer[4:8], sys.byteorder) not in (0, os.geteuid()):
+            connection.close()
+            return None
+        return Channel(_socket.socket(fileno=connection.detach()))
+
+
+class Relay:
+    """Requests come over one message socket that all who may ask have inherited, each with a channel of its own."""
+
+    def __init__(self, end: _socket.socket) -> None:
+        self.socket = end
+
+    def fileno(self) -> int:
+        """What select() waits for."""
+        return self.socket.fileno()
+
+    def take(self) -> Channel | None:
+        """The channel of one request. Raises Exhausted when no process is left that has the other end, OSError."""
+        message, fd = receive_descriptor(self.socket, 1)
+        if not message and self.is_deserted():
+            raise Exhausted
+        if fd is None:
+            if message:
+                raise OSError(errno.EMFILE, "a request without its channel: no descriptor to be had for it")
+            return None
+        try:
+            return Channel(_socket.socket(fileno=fd))
+        except OSError:
+            os.close(fd)  # no socket
+            raise
+
+    def is_deserted(self) -> bool:
+        """Whether nobody has the other end. An empty message looks like that, but is none."""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return bool(poll.poll(0))
+
+
+class Worker:
+    """A child that answers one request after the other, and our end of the way to it."""
+
+    def __init__(self, way: _socket.socket) -> None:
+        self.way = way
+
+    def give(self, channel: Channel) -> bool:
+        """Hand a request over; False where the worker has gone."""
+        try:
+            send_descriptor(self.way, b"\0", channel.fileno())
+        except OSError:
+            return False
+        return True
+
+    def has_answered(self) -> bool:
+        """Whether it has just said that it waits for the next request; else it has gone."""
+        try:
+            return bool(self.way.recv(1, _socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+
+class Workers:
+    """The children that answer. One that has answered waits for the next request: a fork costs as much as a login.
+
+    Each has one request at a time, so what crashes or hangs takes one login with it, and leaves after REQUESTS of them:
+    what a module leaks has an end. There are as many as there are requests under way; few of them stay.
+    """
+
+    def __init__(self, source: "Source", role: "Callable[[Channel], None]", is_outdated: "Callable[[], bool]") -> None:
+        self.source = source
+        self.role = role
+        self.is_outdated = is_outdated
+        self.free: list[Worker] = []  # whoever became free last is the next to work: its memory is at hand
+        self.busy: dict[int, Worker] = {}  # by the descriptor of the way to it
+        self.poll = select.poll()
+
+    def answer(self, channel: Channel) -> None:
+        """Have this request answered by a worker that is free, or by a new one. Raises OSError."""
+        self.look()
+        while self.free:
+            worker = self.free.pop()
+            if worker.give(channel):
+                self.watch(worker)
+                return
+            worker.way.close()
+        self.start(channel)
+
+    def look(self) -> None:
+        """Learn who is free by now and who has gone."""
+        for fd, _ in self.poll.poll(0):
+            self.poll.unregister(fd)
+            worker = self.busy.pop(fd)
+            if worker.has_answered() and len(self.free) < MOST_FREE:
+                self.free.append(worker)
+            else:
+                worker.way.close()
+
+    def settle(self) -> bool:
+        """No request has come for a while: let all go but one. Returns whether nothing is left to do."""
+        self.look()
+        while len(self.free) > 1:
+            self.free.pop(0).way.close()
+        return not self.busy
+
+    def start(self, channel: Channel) -> None:
+        """A new worker, which has this request to begin with. Raises OSError."""
+        ours, theirs = message_pair()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            self.busy[ours.fileno()] = Worker(ours)
+            spawn.run(lambda first: self.work(first, Relay(theirs)), channel)
+        theirs.close()
+        self.watch(Worker(ours))
+
+    def work(self, channel: Channel | None, way: Relay) -> None:
+        """What a worker does: answer, say so, wait for the next.
+
+        Ends with the warm process, after REQUESTS, and when what it has loaded is outdated.
+        """
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
+        os.close(self.source.fileno())
+        for worker in (*self.free, *self.busy.values()):
+            worker.way.close()  # the warm process alone has these: the workers leave when it ends
+        for left in reversed(range(REQUESTS)):
+            if channel is None:
+                return
+            self.role(channel)
+            channel.close()
+            if not left or self.is_outdated():
+                return
+            try:
+                way.socket.send(b"\0", _socket.MSG_NOSIGNAL)
+                channel = way.take()
+            except (Exhausted, OSError):
+                return
+
+    def watch(self, worker: Worker) -> None:
+        """It is busy: look() hears of it again."""
+        self.busy[worker.way.fileno()] = worker
+        self.poll.register(worker.way, select.POLLIN)
+
+
+def keep(
+    source: "Source",
+    role: "Callable[[Channel], None]",
+    idle: float,
+    is_outdated: "Callable[[], bool]" = lambda: False,
+) -> bool:
+    """Answer requests until none has come for `idle` seconds (infinity: for ever), or nobody is left who could ask.
+
+    Returns whether it ended for another reason: what this process has loaded is outdated. A request that waits is left
+    to the next process then; those under way have their answers from the workers, which leave by themselves.
+    The number of workers has no limit here but that of descriptors, one for each: only sessions can ask, once each, and
+    have limits themselves; the role has a time limit, for the request to come and for all of it.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
+    workers = Workers(source, role, is_outdated)
+    resting = True
+    last = time.monotonic()
+    while True:
+        patience = min(last + idle - time.monotonic(), AN_HOUR if resting else REST)
+        if not select.select([source], [], [], max(patience, 0))[0]:
+            if time.monotonic() >= last + idle:
+                return False
+            resting = workers.settle()
+            continue
+        if is_outdated():
+            return True
+        last, resting = time.monotonic(), False
+        try:
+            if channel := source.take():
+                try:
+                    workers.answer(channel)
+                finally:
+                    channel.close()
+        except Exhausted:
+            return False
+        except OSError as error:
+            # No descriptor or process to be had: this login has to be tried again, those under way go on.
+            print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)
+            time.sleep(PAUSE)

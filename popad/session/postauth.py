@@ -1,0 +1,156 @@
+"""The session after the login, as the user: TRANSACTION and UPDATE, and what the journal hears of them."""
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from popad.auth.helper import Verdict
+    from popad.net.connection import Connection
+    from popad.notify import Notifier
+    from popad.session.monitor import Session
+
+from popad import journal
+from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone, PeerSilent
+from popad.maildrop.maildrop import Maildrop
+from popad.maildrop.mbox.store import Mbox
+from popad.net.connection import LINGER
+from popad.protocol import replies, transaction
+from popad.protocol.dialogue import converse
+from popad.protocol.lines import Lines
+from popad.protocol.transaction import Transaction
+
+EVENTS = {MaildropChanged: journal.MAILDROP_CHANGED, MaildropUnreadable: journal.MAILDROP_UNREADABLE}
+THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
+
+
+def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> None:
+    """TRANSACTION and UPDATE, as the user."""
+    connection, settings, notifier = session.connection, session.settings, session.ready()
+    connection.sent_octets = 0  # of the user's session, as the journal counts
+    notifier.put_off(settings.timeout)
+    try:
+        drop = open_maildrop(session, verdict)
+    except MaildropUnavailable as failure:
+        session.log(journal.MAILDROP_REFUSED, reason=failure.reason)
+        connection.write(replies.err("the mailbox is not available", failure.code), settings.timeout)
+        connection.close(LINGER)
+    else:
+        serve(session, verdict.name, drop, ahead)
+
+
+def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
+    """The client's commands until its end, and what the journal is to know of them."""
+    connection, settings = session.connection, session.settings
+    done = Transaction(drop, Notices(session).notice)
+    user = User(name, connection, settings.timeout, session.ready(), drop)
+    connection.keep_time(THINKING)
+    try:
+        user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
+        converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
+        connection.close()
+    except (PeerGone, PeerSilent) as end:
+        session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
+        connection.hang_up()
+    except (MaildropChanged, MaildropUnreadable):
+        connection.hang_up()  # in the middle of an answer: the journal knows why
+    except OSError as error:
+        connection.hang_up()
+        session.log(journal.MAILDROP_UNREADABLE, reason=str(error))
+    drop.settle(wait=True)
+    if drop.trouble:
+        session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
+    log_the_end(session, done)
+
+
+class Notices:
+    """What the journal hears of commands that have no proper answer: each kind once a session, however often a client
+    asks again.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.given: set[journal.Event] = set()
+
+    def notice(self, failure: MaildropChanged | MaildropUnreadable) -> None:
+        event = EVENTS[type(failure)]
+        if event not in self.given:
+            self.given.add(event)
+            self.session.log(event, reason=str(failure))
+
+
+class User:
+    """The client, who may think as long as the autologout timer allows; systemd hears when it does.
+
+    A command resets the timer (RFC 1939 section 3), and each has an answer; so does what the client takes of an answer.
+    Octets that make no command do not. Little by little it may read for ever, as it may say NOOP for ever: either holds
+    one session of those that its source may have. A stranger's time runs whatever he does (stranger.py).
+    """
+
+    def __init__(
+        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: Maildrop
+    ) -> None:
+        self.name = name
+        self.connection = connection
+        self.timeout = timeout
+        self.notifier = notifier
+        self.drop = drop
+        self.deadline = 0.0
+
+    def read(self) -> bytes:
+        if time.monotonic() >= self.deadline:
+            raise PeerSilent
+        if data := self.connection.read_soon():
+            return data
+        self.drop.settle(wait=False)
+        deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
+        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
+        return self.connection.read(self.deadline - time.monotonic(), self.takes)
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self.takes()
+            self.connection.write(data, self.timeout, self.takes)
+            self.takes()  # the write may have taken as long, and the client's time begins now
+
+    def takes(self) -> None:
+        """The client takes what it was sent, so it is there, however slow its line."""
+        self.notifier.put_off(self.timeout)
+        self.deadline = time.monotonic() + self.timeout
+
+
+def open_maildrop(session: "Session", verdict: "Verdict") -> Maildrop:
+    """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
+    settings, cache = session.settings, session.cache
+    if isinstance(session.state, MaildropUnavailable):
+        raise session.state
+    path = verdict.maildrop.partition(":")[2]
+    updates = session.state.journal_of(path)
+    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
+    store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
+    if store.recovery and store.recovery.finished:
+        session.log(journal.UPDATE_RECOVERED)
+    if store.recovery and store.recovery.kept:
+        session.log(journal.UPDATE_ORPHANED, kept=store.recovery.kept, reason=store.recovery.reason)
+    drop = Maildrop(store)
+    session.log(journal.MAILDROP_LOADED, messages=drop.messages, octets=drop.octets_in_all)
+    return drop
+
+
+def log_the_end(session: "Session", state: Transaction) -> None:
+    """What the session did, and what became of the messages marked as deleted."""
+    drop = state.maildrop
+    deleted = drop.messages - drop.remaining if state.updated else 0
+    left = drop.remaining if state.updated else drop.messages
+    if state.update_failure:
+        session.log(journal.UPDATE_FAILED, reason=str(state.update_failure))
+    elif deleted:
+        session.log(journal.MAILDROP_UPDATED, deleted=deleted, left=left, left_octets=drop.remaining_octets)
+    session.log(
+        journal.SESSION_CLOSED,
+        retrieved=state.retrieved,
+        topped=state.topped,
+        deleted=deleted,
+        left=left,
+        sent_octets=session.connection.sent_octets,
+        duration_usec=int((time.monotonic() - session.started) * 1_000_000),
+    )

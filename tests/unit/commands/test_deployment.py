@@ -1,0 +1,142 @@
+"""deployment.py: what `popad check` makes of the units, and whether those that popad ships hold what they say."""
+
+import re
+
+import pytest
+
+from popad.commands import deployment
+from popad.commands.deployment import (
+    DAEMON_SESSION,
+    LARGE_SESSION,
+    MESSAGE,
+    MIB,
+    OWN,
+    SOCKET_SESSION,
+    fitting,
+    is_below,
+    octets,
+)
+from popad.settings import TABLE, Settings
+from tests.support.serving import CHECKOUT
+
+# What a host that is sold as one with 2 GB has left of them when the kernel has started.
+TOTAL = 2048 * MIB * 95 // 100
+PAGE = (CHECKOUT / "packaging/man/popad.8").read_text()
+
+
+def directive(unit: str, name: str) -> str:
+    (value,) = re.findall(rf"^{name}=(.*)$", (CHECKOUT / "units" / unit).read_text(), re.M)
+    return str(value)
+
+
+def percent(unit: str, name: str) -> int:
+    return TOTAL * int(directive(unit, name).removesuffix("%")) // 100
+
+
+# -- what is shipped --------------------------------------------------------------------------------------------------
+
+
+def test_sessions_of_the_socket_fit_on_a_host_with_2_gb() -> None:
+    sessions = int(directive("popad.socket", "MaxConnections"))
+    assert sessions * SOCKET_SESSION + LARGE_SESSION <= percent("popad.slice", "MemoryMax")
+    assert sessions * SOCKET_SESSION <= percent("popad.slice", "MemoryHigh")
+    assert int(directive("popad.socket", "MaxConnectionsPerSource")) * 4 <= sessions
+
+
+def test_sessions_of_the_daemon_fit_on_a_host_with_2_gb() -> None:
+    sessions = int(TABLE["POPAD_MAX_SESSIONS"].default)
+    assert sessions * DAEMON_SESSION + LARGE_SESSION <= percent("popad.slice", "MemoryMax")
+
+
+def test_one_session_cannot_take_the_memory_of_the_others() -> None:
+    assert int(directive("popad@.service", "MemoryMax").removesuffix("M")) * MIB == LARGE_SESSION
+    assert int(TABLE["POPAD_MAX_MESSAGES"].default) * MESSAGE + OWN <= LARGE_SESSION
+
+
+def test_messages_of_one_session() -> None:
+    """And it says what fits: popa3d's limit does not."""
+    popa3ds = Settings({"POPAD_MAX_MESSAGES": "2097152"})
+    for shown in (str(LARGE_SESSION), "infinity"):
+        assert list(deployment.wrong_messages(Settings({}), {"MemoryMax": shown})) == []
+    assert list(deployment.wrong_messages(popa3ds, {"MemoryMax": "infinity"})) == []
+    (complaint,) = deployment.wrong_messages(popa3ds, {"MemoryMax": str(LARGE_SESSION)})
+    assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has ")
+    assert complaint.endswith("MemoryMax=256M: raise that, or 1123474 fit")
+
+
+def test_helper_is_not_in_the_memory_of_the_sessions() -> None:
+    """And both together leave the host something."""
+    assert "\nSlice=" not in (CHECKOUT / "units/popad-auth.service").read_text()
+    assert percent("popad.slice", "MemoryMax") + percent("popad-auth.service", "MemoryMax") <= TOTAL * 4 // 5
+
+
+@pytest.mark.parametrize("unit", ["popad-auth.service", "popad.service"])
+def test_a_process_without_memory_does_not_end_the_service(unit: str) -> None:
+    """The default of systemd is to stop it with all that it has started."""
+    assert directive(unit, "OOMPolicy") == "continue"
+
+
+def test_numbers_of_the_man_page() -> None:
+    """Sessions for the memory of a host: the table of FLOODS, as `popad check` computes it, rounded down."""
+    table = re.findall(r"^\.It (\d+) GB Ta (\d+) Ta (\d+)$", PAGE, re.M)
+    assert len(table) > 3
+    for gigabytes, *counts in table:
+        memory = int(gigabytes) * 1024 * MIB * 95 // 100 // 2
+        for count, session in zip(counts, (SOCKET_SESSION, DAEMON_SESSION), strict=True):
+            fits = fitting(memory, session)
+            assert int(count) <= fits < 1.1 * int(count) + 5
+
+
+# -- popad check ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"), [("980", 980), ("infinity", 7), ("", 7), ("18446744073709551615", 7), ("[not set]", 7)]
+)
+def test_limits_as_systemd_shows_them(shown: str, wanted: int) -> None:
+    assert octets(shown, 7) == wanted
+
+
+def test_nothing_fits_into_too_little() -> None:
+    assert fitting(LARGE_SESSION - 1, SOCKET_SESSION) == 0
+    assert fitting(LARGE_SESSION + SOCKET_SESSION, SOCKET_SESSION) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "wanted"),
+    [("/srv/mail", "/srv", True), ("/srv", "/srv", True), ("/srv-mail", "/srv", False), ("/srv", "/", True)],
+)
+def test_what_is_below(path: str, directory: str, wanted: bool) -> None:
+    assert is_below(path, directory) == wanted
+
+
+STRICT = {"ProtectSystem": "strict", "ReadWritePaths": "-/var/mail -/var/lib/popad -/var/cache/popad"}
+WAITS = {"RequiresMountsFor": "/var/mail /var/lib/popad /var/cache/popad"}
+
+
+@pytest.mark.parametrize(
+    ("maildrop", "points", "unit", "complaints"),
+    [
+        ("mbox:/var/mail/{user}", ["/", "/var", "/var/mail"], {}, 0),
+        ("mbox:/srv/mail/{user}", ["/"], {"ReadWritePaths": "/srv"}, 2),  # state and cache are not in it
+        ("mbox:/srv/mail/{user}", ["/", "/srv"], {"ReadWritePaths": "/"}, 1),
+        ("mbox:/srv/mail/{user}", ["/", "/srv"], {"ReadWritePaths": "/", "RequiresMountsFor": "/srv/mail"}, 0),
+        ("mbox:/srv/mail/{user}", ["/", "/srv/mail"], {"ReadWritePaths": "/", "RequiresMountsFor": "/srv"}, 1),
+        ("mbox:/srv/mail/{user}", ["/"], {}, 1),
+        ("mbox:/srv/mail/{user}", ["/"], {"ProtectSystem": "full"}, 0),
+    ],
+)
+def test_mounts_and_write_access(maildrop: str, points: list[str], unit: dict[str, str], complaints: int) -> None:
+    said = list(
+        deployment.wrong_mounts(Settings({"POPAD_MAILDROP": maildrop}), "popad@.service", STRICT | WAITS | unit, points)
+    )
+    assert len(said) == complaints, said
+
+
+def test_where_mail_is() -> None:
+    assert deployment.mail_places("mbox:/srv/mail/{user}") == {"/srv/mail"}
+    assert "/" not in deployment.mail_places("mbox:{home}/mailbox")
+
+
+def test_mount_points_of_this_machine() -> None:
+    assert {"/", "/proc"} <= deployment.mount_points()

@@ -1,0 +1,268 @@
+"""helpers.py: a helper reached by its socket and on demand, against the real warm one (relays: test_warm.py)."""
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popad.auth.helper import UNAVAILABLE, Verdict
+from popad.errors import ContractBroken
+from popad.net.connection import Connection
+from popad.privsep import helpers, spawn
+from popad.privsep import pool as keeping
+from popad.privsep.channel import Channel, message_pair
+from popad.settings import Settings
+from tests.support.serving import PATIENCE, children_of, connection
+
+ROOT = os.geteuid() == 0
+
+
+def shout(channel: Channel) -> None:
+    """The helper of these tests: one request, one answer, and the process that answers. Dies when asked to."""
+    (word,) = channel.receive([20], PATIENCE)
+    if word == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"raise":
+        os.close(2)  # the traceback is expected
+        raise KeyError
+    if word == b"chatter":
+        channel.send([b"a", b"b", b"c"])
+    if word == b"wait":
+        channel.receive([20], None)
+    channel.send([bytes(word).upper(), b"%d" % os.getpid()])
+
+
+class Warm:
+    """A warm helper in a process of its own, with a socket as systemd passes it."""
+
+    def __init__(self, path: Path, idle: float) -> None:
+        self.path = str(path)
+        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        os.chmod(self.path, 0o777)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                keeping.keep(keeping.Listener(self.listening.detach()), shout, idle)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self.fd = os.pidfd_open(self.pid)
+
+    def left(self) -> int:
+        """Wait until it has gone; its exit status."""
+        assert select.select([self.fd], [], [], PATIENCE)[0], "the helper does not leave"
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        return status
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        self.listening.close()
+
+
+@pytest.fixture
+def warm(public_path: Path) -> Iterator[Warm]:
+    warm = Warm(public_path / "socket", PATIENCE)
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(params=["warm", "on demand"])
+def path(request: pytest.FixtureRequest) -> str:
+    """What reaches a helper: its socket, or nothing."""
+    return str(request.getfixturevalue("warm").path) if request.param == "warm" else ""
+
+
+def ask(path: str, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
+    helper = helpers.by_socket(path) if path else helpers.on_demand(shout)
+    return helpers.ask(helper, [word], [20, 20], timeout)
+
+
+def test_both_ways_give_the_same_answer(path: str) -> None:
+    assert ask(path, b"hello")[0] == b"HELLO"
+
+
+def test_who_answers() -> None:
+    """On demand, each request has a process of its own."""
+    pids = {bytes(ask("", b"hello")[1]) for _ in range(5)}
+    assert len(pids) == 5
+    assert b"%d" % os.getpid() not in pids
+
+
+@pytest.mark.parametrize("word", [b"die", b"raise", b"chatter"])
+def test_a_request_that_goes_wrong_takes_itself_with_it(path: str, word: bytes) -> None:
+    with pytest.raises(ContractBroken):
+        ask(path, word)
+    assert ask(path, b"again")[0] == b"AGAIN"
+
+
+def test_an_answer_is_not_waited_for_for_ever(path: str) -> None:
+    with pytest.raises(TimeoutError):
+        ask(path, b"wait", timeout=0.05)
+    assert ask(path, b"again")[0] == b"AGAIN"
+
+
+def test_no_child_is_left_on_demand() -> None:
+    before = children_of(os.getpid())
+    ask("", b"hello")
+    with pytest.raises(ContractBroken):
+        ask("", b"die")
+    assert children_of(os.getpid()) == before
+
+
+@pytest.mark.parametrize("make", ["missing", "deserted", "file"])
+def test_a_helper_that_cannot_be_reached(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "socket"
+    if make == "deserted":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(str(path))
+    elif make == "file":
+        path.touch()
+    with pytest.raises(OSError):
+        ask(str(path), b"hello")
+
+
+def test_requests_at_the_same_time(warm: Warm) -> None:
+    """One that hangs keeps nobody else waiting."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hanging:
+        hanging.connect(warm.path)
+        Channel(hanging).send([b"wait"])
+        assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_a_client_that_says_nothing(warm: Warm) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        silent.connect(warm.path)
+        assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
+    """Though the socket is open to all here: the mode of its path is the first door, this is the second."""
+    if not ROOT:
+        pytest.skip("needs root: becomes another user")
+
+    def role(channel: Channel) -> None:
+        os.setresuid(65534, 65534, 65534)
+        try:
+            ask(warm.path, b"hello")
+        except (ContractBroken, OSError) as refused:
+            channel.send([type(refused).__name__.encode()])
+        else:
+            channel.send([b"answered"])
+
+    child = spawn.fork(role)
+    answer = child.channel.receive([30], PATIENCE)
+    child.end()
+    assert bytes(answer[0]) in (b"ContractBroken", b"BrokenPipeError", b"ConnectionResetError")
+    assert ask(warm.path, b"hello")[0] == b"HELLO"
+
+
+def test_it_leaves_when_nobody_has_asked(public_path: Path) -> None:
+    warm = Warm(public_path / "socket", 0.05)
+    try:
+        assert warm.left() == 0
+    finally:
+        warm.close()
+
+
+def test_a_request_to_one_that_has_left_waits_for_the_next(public_path: Path) -> None:
+    """systemd keeps the socket listening: nothing is refused between two lives of the helper."""
+    warm = Warm(public_path / "socket", 0.01)
+    try:
+        assert warm.left() == 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+            waiting.connect(warm.path)
+            Channel(waiting).send([b"hello"])
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    keeping.keep(keeping.Listener(warm.listening.fileno()), shout, 0.01)
+                finally:
+                    os._exit(0)
+            assert Channel(waiting).receive([20, 20], PATIENCE)[0] == b"HELLO"
+            os.waitpid(pid, 0)
+    finally:
+        warm.close()
+
+
+def test_workers_leave_no_zombies(warm: Warm) -> None:
+    """Nobody waits for those that end: the kernel must reap them."""
+    for _ in range(5):
+        pid = int(ask(warm.path, b"hello")[1])
+        gone = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([gone], [], [], PATIENCE)[0]
+        os.close(gone)
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children_of(warm.pid)]
+    assert "Z" not in states
+
+
+# -- a verdict
+
+
+class Conversation:
+    """What a verdict is asked for with, and what was done meanwhile."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self.settings = Settings(environ)
+        self.done: list[str] = []
+
+    def verdict(self, relay: helpers.Relay | None = None) -> Verdict:
+        ours, theirs = connection()
+        client = Connection(theirs.detach(), "192.0.2.7", 1)
+        try:
+            request = (b"alice", b"secret", b"192.0.2.7")
+            return helpers.verdict(client, self.settings, relay, request, lambda: self.done.append("meanwhile"))
+        finally:
+            ours.close()
+            client.hang_up()
+
+
+def test_a_verdict_of_a_helper_on_demand(tmp_path: Path) -> None:
+    """Here the credentials file cannot be read: the helper is asked, and knows nothing about the password."""
+    asked = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")})
+    said = asked.verdict()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert "missing" in said.reason
+
+
+def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:
+    """What is to be done meanwhile is done in any case: systemd hears of the session from it."""
+    asked = Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")})
+    said = asked.verdict()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert said.reason.startswith("the authentication helper: ")
+
+
+def test_a_relay_that_is_not_asked_is_closed(tmp_path: Path) -> None:
+    """The session goes on as its user, who is not to reach the helper."""
+    end, other = message_pair()
+    Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")}).verdict(helpers.Relay(end))
+    assert end.fileno() == -1
+    other.close()
+
+
+def test_a_helper_that_dies_before_it_is_asked_is_a_verdict_as_well(public_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(public_path / "socket"))
+        listening.listen()
+        asked = Conversation({"POPAD_AUTH_SOCKET": str(public_path / "socket")})
+
+        def accept_and_hang_up() -> None:
+            listening.accept()[0].close()
+
+        hang_up = threading.Thread(target=accept_and_hang_up)
+        hang_up.start()
+        said = asked.verdict()
+        hang_up.join()
+    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])

@@ -1,0 +1,341 @@
+"""warm.py: a helper kept warm behind the daemon's relay or a socket with a name: what it survives, when it leaves."""
+
+import _socket
+import contextlib
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from popad.errors import ContractBroken
+from popad.privsep import helpers, pool
+from popad.privsep.channel import Channel, message_pair
+from tests.support.serving import PATIENCE, children_of
+from tests.system.machine import wait_until
+
+ROOT = os.geteuid() == 0
+
+
+def shout(channel: Channel) -> None:
+    """The role of these tests: one word, in capitals, and who says it. Dies or waits when asked to."""
+    (word,) = channel.receive([20], PATIENCE)
+    if word == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"wait":
+        channel.receive([20], None)
+    channel.send([bytes(word).upper(), b"%d" % os.getpid()])
+
+
+class Kept:
+    """A process that keeps a helper warm."""
+
+    def __init__(self, make: "Callable[[], pool.Relay | pool.Listener]", idle: float) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it complains of what these tests do to it
+                pool.keep(make(), shout, idle)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self.fd = os.pidfd_open(self.pid)
+
+    def left(self) -> int:
+        """Wait until it has gone; its exit status."""
+        assert select.select([self.fd], [], [], PATIENCE)[0], "the helper does not leave"
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        return status
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+class Relayed:
+    """A daemon's side of a relay, and its helper."""
+
+    def __init__(self) -> None:
+        self.end, self.helpers_end = message_pair()
+        self.kept = self.start()
+
+    def start(self) -> Kept:
+        def make() -> pool.Relay:
+            self.end.close()
+            return pool.Relay(self.helpers_end)
+
+        return Kept(make, math.inf)
+
+    def session(self) -> helpers.Relay:
+        """What a session inherits."""
+        return helpers.Relay(_socket.socket(fileno=os.dup(self.end.fileno())))
+
+    def ask(self, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
+        return helpers.ask(self.session().reach(), [word], [20, 20], timeout)
+
+    def close(self) -> None:
+        self.end.close()
+        self.helpers_end.close()
+        self.kept.close()
+
+
+@pytest.fixture
+def relayed() -> Iterator[Relayed]:
+    relayed = Relayed()
+    yield relayed
+    relayed.close()
+
+
+@contextlib.contextmanager
+def pidfd(pid: int) -> Iterator[int]:
+    fd = os.pidfd_open(pid)
+    yield fd
+    os.close(fd)
+
+
+def worker(relayed: Relayed) -> int:
+    """Who answers a request."""
+    word, pid = relayed.ask(b"hello")
+    assert word == b"HELLO"
+    return int(pid)
+
+
+def test_a_worker_answers_one_request_after_the_other(relayed: Relayed) -> None:
+    """Never the warm process itself. One that has answered may not have said yet that it is free."""
+    pids = {worker(relayed) for _ in range(50)}
+    assert pids <= set(children_of(relayed.kept.pid))
+    assert len(pids) < 10
+
+
+def test_what_a_worker_leaks_has_an_end(relayed: Relayed) -> None:
+    pids = [worker(relayed) for _ in range(3 * pool.REQUESTS)]
+    assert max(map(pids.count, pids)) <= pool.REQUESTS
+
+
+def test_a_worker_that_dies_while_it_waits_is_no_loss(relayed: Relayed) -> None:
+    before = worker(relayed)
+    with pidfd(before) as gone:
+        os.kill(before, signal.SIGKILL)
+        assert select.select([gone], [], [], PATIENCE)[0]
+    assert worker(relayed) != before
+
+
+def test_as_many_workers_as_requests_and_few_that_stay(relayed: Relayed) -> None:
+    waiting = [relayed.session().reach() for _ in range(pool.MOST_FREE + 3)]
+    for asked in waiting:
+        asked.channel.send([b"wait"])
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == len(waiting))
+    for asked in waiting:
+        asked.channel.send([b"go on"])
+        assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        asked.end()
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == 1)
+    assert [worker(relayed)] == children_of(relayed.kept.pid)
+
+
+def test_workers_end_with_the_warm_process(relayed: Relayed) -> None:
+    """Those that wait, and those that are busy when they have answered: no other one keeps their ways open."""
+    waiting = [relayed.session().reach() for _ in range(3)]
+    for asked in waiting:
+        asked.channel.send([b"wait"])
+    wait_until(lambda: len(children_of(relayed.kept.pid)) == 3)
+    workers = children_of(relayed.kept.pid)
+    with contextlib.ExitStack() as open_:
+        ends = [open_.enter_context(pidfd(pid)) for pid in workers]
+        waiting[0].channel.send([b"go on"])
+        assert waiting[0].channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        os.kill(relayed.kept.pid, signal.SIGKILL)
+        assert relayed.kept.left() == -signal.SIGKILL
+        for asked in waiting[1:]:
+            asked.channel.send([b"go on"])
+            assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+        for end in ends:
+            assert select.select([end], [], [], PATIENCE)[0]
+    for asked in waiting:
+        asked.end()
+
+
+def test_a_session_can_ask_once(relayed: Relayed) -> None:
+    way = relayed.session()
+    helpers.ask(way.reach(), [b"hello"], [20, 20], PATIENCE)
+    with pytest.raises(OSError):
+        way.reach()
+
+
+def test_a_part_that_may_not_ask_cannot(relayed: Relayed) -> None:
+    way = relayed.session()
+    way.close()
+    with pytest.raises(OSError):
+        way.reach()
+
+
+def test_a_request_that_hangs_keeps_nobody(relayed: Relayed) -> None:
+    waiting = relayed.session().reach()
+    waiting.channel.send([b"wait"])
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    waiting.channel.send([b"go on"])
+    assert waiting.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
+    waiting.end()
+
+
+def test_a_request_that_dies_takes_nobody_along(relayed: Relayed) -> None:
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    before = os.listdir(f"/proc/{relayed.kept.pid}/fd")
+    with pytest.raises(ContractBroken):
+        relayed.ask(b"die")
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    # A child may answer before its parent has let go of the channel.
+    wait_until(lambda: len(os.listdir(f"/proc/{relayed.kept.pid}/fd")) <= len(before))
+
+
+def test_requests_wait_for_the_next_helper(relayed: Relayed) -> None:
+    """The daemon holds the helper's end, too: what is asked while there is none is answered by the next one."""
+    os.kill(relayed.kept.pid, signal.SIGKILL)
+    assert relayed.kept.left() == -signal.SIGKILL
+    asked = relayed.session().reach()
+    asked.channel.send([b"hello"])
+    relayed.kept.close()
+    relayed.kept = relayed.start()
+    assert asked.channel.receive([20, 20], PATIENCE)[0] == b"HELLO"
+    asked.end()
+
+
+def test_it_leaves_with_the_last_who_could_ask(relayed: Relayed) -> None:
+    session = relayed.session()
+    relayed.end.close()
+    assert helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)[0] == b"HELLO"
+    assert relayed.kept.left() == 0
+
+
+def test_a_relay_without_a_helper() -> None:
+    ours, theirs = message_pair()
+    theirs.close()
+    with pytest.raises(OSError):
+        helpers.Relay(ours).reach()
+
+
+def test_a_message_without_a_channel(relayed: Relayed) -> None:
+    relayed.end.send(b"x")
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+
+
+def test_an_empty_message_is_not_the_end(relayed: Relayed) -> None:
+    relayed.end.send(b"")
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+
+
+def open_in(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 250])
+def test_descriptors_that_are_no_channel(relayed: Relayed, count: int) -> None:
+    """None of them stays open in the warm process."""
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    before = open_in(relayed.kept.pid)
+    with open(os.devnull, "rb") as null:
+        octets = null.fileno().to_bytes(4, sys.byteorder) * count
+        for _ in range(5):
+            relayed.end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, octets)])
+    assert relayed.ask(b"hello")[0] == b"HELLO"
+    wait_until(lambda: open_in(relayed.kept.pid) <= before)  # there may be a second worker for a while
+
+
+def test_a_channel_is_not_inherited_by_programs() -> None:
+    """PAM modules start some."""
+    ours, theirs = message_pair()
+    relay = pool.Relay(theirs)
+    asked = helpers.Relay(ours).reach()
+    channel = relay.take()
+    assert channel is not None
+    assert not os.get_inheritable(channel.fileno())
+    channel.close()
+    asked.end()
+    relay.socket.close()
+
+
+def test_no_descriptor_left() -> None:
+    """The request is lost, its session is told so by the end of the channel, and the helper lives."""
+    relayed = Relayed()
+    try:
+        assert relayed.ask(b"hello")[0] == b"HELLO"  # it is up
+        limits = resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with pytest.raises((ContractBroken, BrokenPipeError)):  # after the request, or before
+            relayed.ask(b"hello")
+        resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, limits)
+        assert relayed.ask(b"hello")[0] == b"HELLO"
+    finally:
+        relayed.close()
+
+
+@pytest.mark.skipif(ROOT, reason="root may start as many processes as it likes")
+def test_no_process_to_be_had(relayed: Relayed) -> None:
+    resource.prlimit(relayed.kept.pid, resource.RLIMIT_NPROC, (1, 1))
+    with pytest.raises(ContractBroken):
+        relayed.ask(b"hello")
+
+
+class Listening:
+    """A listening socket with a name, as systemd passes it, and its helper."""
+
+    def __init__(self, path: Path, idle: float) -> None:
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.bind(self.path)
+        self.socket.listen()
+        os.chmod(self.path, 0o777)
+        self.kept = Kept(lambda: pool.Listener(self.socket.detach()), idle)
+
+    def ask(self, word: bytes) -> list[bytearray]:
+        return helpers.ask(helpers.by_socket(self.path), [word], [20, 20], PATIENCE)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.kept.close()
+
+
+@pytest.fixture
+def listening(public_path: Path) -> Iterator[Listening]:
+    listening = Listening(public_path / "socket", PATIENCE)
+    yield listening
+    listening.close()
+
+
+def test_a_listener(listening: Listening) -> None:
+    assert [listening.ask(b"hello")[0] for _ in range(3)] == [b"HELLO"] * 3
+    wait_until(lambda: len(children_of(listening.kept.pid)) == 1)  # there may be a second one for a while
+
+
+def test_it_leaves_when_nobody_asks(public_path: Path) -> None:
+    listening = Listening(public_path / "socket", 0.01)
+    try:
+        assert listening.kept.left() == 0
+    finally:
+        listening.close()
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: asks as somebody else")
+def test_others_may_not_ask(listening: Listening) -> None:
+    """Even where the socket's mode would let them: passwords could be tried, in the name of any address."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setuid(65534)
+            try:
+                listening.ask(b"hello")
+            except (OSError, ContractBroken):
+                os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert listening.ask(b"hello")[0] == b"HELLO"

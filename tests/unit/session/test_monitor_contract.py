@@ -1,0 +1,119 @@
+"""session.py: processes that say what they may not say end the session, with a reason in the log and no answer."""
+
+import socket
+
+import pytest
+
+from popad.session import monitor
+from popad.settings import UIDS_OF_STRANGERS
+from tests.support.serving import (
+    PATIENCE,
+    PYTHON,
+    STRANGER,
+    Server,
+    ids,
+    needs_root,
+)
+
+HOSTILE = """
+import os, sys
+from popad import sinks
+from popad.privsep.identity import become
+from popad.privsep import spawn
+from popad.session import monitor
+from popad.session import preauth
+sinks.journald.path = "/nonexistent"
+monitor.GRACE = -0.8  # with POPAD_LOGIN_TIMEOUT=1 the child is given up after 0.2 s
+spawn.PATIENCE = 0.2
+def authorization_role(channel, *asked):
+    {role}
+preauth.authorization_role = authorization_role
+from popad.__main__ import main
+main()
+"""
+ROLES = {
+    "says nothing and leaves": "pass",
+    "says nothing and stays": "channel.receive([1], None)",
+    "says nothing and stays for good": "os.read(os.pipe()[0], 1)",
+    "speaks another language": 'channel.send((b"LOGIN", b"alice", b"secret", b""))',
+    "wants something else": 'channel.send((b"root", b"alice", b"secret", b""))',
+    "says too little": 'channel.send((b"login", b"alice", b"secret"))',
+    "says too much": 'channel.send((b"login", b"alice", b"secret", b"", b""))',
+    "names a long name": 'channel.send((b"login", b"a" * 256, b"secret", b""))',
+    "sends a long rest": 'channel.send((b"login", b"alice", b"secret", b"x" * 32769))',
+    "sends rubbish": 'channel.socket.send(b"\\xff" * 100)',
+    "logs in and crashes": 'channel.send((b"login", b"alice", b"secret", b"")); os._exit(1)',
+    "logs in and is killed": 'channel.send((b"login", b"alice", b"secret", b"")); os.kill(os.getpid(), 9)',
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_child_that_breaks_the_contract_ends_the_session(server: Server, role: str) -> None:
+    """Nothing is answered, nobody is authenticated, and the reason is in the log."""
+    program = [PYTHON, "-c", HOSTILE.format(role=ROLES[role])]
+    with server.session({"POPAD_LOGIN_TIMEOUT": "1"}, program) as (client, process):
+        assert client.rest() == monitor.GREETING
+        assert process.wait(PATIENCE) == 70
+    broken = [line for line in server.stderr.read_text().splitlines() if line.startswith("event=")][-1]
+    assert broken.startswith("event=contract-broken priority=3 ")
+    assert "login-passed" not in server.stderr.read_text()
+
+
+@needs_root
+def test_a_child_that_stays_and_cannot_be_killed(server: Server) -> None:
+    """In the unit the session has no CAP_KILL: it ends itself, and systemd what is left."""
+    code = HOSTILE.format(role="import time; become(*asked[3]); time.sleep(2)")
+    program = ["setpriv", "--bounding-set", "-kill", PYTHON, "-c", code]
+    with server.session({"POPAD_LOGIN_TIMEOUT": "1"}, program) as (client, process):
+        assert client.rest() == monitor.GREETING
+        assert process.wait(PATIENCE) == 70
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("contract-broken", "a child does not end")
+
+
+# A helper's answer to every request, and what becomes of the login.
+VERDICTS = {
+    "root": ([b"passed", b"alice", b"0", b"0", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
+    "nobody by name": ([b"passed", b"", b"65534", b"65534", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
+    "no path": ([b"passed", b"alice", b"65534", b"65534", b"mbox:mail/alice", b"", b""], "contract-broken"),
+    "a way up": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/../../etc", b"", b""], "contract-broken"),
+    "another store": ([b"passed", b"alice", b"65534", b"65534", b"x:/var/mail/alice", b"", b""], "contract-broken"),
+    "a lock file": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/b.lock", b"", b""], "contract-broken"),
+    "no group": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/x", b"", b"8,root"], "login-unavailable"),
+    "no verdict": ([b"perhaps", b"", b"0", b"0", b"", b"", b""], "login-unavailable"),
+    "no number": ([b"passed", b"alice", b"-1", b"0", b"mbox:/x", b"", b""], "login-unavailable"),
+    "too short": ([b"passed", b"alice"], "login-unavailable"),
+}
+
+
+@pytest.mark.parametrize("what", VERDICTS)
+def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
+    answer, event = VERDICTS[what]
+    path = server.path / "auth.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        listening.settimeout(PATIENCE)
+        with server.session({"POPAD_AUTH_SOCKET": str(path)}) as (client, process):
+            client.line()
+            client.ask("USER alice")
+            client.send(b"PASS secret\r\n")
+            asking, _ = listening.accept()
+            with asking:
+                asking.recv(4096)
+                asking.sendall(b"".join(len(field).to_bytes(4, "big") + field for field in answer))
+                heard = client.rest()
+            client.close()
+            assert process.wait(PATIENCE) == (70 if event == "contract-broken" else 0)
+    assert heard == (b"" if event == "contract-broken" else monitor.LATER)
+    assert server.events[-1] == event
+    assert "login-passed" not in server.events
+
+
+@needs_root
+@pytest.mark.parametrize("uid", [ids(STRANGER)[0], UIDS_OF_STRANGERS[1]])
+def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int) -> None:
+    VERDICTS["stranger"] = (
+        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b""],
+        "contract-broken",
+    )
+    test_a_verdict_is_checked_again(server, "stranger")

@@ -1,0 +1,243 @@
+"""__main__.py: the command line as processes: what is printed where, and the exit status."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import popad
+from popad.auth.helper import VERDICT_LIMITS
+from popad.privsep.channel import Channel
+from tests.support.serving import (
+    CHECKOUT,
+    OWNER,
+    PATIENCE,
+    POPAD,
+    POPAD_WITHOUT_JOURNAL,
+    Client,
+    Server,
+    connection,
+    handed_over,
+)
+
+ROOT = os.geteuid() == 0
+
+
+def run(
+    *arguments: str | bytes, environment: Mapping[str, str] = {}, stdin: int = subprocess.DEVNULL
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [*POPAD, *arguments],
+        cwd=CHECKOUT,
+        env={"PATH": os.defpath, **environment},
+        stdin=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str) -> None:
+    done = run(option)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"popad version {popad.__version__}\n".encode(), b"")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(option: str) -> None:
+    done = run(option)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"usage: popad")
+    for word in ("check", "passwd NAME", "auth-helper", "-V", "--version", "-h", "--help", "LISTEN_FDS"):
+        assert word.encode() in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-x"],
+        ["-4"],
+        ["serve"],
+        ["-V", "-h"],
+        ["check", "x"],
+        ["passwd"],
+        ["passwd", "a", "4096", "x"],
+        ["auth-helper", "x"],
+        [""],
+    ],
+)
+def test_unknown_arguments(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    # What begins with a dash is taken for an option of the daemon, which says itself what it does not know.
+    said = b"popad: " if arguments[0].startswith("-") else b"unknown arguments: " + " ".join(arguments).encode()
+    assert said in done.stderr
+    assert b"usage: popad" in done.stderr
+
+
+def test_arguments_that_are_not_utf_8() -> None:
+    done = run(b"\xff")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_nothing_to_serve() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"standard input is not a socket" in done.stderr
+    assert b"usage: popad" in done.stderr
+
+
+def test_nothing_to_serve_comes_before_what_is_wrong_with_the_settings() -> None:
+    assert run(environment={"POPAD_TIMEOUT": "x"}).returncode == 2
+
+
+@pytest.mark.parametrize("environment", [{"LISTEN_FDS": "2"}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}])
+def test_sockets_that_are_not_for_us(environment: dict[str, str]) -> None:
+    done = run(environment=environment)
+    assert done.returncode == 2
+    assert b"LISTEN_FDS" in done.stderr
+
+
+# -- settings that are wrong: the client is told that, and no more; the administrator is told which
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("POPAD_TIMEOUT", "soon", "must be a whole number"),
+        ("POPAD_TIME", "1", "no such setting"),
+        ("POPAD_USER", "popad-no-such-user", "there is no user 'popad-no-such-user'"),
+        ("POPAD_USER", "root", "must not be root"),
+    ],
+)
+def test_a_wrong_setting(public_path: Path, name: str, value: str, reason: str) -> None:
+    if name == "POPAD_USER" and not ROOT:
+        pytest.skip("needs root: without it POPAD_USER is not looked for")
+    server = Server(public_path)
+    with server.session({name: value}) as (client, process):
+        assert client.rest() == b"-ERR [SYS/PERM] the server is not set up to serve this\r\n"
+        assert process.wait(PATIENCE) == 78
+    first, entry = server.stderr.read_text().splitlines()
+    assert first == f"popad: {name}: {reason}"
+    assert entry.startswith("event=setting-wrong priority=3 ")
+    assert f"{name}: {reason}" in entry
+
+
+@pytest.mark.parametrize("command", [["check"], ["auth-helper"]])
+def test_a_wrong_setting_of_a_command(command: list[str]) -> None:
+    done = run(*command, environment={"POPAD_TIMEOUT": "soon"})
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert done.stderr == b"popad: POPAD_TIMEOUT: must be a whole number\n"
+
+
+def test_check(public_path: Path) -> None:
+    server = Server(public_path)
+    done = run("check", environment=server.settings)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"no problem found\n")
+
+
+def test_output_that_nobody_takes() -> None:
+    """A full disk must not look like success."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*POPAD, "-V"], cwd=CHECKOUT, env={}, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE
+        )
+    assert done.returncode != 0
+
+
+# -- the helper
+
+
+def test_the_helper_is_not_started_by_hand() -> None:
+    done = run("auth-helper")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"popad-auth.socket" in done.stderr
+
+
+def test_the_helper_as_systemd_starts_it(public_path: Path) -> None:
+    """Ready when everything is loaded; answers; leaves when nobody has asked for POPAD_AUTH_IDLE seconds, and no answer
+    can be under way (POPAD_AUTH_TIMEOUT).
+    """
+    server = Server(public_path)
+    notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with notifications, listening:
+        notifications.bind(str(public_path / "notify"))
+        notifications.settimeout(PATIENCE)
+        listening.bind(str(public_path / "auth.sock"))
+        listening.listen()
+        process = subprocess.Popen(
+            handed_over(listening, *POPAD, "auth-helper"),
+            cwd=CHECKOUT,
+            env={
+                "PATH": os.defpath,
+                "NOTIFY_SOCKET": str(public_path / "notify"),
+                **server.settings,
+                "POPAD_AUTH_IDLE": "1",
+                "POPAD_AUTH_TIMEOUT": "1",
+            },
+            pass_fds=[listening.fileno()],
+        )
+        try:
+            assert notifications.recv(4096) == b"READY=1\nSTATUS=waiting for logins"
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+                asking.connect(str(public_path / "auth.sock"))
+                channel = Channel(asking)
+                channel.send([b"alice", b"secret", b"192.0.2.7"])
+                which, name, *_ = map(bytes, channel.receive(VERDICT_LIMITS, PATIENCE))
+            assert (which, name) == (b"passed", b"alice")
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+# -- the installed program
+
+
+def test_the_launcher_serves(public_path: Path) -> None:
+    """packaging/popad: without site, with the caller's Python settings ignored, from a tree like the installed one."""
+    server = Server(public_path)
+    server.deliver(b"From a\nDate: 1\n\nbody\n\n")
+    (public_path / "lib").symlink_to(CHECKOUT / "popad")
+    launcher = public_path / "launcher"
+    source = (CHECKOUT / "packaging/popad").read_text()
+    assert source.startswith("#!/usr/bin/python3 -IS\n")
+    assert '"/usr/lib/popad"' in source
+    launcher.write_text(source.replace('"/usr/lib/popad"', repr(str(CHECKOUT))))
+    launcher.chmod(0o755)
+    with server.session(program=[str(launcher)], environment={"PYTHONPATH": "/nonexistent", "PYTHONSTARTUP": "/x"}) as (
+        client,
+        _,
+    ):
+        assert client.log_in() == b"+OK 1 messages (17 octets)"
+        assert client.ask("QUIT").startswith(b"+OK")
+
+
+def test_systemd_hands_over_the_connection(public_path: Path) -> None:
+    """LISTEN_FDS=1 with the connection as descriptor 3."""
+    server = Server(public_path)
+    ours, theirs = connection()
+    with theirs:
+        process = subprocess.Popen(
+            handed_over(theirs, *POPAD_WITHOUT_JOURNAL),
+            cwd=CHECKOUT,
+            env={"PATH": os.defpath, "REMOTE_ADDR": "192.0.2.7", "REMOTE_PORT": "7", **server.settings},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    client = Client(ours)
+    assert client.log_in() == b"+OK 0 messages (0 octets)"
+    assert client.ask("QUIT").startswith(b"+OK")
+    assert client.rest() == b""
+    client.close()
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout) == (0, b"")
+    assert b"event=session-closed" in stderr
+    assert OWNER.encode() not in stdout

@@ -1,0 +1,327 @@
+"""What the house promises of its files: what a session has loaded when the client hears it, who logs, who is tested."""
+
+import ast
+import os
+import re
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popad.auth import credentials
+from tests.support.serving import CHECKOUT, NAME, PATIENCE, POPAD, PYTHON, Client, Server, handed_over
+
+SOURCES = sorted((CHECKOUT / "popad").rglob("*.py"))
+ROOT = os.geteuid() == 0
+names = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+
+# What the greeting needs, besides what `python3 -I -S` has loaded itself. Each further module delays every greeting.
+AT_THE_GREETING = {
+    "_collections_abc",  # of os
+    "_socket",
+    "_stat",
+    "errno",
+    "fcntl",
+    "genericpath",
+    "os",
+    "os.path",
+    "popad",
+    "popad.__main__",
+    "popad.errors",
+    "popad.net",
+    "popad.net.activation",
+    "popad.net.connection",
+    "popad.session",
+    "popad.session.monitor",
+    "popad.settings",
+    "posixpath",
+    "pwd",  # to know as root that POPAD_USER exists
+    "select",
+    "stat",
+}
+# Too dear for a session (3 to 36 ms each), or none of its business.
+NEVER_IN_A_SESSION = {
+    "argparse",
+    "ctypes",  # loaded where the unit has not set no-new-privs, not here
+    "dataclasses",
+    "email",
+    "enum",
+    "functools",
+    "hashlib",
+    "inspect",
+    "logging",
+    "pam",
+    "pathlib",
+    "popad.auth.credentials",
+    "popad.auth.pam",
+    "popad.commands",
+    "popad.daemon",
+    "re",
+    "shutil",
+    "signal",
+    "six",
+    "socket",
+    "ssl",
+    "string",
+    "subprocess",
+    "syslog",
+    "systemd",
+    "tempfile",
+    "threading",
+    "traceback",
+    "typing",
+    "unicodedata",
+    "uuid",
+}
+
+# As the unit does. Where nobody has done it, a session loads ctypes to do it.
+NO_NEW_PRIVILEGES = ("setpriv", "--no-new-privs")
+# packaging/popad, and a look at sys.modules when a function returns: no import of ours, and none by the look.
+LAUNCHER = """
+import posix, sys
+pid = posix.getpid()
+bare = set(sys.modules)
+sys.path += {checkout!r}, "/usr/lib/python3/dist-packages"
+from popad.__main__ import main
+def look(frame, event, argument):
+    if event == "return" and frame.f_code.co_qualname in {moments!r} and posix.getpid() == pid:
+        loaded.append([frame.f_code.co_qualname, frame.f_code.co_filename, sorted(set(sys.modules) - bare)])
+        with open({path!r}, "w") as file:
+            file.write(repr(loaded))
+loaded = []
+sys.setprofile(look)
+main()
+"""
+
+
+def loaded_at(server: Server, *moments: str) -> Iterator[tuple[str, set[str]]]:
+    """The moments of a session (functions of popad that return), and what was loaded then."""
+    path = server.path / "loaded"
+    path.touch()
+    path.chmod(0o666)
+    launcher = server.path / "launcher"
+    launcher.write_text(LAUNCHER.format(checkout=str(CHECKOUT), moments=moments, path=str(path)))
+    socket_path = str(server.path / "auth.sock")
+    with WarmHelper(server, socket_path) as helper:
+        program = [*NO_NEW_PRIVILEGES, PYTHON, "-I", "-S", str(launcher)]
+        with server.session({"POPAD_AUTH_SOCKET": socket_path}, program) as (client, process):
+            assert client.log_in().startswith(b"+OK")
+            for command in ("UIDL", "RETR 1"):
+                client.ask(command)
+                client.body()
+            client.ask("DELE 1")
+            client.ask("QUIT")
+            assert process.wait(PATIENCE) == 0
+        helper.terminate()
+    for moment, file, modules in ast.literal_eval(path.read_text()):
+        if "/popad/" in file:
+            yield moment, set(modules)
+
+
+class WarmHelper:
+    """`popad auth-helper` on a socket."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(path)
+            listening.listen()
+            self.process = subprocess.Popen(
+                handed_over(listening, *POPAD, "auth-helper"),
+                cwd=CHECKOUT,
+                env={"PATH": os.defpath, **server.settings},
+                pass_fds=[listening.fileno()],
+            )
+
+    def __enter__(self) -> "subprocess.Popen[bytes]":
+        return self.process
+
+    def __exit__(self, *failure: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(public_path: Path) -> Server:
+    server = Server(public_path)
+    server.deliver(b"From a\nDate: 1\n\nbody\n\nFrom b\nDate: 2\n\nbody\n\n")
+    return server
+
+
+def test_what_is_loaded_at_the_greeting(server: Server) -> None:
+    moment, modules = next(loaded_at(server, "Connection.write"))
+    assert moment == "Connection.write"
+    expected = AT_THE_GREETING if ROOT else AT_THE_GREETING - {"pwd"}
+    assert modules == expected
+
+
+def test_what_is_loaded_in_a_session(server: Server) -> None:
+    """With a warm helper, to the end: login, listing, a message, an update."""
+    *_, (moment, modules) = loaded_at(server, "transaction_role")
+    assert moment == "transaction_role"
+    assert modules & NEVER_IN_A_SESSION == set()
+
+
+# -- what the sources say
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported when the program runs, wherever in the file."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from imports(ast.Module([other], []))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node)
+
+
+@names
+def test_typing_is_for_type_checkers(path: Path) -> None:
+    found = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()))}
+    assert found & {"typing", "collections", "__future__"} == set()
+
+
+def test_protocol_opens_nothing_and_knows_no_system() -> None:
+    found = {
+        name for path in (CHECKOUT / "popad/protocol").glob("*.py") for name in imports(ast.parse(path.read_text()))
+    }
+    assert {name for name in found if not name.startswith("popad.")} <= {"popad", "itertools", "itertools.islice"}
+    assert {name.split(".")[1] for name in found if name.startswith("popad.")} <= {
+        *("__version__", "errors", "protocol"),
+        "settings",  # for one limit, that others are made of
+    }
+    assert {name for name in found if name.startswith("popad.settings.")} == {"popad.settings.COMMAND_OCTETS"}
+
+
+def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == function
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == module
+    ]
+
+
+def test_who_logs() -> None:
+    """session.py; the daemon for its limits and its life; access.py for a client that gets no session."""
+    logging = set()
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        if calls_of(tree, "journal", "send") or "popad.journal.send" in imports(tree):
+            logging.add(path.name)
+    assert logging == {"monitor.py", "supervisor.py", "wrappers.py"}
+
+
+def test_only_the_journal_writes_to_logs() -> None:
+    """And nobody waits for one: what would (syslog) is loaded to give PAM and libwrap popad's name; systemd.journal by
+    nobody.
+    """
+    found: dict[str, set[str]] = {"popad.sinks": set(), "syslog": set(), "systemd.journal": set()}
+    for path in SOURCES:
+        for name in imports(ast.parse(path.read_text())):
+            if name in found:
+                found[name].add(path.name)
+    assert found == {
+        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py"},
+        "syslog": {"wrappers.py", "pam.py"},
+        "systemd.journal": set(),
+    }
+
+
+def test_identities_change_in_one_place() -> None:
+    """A look at privsep.py is a look at all of them."""
+    changing = {"setuid", "setgid", "setresuid", "setresgid", "setgroups", "seteuid", "setegid", "initgroups", "chroot"}
+    found = {
+        path.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in changing
+    }
+    assert found == {"identity.py", "spawn.py"}
+
+
+def test_the_daemons_parent_reads_nothing_from_the_network() -> None:
+    """It accepts, counts and forks. What it reads is the pipe of its own signals."""
+    tree = ast.parse((CHECKOUT / "popad/daemon/supervisor.py").read_text())
+    reading = {"read", "readv", "pread", "recv", "recv_into", "recvfrom", "recvmsg", "recvmsg_into", "makefile"}
+    found = {
+        f"{ast.unparse(node.func)}({ast.unparse(node.args[0]) if node.args else ''})"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in reading
+    }
+    assert found == {"os.read(wake_up)", "self.read()"}  # the second reads the settings
+
+
+def test_each_claim_of_the_design_has_its_test() -> None:
+    """DESIGN.md names tests as `file::test`, below tests/. Each is there, and each service has its rows."""
+    text = (CHECKOUT / "packaging/doc/DESIGN.md").read_text().partition("\n## What proves it\n")[2]
+    rows = [row for row in text.partition("\n## ")[0].splitlines() if row.startswith("| ")][1:]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`([a-z_/]+\.py)::(?:Test\w+::)?(test_\w+)`", row.rpartition("|")[0].rpartition("|")[2])
+        assert named, row
+        for file, name in named:
+            tree = ast.parse((CHECKOUT / "tests" / file).read_text())
+            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            assert name in functions, f"{file}::{name}"
+    for unit in (CHECKOUT / "units").glob("*.service"):
+        assert any(row.startswith(f"| {unit.name}: ") for row in rows), unit.name
+
+
+def test_each_module_has_its_tests() -> None:
+    tests = {path.name for path in Path(__file__).parent.rglob("test_*.py")}
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            assert f"test_{path.stem.strip('_')}.py" in tests, path
+
+
+@names
+def test_each_file_says_its_role(path: Path) -> None:
+    first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]
+    assert 1 <= len(first.splitlines()) <= 4
+
+
+# -- the password
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: reads the memory of the session")
+def test_the_session_forgets_the_password(server: Server) -> None:
+    """With a warm helper the session only passes it on; after the login it is in no writable memory of it."""
+    password = secrets.token_hex(32)
+    server.credentials.write_text(credentials.line(NAME, password.encode(), credentials.ITERATIONS) + "\n")
+    socket_path = str(server.path / "auth.sock")
+    with WarmHelper(server, socket_path), server.session({"POPAD_AUTH_SOCKET": socket_path}) as (client, process):
+        login(client, password)
+        memory = memory_of(process.pid)
+        assert NAME.encode() in memory  # what is looked at is the right memory
+        assert password.encode() not in memory
+        client.ask("QUIT")
+
+
+def login(client: Client, password: str) -> None:
+    client.line()
+    client.ask(f"USER {NAME}")
+    assert client.ask(f"PASS {password}").startswith(b"+OK")
+
+
+def memory_of(pid: int) -> bytes:
+    """All that the process can write to."""
+    octets = b""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, mode, *_ = line.split()
+            if mode.startswith("rw"):
+                begin, end = (int(number, 16) for number in place.split("-"))
+                memory.seek(begin)
+                octets += memory.read(end - begin)
+    return octets
