@@ -207,7 +207,7 @@ def remembering(main: Callable[[], object]) -> Callable[[], object]:
     """popad as for a large mailbox. A session that needs no scan says REMEMBERED on standard error."""
 
     def indexed() -> None:
-        index: Any = sys.modules["popad.maildrop.index"]
+        index: Any = sys.modules["popad.maildrop.mbox.index"]
         mbox: Any = sys.modules["popad.maildrop.mbox"]
         recall = index.Index.recall
 

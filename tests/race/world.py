@@ -140,7 +140,7 @@ def is_litter(path: Path) -> bool:
 
 def forget_locks() -> None:
     """popad without any lock: what it loses shows that this race can see a loss."""
-    module = importlib.import_module("popad.maildrop.locks")
+    module = importlib.import_module("popad.maildrop.mbox.locks")
 
     @contextmanager
     def no_lock(fd: int, *arguments: object, **options: object) -> Iterator[os.stat_result]:

@@ -102,7 +102,7 @@ def test_the_port_of_services(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def passed(monkeypatch: pytest.MonkeyPatch, one: socket.socket) -> list[socket.socket]:
-    monkeypatch.setattr("popad.inherited.all_passed_by_systemd", lambda environ: [one.detach()])
+    monkeypatch.setattr("popad.daemon.listeners.all_passed_by_systemd", lambda environ: [one.detach()])
     return listeners.passed(os.environ)
 
 

@@ -47,7 +47,7 @@ import sys
 from popad.daemon import packing
 packing.load_libraries()
 before = set(sys.modules)
-import popad.standalone
+import popad.daemon.command
 print(*(name for name in set(sys.modules) - before if not name.startswith("popad")))
 """
     environment = {"PATH": os.defpath, "PYTHONPATH": os.getcwd()}

@@ -19,7 +19,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory for temporary files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     # The daemon has none when it rehearses. Here the hard limit would stay, and not every root may raise it again.
-    monkeypatch.setattr("popad.session.monitor.leave_no_core_file", lambda: None)
+    monkeypatch.setattr("popad.privsep.identity.leave_no_core_file", lambda: None)
     return tmp_path
 
 

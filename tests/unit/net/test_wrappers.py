@@ -284,8 +284,8 @@ def popad_with(tables: Tables, library: str = "") -> tuple[str, ...]:
     """popad with tables of the test's own (and a libwrap that is not there)."""
     code = (
         "import ctypes; from popad import sinks; from popad.net import wrappers; sinks.journald.path = '/nonexistent'\n"
-        f"access.TABLES = {tables.names!r}\n"
-        f"access.LIBRARY = {library or wrappers.LIBRARY!r}\n"
+        f"wrappers.TABLES = {tables.names!r}\n"
+        f"wrappers.LIBRARY = {library or wrappers.LIBRARY!r}\n"
     )
     if not library:
         code += (

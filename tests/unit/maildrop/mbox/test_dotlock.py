@@ -272,7 +272,7 @@ def test_where_processes_are_not_known_the_age_counts(
 @pytest.mark.parametrize("system", [False, True])
 def test_which_processes_are_known(system: bool) -> None:
     """Not those of a container, unless it has a systemd and so is a whole system."""
-    program = "from popad.maildrop import dotlock; print(dotlock.processes_are_known())"
+    program = "from popad.maildrop.mbox import dotlock; print(dotlock.processes_are_known())"
     environment = {"PATH": os.defpath, **({"INVOCATION_ID": "1"} if system else {})}
     command = ["unshare", "--pid", "--fork", "--mount-proc", PYTHON, "-c", program]
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
