@@ -7,27 +7,27 @@ and SASL; ENOSPC and power loss with the faults' own tests):
 |---|---|
 | unique-ids that change | uidl.txt, test_uidl.py (vectors, stability) |
 | identical unique-ids | uidl-twins.txt, test_uidl.py |
-| [IN-USE] for minutes after a dropped line | test_session_ends.py: a client that leaves ... blocks nobody |
+| [IN-USE] for minutes after a dropped line | test_monitor_ends.py: a client that leaves ... blocks nobody |
 | limits that hit a whole NAT without a word | the socket unit: tests/system |
 | LIST and STAT count deleted messages | list.txt, stat.txt, test_maildrop.py |
 | sizes that count LF | stat.txt, test_scan.py: size is what RETR sends |
 | dots not stuffed across a buffer's edge | test_replies.py: any blocks; large-message.txt |
 | a bare LF or CR at the end of a message | line-ends-in-mail.txt, no-final-line-end.txt |
 | TOP n counted wrong | top.txt, test_replies.py |
-| mail expunged in mid-session | expunged-elsewhere.txt, test_mbox.py, test_session_ends.py |
+| mail expunged in mid-session | expunged-elsewhere.txt, test_store.py, test_monitor_ends.py |
 | slow opening of large mailboxes | tests/bench |
-| no address in the log line | test_journal.py, test_session.py: log of a session |
+| no address in the log line | test_journal.py, test_monitor.py: log of a session |
 | AUTH without an argument | auth-probe.txt |
 | commands behind STLS in the same segment | stls-behind.txt: there is no STLS |
-| format strings | wrong-names.txt, octets.txt, test_session_logins.py: formats and quotes |
+| format strings | wrong-names.txt, octets.txt, test_monitor_logins.py: formats and quotes |
 | lines of megabytes | long-lines.txt, test_lines.py: endless line keeps no memory |
 | NUL | nul.txt, octets.txt |
 | TOP without arguments, extra arguments | top.txt, numbers.txt, noop.txt, test_dialogue.py |
 | `..` split across packets | every transcript, at every split |
-| a spool that is a symlink, FIFO, hard link, directory, or swapped | test_mbox.py |
-| names `../x`, `a/b`, CR, LF | name-with-a-path.txt, name-with-cr.txt, test_identity.py, test_session_logins.py |
-| a stuck lock holder | test_locks.py, test_mbox.py, test_session_ends.py |
-| append, truncate, rewrite, rename during RETR | mail-arrives.txt, truncated.txt, replaced.txt, test_mbox.py |
+| a spool that is a symlink, FIFO, hard link, directory, or swapped | test_store.py |
+| names `../x`, `a/b`, CR, LF | name-with-a-path.txt, name-with-cr.txt, test_identity.py, test_monitor_logins.py |
+| a stuck lock holder | test_locks.py, test_store.py, test_monitor_ends.py |
+| append, truncate, rewrite, rename during RETR | mail-arrives.txt, truncated.txt, replaced.txt, test_store.py |
 | a client that never reads | test_inherited.py, test_session_ends.py |
 | identical headers 100,000 times | test_uidl.py |
 | a header line of gigabytes | test_scan.py, test_uidl.py: memory does not grow with a line |
