@@ -20,8 +20,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.container.engine import APT_SETTINGS
-from tests.system.machine import CACHE, sources
+from tests.support.here import CACHE
+from tests.support.machine import APT_SETTINGS, sources
 
 RELEASE = "bookworm"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")

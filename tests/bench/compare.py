@@ -1,6 +1,6 @@
 """popad in both shapes beside popa3d, Dovecot (as it comes, and tuned), Courier and GNU mailutils, in one run.
 
-Each server has a booted machine of its own (tests/system/machine.py), with the same users and the same mail, and they
+Each server has a booted machine of its own (tests/support/machine.py), with the same users and the same mail, and they
 take turns: each round visits all of them in random order. Prints a table of medians and the ratios asked of popad;
 --json and --report (a page with plots) hold more. Needs root, mmdebstrap, gcc; the page python3-matplotlib.
 """
@@ -21,11 +21,12 @@ from pathlib import Path
 from tests.bench import servers, trace, works
 from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import ServerFailed
-from tests.bench.instances import CHECKOUT, table
 from tests.bench.ratios import Ratio, ratios
 from tests.bench.servers import SERVERS, Running
 from tests.bench.works import WORKS, Size, Work
-from tests.system.machine import CACHE, Machine, needs
+from tests.support.here import CACHE, CHECKOUT
+from tests.support.instances import table
+from tests.support.machine import Machine, needs
 
 
 def arguments() -> argparse.Namespace:

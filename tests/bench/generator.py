@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.system.machine import CACHE, Machine
+from tests.support.here import CACHE
+from tests.support.machine import Machine
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0  # seconds without an octet from the server: a first login to 200,000 messages takes some a minute

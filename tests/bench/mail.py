@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.bench.generator import PASSWORD
-from tests.system.machine import Machine
+from tests.support.machine import Machine
 
 FIRST_UID = 2000
 MAIL_GID = 8

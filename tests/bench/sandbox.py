@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The price of popad@.service's sandbox: a C hello world in the unit, then less each directive, plus those left out.
 
-Prints the table of packaging/doc/SANDBOX.md. Needs root, mmdebstrap and gcc; the machine is tests/system/machine.py's.
+Prints the table of packaging/doc/SANDBOX.md. Needs root, mmdebstrap and gcc; the machine is tests/support/machine.py's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import instances
-from tests.bench.instances import HELLO, Variant
-from tests.system.machine import Machine, tree
+from tests.support import instances
+from tests.support.instances import HELLO, Variant
+from tests.support.machine import Machine, tree
 
 # Directives that are one measure: taken out together.
 TOGETHER: Sequence[tuple[str, ...]] = (

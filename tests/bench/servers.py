@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import generator
-from tests.system.machine import PACKAGES, Machine, tree
+from tests.support.machine import PACKAGES, Machine, tree
 
 PORT = 110
 CANNED = "/usr/local/bin/canned"

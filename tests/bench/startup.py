@@ -17,9 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import instances
-from tests.bench.instances import HELLO, Variant
-from tests.system.machine import Machine, tree
+from tests.support import instances
+from tests.support.here import CHECKOUT
+from tests.support.instances import HELLO, Variant
+from tests.support.machine import Machine, tree
 
 NAME, PASSWORD = "bench", "secret"
 MESSAGES = 10
@@ -105,7 +106,7 @@ def main() -> int:
     arguments.add_argument("--json", type=Path, help="write all samples to this file")
     options = arguments.parse_args()
     rounds = 15 if options.quick else options.rounds
-    package = options.package or next(instances.CHECKOUT.glob("dist/popad_*_all.deb"), None)
+    package = options.package or next(CHECKOUT.glob("dist/popad_*_all.deb"), None)
     if package is None:
         raise SystemExit("no dist/popad_*_all.deb: run packaging/build-deb, or name one with --package")
     variants = rows()

@@ -13,7 +13,7 @@ from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import Script, ServerFailed, parsed
 from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON, TABLE, ratios
 from tests.bench.servers import SERVERS, Running
-from tests.system.machine import Machine
+from tests.support.machine import Machine
 
 # The table of what is asked, as it was agreed.
 ASKED = {

@@ -21,10 +21,10 @@ from pathlib import Path
 from tests.bench import generator, servers, works
 from tests.bench.figures import LOGIN_STEPS
 from tests.bench.generator import Session
-from tests.bench.instances import table
 from tests.bench.servers import SERVERS
+from tests.support.instances import table
+from tests.support.machine import Machine
 from tests.support.serving import children_of
-from tests.system.machine import Machine
 
 LOGINS = 60
 BUFFER_KB = 32_768  # a processor: 60 logins are some MB

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench import generator, instances, mail
+from tests.bench import generator, mail
 from tests.bench.figures import LOGIN_STEPS, Figures
 from tests.bench.generator import PASSWORD, Run, Script, ServerFailed
-from tests.bench.instances import Variant
 from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON
 from tests.bench.servers import FLOOR, Running, answer_with
-from tests.system.machine import Machine
-from tests.system.pop3 import Pop3
+from tests.support import instances
+from tests.support.instances import Variant
+from tests.support.machine import Machine
+from tests.support.pop3 import Pop3
 
 USERS = [f"c{number}" for number in range(20)]  # with SMALL messages each
 SMALL = 10

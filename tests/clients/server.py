@@ -1,6 +1,6 @@
 """popad (or popa3d) on a port of 127.0.0.1, started once a connection by systemd-socket-activate.
 
-It runs in a mount namespace of its own, with the accounts of peers/namespace.py and no journal. The listening socket
+It runs in a mount namespace of its own, with the accounts of support/namespace.py and no journal. The listening socket
 outlives the server: another server can take the port over, as clients keep their state by host and port.
 """
 
@@ -11,7 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.peers import driver, namespace
+from tests.support import namespace, peers
 from tests.support.patience import PATIENCE
 
 
@@ -29,7 +29,7 @@ class Server:
         """Let `name` (popad, popa3d) answer at the port from now on."""
         self.end()
         self.process = subprocess.Popen(
-            driver.in_namespace("listen", name, str(self.listening.fileno())),
+            peers.in_namespace("listen", name, str(self.listening.fileno())),
             pass_fds=[self.listening.fileno()],
             stdout=subprocess.PIPE,
         )

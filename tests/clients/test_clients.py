@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.peers.driver import Unavailable, require
 from tests.support.patience import PATIENCE
+from tests.support.peers import Unavailable, require
 
 from .programs import PROGRAMS, Program
 from .server import Server

@@ -18,26 +18,21 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CHECKOUT))  # tests.system has no package of its own
-
+from tests.support.here import ROOT
+from tests.support.machine import APT_SETTINGS, tree
 from tests.support.patience import PATIENCE
-from tests.system.machine import tree
 
 RELEASE = "bookworm"
 BUILD_SECONDS = 600.0
 COMMAND_SECONDS = PATIENCE
 # Containers of root without systemd and cgroup controllers, each with a loopback of its own.
 RUN_HERE = ("--cgroups=disabled", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
-# How this host's apt reaches its mirrors: proxies, and what it believes of their dates.
-APT_SETTINGS = re.compile(r"^Acquire::(?:http|https|Retries|Check-Date|Check-Valid-Until)\b.*;$", re.M)
 _CLONE_NEWNET = 0x40000000
 # Holds the namespaces for as long as we do not close its standard input. What podman, buildah and crun write outside of
 # their directories (/run, a cache), and any systemd of this host, is hidden from them: nothing is left there. What
@@ -62,7 +57,7 @@ _Made = TypeVar("_Made")
 
 def needs() -> str:
     """Why no container can be run here: a reason to skip with, empty when one can."""
-    if os.geteuid() != 0:
+    if not ROOT:
         return "running containers this way needs root"
     tools = ("mmdebstrap", "buildah", "podman", "unshare", "nsenter")
     missing = [tool for tool in tools if shutil.which(tool) is None]

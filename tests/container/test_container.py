@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from popad.settings import UIDS_OF_STRANGERS
-from tests.container.engine import CHECKOUT, RUN_HERE, Engine, EngineError, needs
-from tests.support.patience import PATIENCE
-from tests.system.machine import wait_until
+from tests.container.engine import RUN_HERE, Engine, EngineError, needs
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE, wait_until
 
 CONTAINERFILE = (CHECKOUT / "Containerfile").read_text()
 HEALTHCHECK = CHECKOUT / "packaging/container/healthcheck"

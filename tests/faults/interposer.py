@@ -19,9 +19,9 @@ from enum import IntEnum
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
+from tests.support.here import CACHE
 
 SOURCE = Path(__file__).with_name("interpose.c")
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
 # Without padding: struct record of interpose.c has none.
 RECORD = struct.Struct("=IiQqIII4x")
 DONE, RAISED = 0, 3  # exit statuses of a child

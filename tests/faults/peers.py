@@ -1,7 +1,7 @@
 """The same faults for Debian's popa3d and Dovecot: what they lose, double and damage, and that the harness can see it.
 
 Run as `python3 -m tests.faults.peers SERVER POINTS SEED` in a mount namespace of its own, as root; the answer is JSON.
-Sessions go over a socket pair, as inetd would start the server (tests/peers/namespace.py); Dovecot's pop3 runs in the
+Sessions go over a socket pair, as inetd would start the server (tests/support/namespace.py); Dovecot's pop3 runs in the
 tree of a Debian, logged in already. Unlike popad's, their updates may be half done: only messages are counted.
 """
 
@@ -20,8 +20,9 @@ from tests.faults.crashes import deaths
 from tests.faults.interposer import Call, Mode, build, orders, parse
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case, cases
-from tests.peers import driver, namespace
-from tests.system.machine import MachineError, tree
+from tests.support import namespace, peers
+from tests.support.here import CHECKOUT
+from tests.support.machine import MachineError, tree
 
 SERVERS = ("popa3d", "dovecot")
 SIZES = (3, 7, 25)
@@ -48,7 +49,7 @@ class Server:
     outside = Path("/")
 
     def __init__(self) -> None:
-        namespace.furnish(str(driver.popa3d()), str(driver.CHECKOUT))
+        namespace.furnish(str(peers.popa3d()), str(CHECKOUT))
         self.share()
 
     def share(self) -> None:
@@ -175,7 +176,7 @@ def main() -> None:
     tally = Tally()
     try:
         server = {"popa3d": Server, "dovecot": Dovecot}[name]()
-    except (driver.Unavailable, MachineError, OSError) as reason:
+    except (peers.Unavailable, MachineError, OSError) as reason:
         print(json.dumps({"skipped": str(reason)}))
         return
     every = list(cases(SIZES, PATTERNS, seed, odd=False))

@@ -18,7 +18,8 @@ from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
 from tests.faults.world import Wanted, journals, write
-from tests.support.serving import PATIENCE, POPAD_WITHOUT_JOURNAL, Server
+from tests.support.patience import PATIENCE
+from tests.support.serving import POPAD_WITHOUT_JOURNAL, Server
 
 NUMBERS = {
     errno.ENOSPC: b"[SYS/TEMP]",

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.support.here import CACHE, CHECKOUT
+
 CORPUS = Path(__file__).with_name("corpus")
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
 PYTHON = "/usr/bin/python3"
 ATHERIS = "atheris==3.0.0"
 QUICK, USUAL = 2, 60  # seconds a target

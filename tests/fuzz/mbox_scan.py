@@ -9,7 +9,7 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import scan
 from popad.protocol import replies
 from tests.fuzz.cutting import Octets, pieces
-from tests.fuzz.mboxes import messages
+from tests.support.mboxes import messages
 
 # Written by the fuzzer as one octet each: separators and blank lines are found sooner.
 WORDS = {

@@ -7,7 +7,7 @@ from hashlib import md5
 from popad.maildrop import uidl
 from popad.protocol import replies
 from tests.fuzz.cutting import Octets, pieces
-from tests.fuzz.mboxes import Message, split
+from tests.support.mboxes import Message, split
 
 WORDS = {
     **dict(enumerate((b"Received: ", b"\nDate: ", b"\nMessage-ID: ", b"\nDelivered-To: ", b"\nX-Delivery-ID: "), 0xE0)),

@@ -22,8 +22,8 @@ from popad.protocol.lines import Lines
 from popad.session import monitor
 from tests.fuzz.cutting import Octets
 from tests.fuzz.lines import expected as lines_of
-from tests.fuzz.mboxes import Message, messages
 from tests.fuzz.message import on_the_wire, top_of
+from tests.support.mboxes import Message, messages
 
 PLACE = Path(tempfile.mkdtemp(prefix="popad-fuzz-"))
 MAILBOX = PLACE / "alice"

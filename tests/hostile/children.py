@@ -25,7 +25,8 @@ from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
 from popad.session import monitor, preauth
 from popad.settings import UIDS_OF_STRANGERS, Settings
-from tests.support.serving import ALL, NAME, PASSWORD, ROOT, STRANGER, Server, connection, read_logfmt
+from tests.support.here import ROOT
+from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, connection, read_logfmt
 
 PATIENCE, MORE_PATIENCE = (
     0.15,

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.serving import ALL, PATIENCE, Client, Server, children_of, status_of
+from tests.support.patience import PATIENCE
+from tests.support.serving import ALL, Client, Server, children_of, status_of
 
 GROWTH = 4.0  # MB: a read, its answers, and what the allocator makes of that
 MANY = 60_000  # commands, or octets of them before the login

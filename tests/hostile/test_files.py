@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import sizes
-from tests.support.serving import ALL, OWNER, PATIENCE, ROOT, Server, ids, needs_root
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import ALL, OWNER, Server, ids, needs_root
 
 SECRET = b"From x\nDate: 1\n\nanother user's mail\n\n"
 

@@ -21,8 +21,9 @@ import pytest
 from popad.auth import credentials
 from popad.session import monitor
 from tests.support.daemon import daemon
-from tests.support.serving import ALL, CHECKOUT, NAME, PASSWORD, PATIENCE, PYTHON, Server, children_of, handed_over
-from tests.system.machine import wait_until
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import ALL, NAME, PASSWORD, PYTHON, Server, children_of, handed_over
 
 REQUEST_TIMEOUT = 1.0  # seconds, in place of 10: how long a connection without a request is kept
 PROGRAM = f"""

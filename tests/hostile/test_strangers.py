@@ -15,22 +15,13 @@ from popad.privsep import spawn
 from popad.privsep.identity import MUCH, ROOM
 from popad.session import monitor
 from popad.settings import UIDS_OF_STRANGERS
-from tests.hostile.attacker import AGAINST_OTHERS, SIGNALS
+from tests.support.attacker import AGAINST_OTHERS, SIGNALS
 from tests.support.daemon import daemon
-from tests.support.serving import (
-    CHECKOUT,
-    PYTHON,
-    Client,
-    Server,
-    children_of,
-    ids,
-    needs_root,
-    read_logfmt,
-    status_of,
-)
-from tests.system.machine import wait_until
+from tests.support.here import CHECKOUT
+from tests.support.patience import wait_until
+from tests.support.serving import PYTHON, Client, Server, children_of, ids, needs_root, read_logfmt, status_of
 
-ATTACKER = [PYTHON, str(CHECKOUT / "tests/hostile/attacker.py")]
+ATTACKER = [PYTHON, str(CHECKOUT / "tests/support/attacker.py")]
 # The container's capabilities: a session may become its user, and kill nobody.
 WITHOUT_CAP_KILL = ["setpriv", "--bounding-set", "-all,+setuid,+setgid"]
 ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT), "NO_JOURNAL": "yes"}

@@ -30,7 +30,8 @@ from typing import Any
 
 from popad.auth import credentials
 from popad.session import monitor
-from tests.support.serving import CHECKOUT, NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
+from tests.support.here import CHECKOUT
+from tests.support.serving import NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
 
 UNKNOWN, REFUSED, EXPIRED = "alicia", "root", "expired"
 KINDS = {"known": NAME, "unknown": UNKNOWN, "root": REFUSED, "expired": EXPIRED}  # an account of PAM's

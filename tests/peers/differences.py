@@ -14,9 +14,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz.mboxes import messages, split
-
-from .driver import Mailbox
+from tests.support.mboxes import messages, split
+from tests.support.peers import Mailbox
 
 COMMAND_OCTETS = 255
 POPA3D_ARGUMENT = 40  # octets

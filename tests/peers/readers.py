@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from popad.maildrop.mbox.scan import Scan
+from tests.support import here
 
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests") / "readers"
+CACHE = here.CACHE / "readers"
 PACKAGES = ("dovecot-core", "mailutils", "s-nail")
 NOBODY = 65534
 DATE = "Thu Jan  1 00:00:00 1970"

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from tests.support.namespace import REMEMBERED
+from tests.support.peers import Mailbox, Peers, Session, Unavailable, peers
+
 from . import differences, mailboxes, scripts
-from .driver import Mailbox, Peers, Session, Unavailable, peers
-from .namespace import REMEMBERED
 from .replies import Reply, parse
 
 # RFC 1939 section 7.

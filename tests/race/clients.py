@@ -1,7 +1,7 @@
 """The other side of the race: POP3 clients, each with one session of popad after the other.
 
 A session is a process forked from one that has imported popad already, on a socket pair as under inetd; everything else
-is real: it starts as root, asks an authentication helper, becomes the user. See tests/peers/namespace.py.
+is real: it starts as root, asks an authentication helper, becomes the user. See tests/support/namespace.py.
 """
 
 import importlib
@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE
 
 from .messages import serial_of
 from .namespace import CREDENTIALS, PASSWORD, STATE, WORK, User
-from .programs import CHECKOUT
 
 LONGEST_UPDATE = 0.006  # seconds; of small mailboxes in memory
 MOST = 60  # messages that one session retrieves at most

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from typing import Any
 
-from .programs import CHECKOUT, NAMESPACE, require
+from tests.support.here import CHECKOUT
+
+from .programs import NAMESPACE, require
 
 # More processes than processors: all of these programs wait for a lock file in whole seconds.
 WAYS = (*["procmail"] * 4, *["maildrop"] * 3, *["exim"] * 2, "dotlockfile", "mutt_dotlock")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .programs import CHECKOUT
+from tests.support.here import CHECKOUT
 
 POOL = Path("/mnt")  # of the host, hidden in the namespace: where the new / is mounted
 WORK = Path("/srv/race")  # in the new /: what the race writes, in memory

@@ -1,13 +1,13 @@
 """Debian's delivery programs and lock tools, unpacked into the cache and not installed."""
 
 import fcntl
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests") / "race"
+from tests.support import here
+
+CACHE = here.CACHE / "race"
 PACKAGES = ("procmail", "maildrop", "exim4-daemon-light", "liblockfile-bin", "mutt")
 PROGRAMS = ("procmail", "lockfile", "maildrop", "dotlockfile", "mutt_dotlock")
 
@@ -18,7 +18,7 @@ class Unavailable(Exception):
 
 def require() -> Path:
     """The tree of the programs. Raises Unavailable where that cannot be had, or a namespace cannot be made."""
-    if os.geteuid() != 0:
+    if not here.ROOT:
         raise Unavailable("needs root: mount namespaces, and programs that become other users")
     if missing := [tool for tool in ("unshare", "apt-get", "dpkg-deb", "mount") if shutil.which(tool) is None]:
         raise Unavailable(f"not installed: {' '.join(missing)}")

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox.locks import Lock, dotlock_of
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_until
 
 from .programs import Unavailable, require
 
@@ -168,11 +168,3 @@ def test_procmail_waits_for_us(mailbox: Mailbox, tmp_path: Path) -> None:
     assert process.wait(PATIENCE) == 0
     assert mailbox.path.read_bytes().endswith(b"Subject: s\n\nbody\n\n")
     assert not mailbox.lock_path.exists()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Return as soon as this, which nothing announces, is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        os.sched_yield()

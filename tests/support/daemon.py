@@ -9,17 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.serving import (
-    PATIENCE,
-    POPAD_WITHOUT_JOURNAL,
-    Client,
-    Entry,
-    Server,
-    children_of,
-    links_of,
-    open_checkout,
-)
-from tests.system.machine import wait_until
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of, open_checkout
 
 LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp shows it
 

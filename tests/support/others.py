@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.here import CACHE
+
 
 @contextmanager
 def lock_held(path: Path, kind: int = fcntl.LOCK_EX, then: bytes = b"") -> Iterator[int]:
@@ -75,7 +77,6 @@ ssize_t pread(int fd, void *data, size_t length, off_t offset)
 	return pread64(fd, data, length, offset);
 }
 """
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
 
 
 def unreadable_while(trigger: Path) -> dict[str, str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import CHECKOUT, PATIENCE, PYTHON
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import PYTHON
 
 
 def needs_a_namespace() -> None:
     """Skip where there can be none."""
-    if os.geteuid() != 0:
+    if not ROOT:
         pytest.skip("needs root: mounts in a namespace of its own")
     if not shutil.which("unshare"):
         pytest.skip("needs unshare (util-linux)")

@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 
 from popad.auth import credentials
-from tests.support.patience import PATIENCE as PATIENCE
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE
 
 
 @functools.cache
@@ -47,11 +46,10 @@ POPAD_WITHOUT_JOURNAL = (
 )
 
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
-OWNER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+OWNER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 NAME, PASSWORD = "alice", "secret"
 
-ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: the session becomes other users")
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes other users")
 
 # 33, 34 and 35 octets on the wire.
 ONE = b"From a\nDate: 1\nSubject: one\n\nbody 1\n\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine, needs, tree
-from tests.system.pop3 import Pop3
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine, needs, tree
+from tests.support.pop3 import Pop3
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"  # with a space: PASS takes the rest of the line
 SETTINGS = "/etc/popad/popad.conf"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.system.conftest import CHECKOUT
+from tests.support.here import CHECKOUT
 
 PAGES = ("popad.8", "popad.conf.5", "popad-credentials.5")
 

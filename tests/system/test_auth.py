@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from popad.auth.pam import Pam
+from tests.support.patience import PATIENCE, wait_until
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
-from tests.system.machine import WAIT_SECONDS, wait_until
 
 HELPER = "popad-auth.service"
 
@@ -229,7 +229,7 @@ def test_slow_pam_has_its_limit(server: Server) -> None:
     before = pam.read_text()
     machine.write(
         "/usr/local/bin/hang-for",
-        f'#!/bin/sh\n[ "$PAM_USER" != {slow} ] || exec sleep {WAIT_SECONDS:.0f}\n',
+        f'#!/bin/sh\n[ "$PAM_USER" != {slow} ] || exec sleep {PATIENCE:.0f}\n',
         mode=0o755,
     )
     pam.write_text(f"auth required pam_exec.so /usr/local/bin/hang-for\n{before}")

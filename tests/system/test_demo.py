@@ -1,12 +1,10 @@
 """packaging/demo on a machine that has what it needs: it fetches what it stored, shows the log, and leaves no trace."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.system.machine import Machine, needs, tree
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine, needs, tree
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Without a journal, as in a container: the demo's log lines come from standard error.
 NO_JOURNAL = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /run/systemd/journal; exec "$@"', "sh"]
 AS_USER = ["setpriv", "--reuid=games", "--regid=games", "--clear-groups"]

@@ -8,14 +8,13 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine, needs, tree
 from tests.system.conftest import Server
-from tests.system.machine import Machine, needs, tree
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 RULES = CHECKOUT / "packaging/nftables/popad.nft"
 POLL_LIMIT = CHECKOUT / "packaging/examples/poll-limit.conf"
 OPEN, BURST = 20, 60  # what the rules let a network have at once: open connections, new ones

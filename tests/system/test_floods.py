@@ -1,4 +1,4 @@
-"""Floods on both shapes, small enough for a test run: tests/bench/flood.py has the figures of large ones."""
+"""Floods on both shapes, small enough for a test run: tests/system/flood.py has the figures of large ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.bench import flood
-from tests.bench.flood import GoodClient, Result, attempts_from, login, slow_clients
+from tests.support.patience import wait_until
+from tests.system import flood
 from tests.system.conftest import Server
-from tests.system.machine import wait_until
+from tests.system.flood import GoodClient, Result, attempts_from, login, slow_clients
 from tests.system.test_standalone import SERVICE, main_pid, processes, standalone_on
 
 ATTEMPTS = 1500

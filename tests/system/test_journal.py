@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from popad import journal
+from tests.support.patience import wait_until
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
-from tests.system.machine import wait_until
 
 # Fields that journald adds and a process cannot forge.
 SESSION = {"_SYSTEMD_SLICE": "popad.slice", "_TRANSPORT": "journal", "_COMM": "popad"}

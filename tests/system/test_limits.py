@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from tests.system.conftest import CHECKOUT, PASSWORD, Server
-from tests.system.machine import wait_until
-from tests.system.pop3 import Pop3
+from tests.support.here import CHECKOUT
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
+from tests.system.conftest import PASSWORD, Server
 
 PER_SOURCE = int(re.findall(r"^MaxConnectionsPerSource=(\d+)$", (CHECKOUT / "units/popad.socket").read_text(), re.M)[0])
 # More than the 200 in 2 s with which systemd would stop a socket that has TriggerLimitIntervalSec= at its default.

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from popad.commands.deployment import DAEMON_SESSION, MIB, SOCKET_SESSION
+from tests.support.machine import Machine
 from tests.system.conftest import PASSWORD, Server
-from tests.system.machine import Machine
 
 SESSIONS = 20  # enough that what they share counts little
 STATED = 980  # MiB: what popad.slice has on a host with 2 GB

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, Server
-from tests.system.machine import wait_until
-from tests.system.pop3 import Pop3
 
 SPOOL, UNIT, REMOTE = "/var/mail", "var-mail.mount", "/srv/remote"
 # mount(8) calls it for the type "slow": it waits until the test says how the mount ends.

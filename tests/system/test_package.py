@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine, needs, tree
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine, needs, tree
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
 RELEASES = ("bookworm", "trixie")
 
 # What changes with every package, or with the machine's life.

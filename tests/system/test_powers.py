@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.instances import UNITS, directives
-from tests.system.conftest import CHECKOUT, Server
+from tests.support.here import CHECKOUT
+from tests.support.instances import UNITS, directives
+from tests.system.conftest import Server
 from tests.system.powers import ATTEMPTS
 
 PLACE = "/usr/local/lib/powers.py"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server
-from tests.system.machine import SERVER_PACKAGES, Machine, needs, tree, wait_until
-from tests.system.pop3 import Pop3
 from tests.system.recipes import Block, blocks
 
 UNANSWERED = 1.0  # seconds without an answer to a SYN: it was dropped

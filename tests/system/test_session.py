@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from popad.settings import UIDS_OF_STRANGERS
-from tests.bench.instances import popad_unit
+from tests.support.instances import popad_unit
+from tests.support.patience import wait_until
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
-from tests.system.machine import wait_until
 
 
 def wire_size(message: str) -> int:

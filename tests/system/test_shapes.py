@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine, needs, tree
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine, needs, tree
 
 
 @pytest.fixture(params=["bookworm", "trixie"])

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
-from tests.system.machine import SERVER_PACKAGES, Machine, needs, tree, wait_until
-from tests.system.pop3 import Pop3
 
 SERVICE, SOCKET = "popad.service", "popad-standalone.socket"
 SETTINGS = "/etc/popad/popad.conf"

@@ -1,4 +1,4 @@
-"""Authorization children that were taken over, in the units' sandboxes: tests/hostile/attacker.py in popad's place."""
+"""Authorization children that were taken over, in the units' sandboxes: tests/support/attacker.py in popad's place."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from popad.settings import UIDS_OF_STRANGERS
-from tests.hostile.attacker import AGAINST_OTHERS, ENDED_BY_THE_FILTER
-from tests.system.conftest import CHECKOUT, Server
-from tests.system.machine import wait_until
-from tests.system.pop3 import Pop3
+from tests.support.attacker import AGAINST_OTHERS, ENDED_BY_THE_FILTER
+from tests.support.here import CHECKOUT
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
+from tests.system.conftest import Server
 
 PLACE = "/usr/local/lib/attacker.py"
 DROP_IN = f"[Service]\nEnvironment=PYTHONPATH=/usr/lib/popad\nExecStart=\nExecStart=/usr/bin/python3 {PLACE}"
@@ -23,7 +24,7 @@ REFUSED = {b"EPERM", b"EMFILE", b"ESRCH", b"EACCES"}
 @contextmanager
 def taken_over(server: Server, unit: str) -> Iterator[Server]:
     """Port 110 served by popad@.service or popad.service, with children that were taken over."""
-    server.machine.write(PLACE, (CHECKOUT / "tests/hostile/attacker.py").read_text())
+    server.machine.write(PLACE, (CHECKOUT / "tests/support/attacker.py").read_text())
     if unit == "popad@.service":
         with server.drop_in(unit, DROP_IN):
             yield server

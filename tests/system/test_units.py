@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import instances
-from tests.bench.instances import HELLO, Variant
-from tests.system.conftest import CHECKOUT, Server
-from tests.system.machine import wait_until
+from tests.support import instances
+from tests.support.here import CHECKOUT
+from tests.support.instances import HELLO, Variant
+from tests.support.patience import wait_until
+from tests.system.conftest import Server
 
 UNITS = sorted(path.name for path in (CHECKOUT / "units").iterdir())
 EXPOSURE = {"popad@.service": 2.0, "popad-auth.service": 1.5, "popad-sandbox.service": 1.5, "popad.service": 1.7}

@@ -7,7 +7,7 @@ import pytest
 from popad.configuration import configuration
 from popad.errors import SettingWrong
 from popad.settings import TABLE, Settings
-from tests.support.serving import CHECKOUT
+from tests.support.here import CHECKOUT
 
 
 def read(path: Path, text: str | bytes) -> dict[str, str]:

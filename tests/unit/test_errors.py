@@ -7,7 +7,7 @@ import pytest
 
 from popad import errors
 from popad.errors import CommandRefused, MaildropUnavailable, SettingWrong
-from tests.support.serving import CHECKOUT
+from tests.support.here import CHECKOUT
 
 CLASSES = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
 SOURCES = {path: ast.parse(path.read_text()) for path in (CHECKOUT / "popad").rglob("*.py")}

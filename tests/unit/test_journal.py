@@ -16,7 +16,9 @@ from popad import journal, sinks
 from popad.journal import EVENTS, Event, Value
 from popad.sinks import StandardError
 from tests.support import private
-from tests.support.serving import CHECKOUT, PATIENCE, PYTHON, read_logfmt
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
+from tests.support.serving import PYTHON, read_logfmt
 
 # Speaks the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): NAME=value LF, or NAME LF, the size as 64
 # bits, the value, LF. Prints the entries that the code under test has sent.

@@ -11,19 +11,9 @@ import pytest
 import popad
 from popad.auth.helper import VERDICT_LIMITS
 from popad.privsep.channel import Channel
-from tests.support.serving import (
-    CHECKOUT,
-    OWNER,
-    PATIENCE,
-    POPAD,
-    POPAD_WITHOUT_JOURNAL,
-    Client,
-    Server,
-    connection,
-    handed_over,
-)
-
-ROOT = os.geteuid() == 0
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import OWNER, POPAD, POPAD_WITHOUT_JOURNAL, Client, Server, connection, handed_over
 
 
 def run(

@@ -13,8 +13,8 @@ import popad
 from popad import journal, settings
 from popad.__main__ import USAGE
 from popad.protocol import authorization, transaction
+from tests.support.here import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGING = CHECKOUT / "packaging"
 UNITS = CHECKOUT / "units"
 PRIORITIES = {3: "err", 4: "warning", 5: "notice", 6: "info"}

@@ -16,8 +16,10 @@ import pytest
 
 from popad import sinks
 from popad.sinks import MOMENT, Datagrams, Sink, StandardError, Words
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
 from tests.support.pipe import Pipe
-from tests.support.serving import CHECKOUT, PATIENCE, PYTHON, needs_root
+from tests.support.serving import PYTHON, needs_root
 
 NOBODY = 65534
 LINE = b"event=x\n"

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from popad.auth import credentials
-from tests.support.serving import CHECKOUT, NAME, PATIENCE, POPAD, PYTHON, Client, Server, handed_over
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import NAME, POPAD, PYTHON, Client, Server, handed_over
 
 SOURCES = sorted((CHECKOUT / "popad").rglob("*.py"))
-ROOT = os.geteuid() == 0
 names = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CHECKOUT)))
 
 # What the greeting needs, besides what `python3 -I -S` has loaded itself. Each further module delays every greeting.

@@ -18,7 +18,8 @@ from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.session.preauth import HAND_OVER_LIMITS
 from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, Settings
-from tests.support.serving import OWNER, PATIENCE
+from tests.support.patience import PATIENCE
+from tests.support.serving import OWNER
 
 NAMES = ("alice", "root", "daemon", "a{b", OWNER)
 

@@ -13,8 +13,8 @@ from popad.auth import loaded
 from popad.auth.loaded import PAUSE, Loaded
 from tests.support import private
 from tests.support.daemon import daemon
-from tests.support.serving import PATIENCE, Server
-from tests.system.machine import wait_until
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import Server
 
 # ANSWER is what it says of a password. The user "bin" waits for somebody to write to the FIFO of its argument.
 MODULE = """
@@ -42,7 +42,8 @@ PASSES, FAILS = 0, 7  # PAM_SUCCESS, PAM_AUTH_ERR
 # Verdicts before, of a request that is under way, and after; who answers.
 HELPER = """
 import json, os, socket, subprocess, sys, time
-from tests.support.serving import PATIENCE, PYTHON, handed_over
+from tests.support.serving import PYTHON, handed_over
+from tests.support.patience import PATIENCE
 path, module, other, fifo = json.load(sys.stdin)
 
 def packed(*fields):

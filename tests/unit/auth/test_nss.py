@@ -10,7 +10,7 @@ import pytest
 
 from popad.auth import credentials, nss
 from tests.support import private
-from tests.support.serving import PATIENCE
+from tests.support.patience import PATIENCE
 
 # A directory with one user, who is in one group more than her own. The first letter of the file POPAD_TEST_NSS says how
 # it does: up, (d)own as most modules say it, (r)efusing connections, (g)roups down.

@@ -9,7 +9,8 @@ import pytest
 
 from popad.auth import pam as _pam_is_importable  # noqa: F401
 from tests.support import private
-from tests.support.serving import CHECKOUT, PATIENCE
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
 
 # Answers requests (service, name, password, rhost; octets as Latin-1) with what authenticate() returns or raises.
 PROBE = """

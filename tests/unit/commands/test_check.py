@@ -15,9 +15,10 @@ from popad.commands.check import check
 from popad.configuration import configuration
 from popad.errors import SettingWrong
 from popad.settings import TABLE, UIDS_OF_STRANGERS
-from tests.support.serving import OWNER, PATIENCE, POPAD, open_checkout
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import OWNER, POPAD, open_checkout
 
-ROOT = os.geteuid() == 0
 NOBODY = 65534
 
 
@@ -77,7 +78,7 @@ def test_nothing_to_complain_about(place: Place, capsys: pytest.CaptureFixture[s
     assert list(shown) == list(TABLE)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: without it all roles have one uid")
+@pytest.mark.skipif(not ROOT, reason="needs root: without it all roles have one uid")
 @pytest.mark.parametrize(("mapped", "said"), [(True, 0), (False, 1)])
 def test_a_container_with_few_uids(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mapped: bool, said: int

@@ -17,7 +17,7 @@ from popad.commands.deployment import (
     octets,
 )
 from popad.settings import TABLE, Settings
-from tests.support.serving import CHECKOUT
+from tests.support.here import CHECKOUT
 
 # What a host that is sold as one with 2 GB has left of them when the kernel has started.
 TOTAL = 2048 * MIB * 95 // 100

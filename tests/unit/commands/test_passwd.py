@@ -7,7 +7,9 @@ import subprocess
 import pytest
 
 from popad.auth import credentials
-from tests.support.serving import CHECKOUT, PATIENCE, POPAD
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
+from tests.support.serving import POPAD
 
 
 def passwd(name: bytes, octets: bytes, *more: str) -> "subprocess.CompletedProcess[bytes]":

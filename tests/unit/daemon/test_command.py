@@ -14,9 +14,9 @@ import pytest
 from popad.daemon.command import Options
 from popad.errors import NotInvokedRight
 from tests.support.daemon import free_ports
-from tests.support.serving import CHECKOUT, PATIENCE, POPAD, Client, Server
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: looks up who strangers become")
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
+from tests.support.serving import POPAD, Client, Server, needs_root
 
 
 @pytest.fixture

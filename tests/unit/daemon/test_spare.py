@@ -9,7 +9,7 @@ import pytest
 
 from popad.daemon.spare import Spare, client_from
 from popad.privsep.channel import message_pair
-from tests.support.serving import PATIENCE
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8:1111:2222:3333:4444:5555:6666", "fe80::1%enp0s31f6"])

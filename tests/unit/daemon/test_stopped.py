@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from popad.daemon.stopped import Stopped
-from tests.system.machine import wait_until
+from tests.support.patience import wait_until
 
 
 @pytest.fixture

@@ -15,29 +15,26 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, daemon, free_ports
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
-    CHECKOUT,
     NAME,
     PASSWORD,
-    PATIENCE,
     POPAD,
     POPAD_WITHOUT_JOURNAL,
     Client,
     Server,
     children_of,
     links_of,
+    needs_root,
     sockets_of,
     status_of,
 )
-from tests.system.machine import wait_until
 
-ROOT = os.geteuid() == 0
 NOBODY = 65534
 MAIL = b"From a@example.org Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"
 # So that what a test is about is not in the way of the others.
 QUICK = {"POPAD_MIN_DELAY": "1", "POPAD_GUESS_DELAY": "0", "POPAD_STOP_TIMEOUT": "20"}
-
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: sessions change their uid")
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from popad.maildrop.private import (
 )
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
-from tests.support.serving import PATIENCE
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import needs_root
 
-ROOT = os.geteuid() == 0
 NOBODY, OTHER = 65534, 1
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes other users")
 
 
 @pytest.fixture

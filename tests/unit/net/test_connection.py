@@ -16,7 +16,9 @@ import pytest
 from popad.errors import NotInvokedRight, PeerGone, PeerSilent
 from popad.net.activation import connection
 from popad.net.connection import READ_SIZE, Connection, without_mapping
-from tests.support.serving import CHECKOUT, PATIENCE, PYTHON
+from tests.support.here import CHECKOUT
+from tests.support.patience import PATIENCE
+from tests.support.serving import PYTHON
 from tests.support.serving import connection as connected
 
 

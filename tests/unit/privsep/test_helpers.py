@@ -17,9 +17,9 @@ from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
 from popad.privsep.channel import Channel, message_pair
 from popad.settings import Settings
-from tests.support.serving import PATIENCE, children_of, connection
-
-ROOT = os.geteuid() == 0
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE
+from tests.support.serving import children_of, connection
 
 
 def shout(channel: Channel) -> None:

@@ -17,10 +17,9 @@ import pytest
 from popad.errors import ContractBroken
 from popad.privsep import helpers, pool
 from popad.privsep.channel import Channel, message_pair
-from tests.support.serving import PATIENCE, children_of
-from tests.system.machine import wait_until
-
-ROOT = os.geteuid() == 0
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import children_of
 
 
 def shout(channel: Channel) -> None:

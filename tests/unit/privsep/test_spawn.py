@@ -38,10 +38,10 @@ from popad.privsep.identity import (
     never_gain_privileges,
 )
 from popad.settings import UIDS_OF_STRANGERS
-from tests.support.serving import PATIENCE, status_of
-from tests.system.machine import wait_until
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import needs_root, status_of
 
-ROOT = os.geteuid() == 0
 NOBODY = 65534
 
 
@@ -323,9 +323,6 @@ def in_a_child(role: Callable[[], str]) -> str:
         return bytes(child.channel.receive([4096], PATIENCE)[0]).decode()
     finally:
         child.end()
-
-
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes another user")
 
 
 @needs_root

@@ -14,17 +14,16 @@ from popad.session import monitor
 from popad.settings import UIDS_OF_STRANGERS
 from tests.support import private
 from tests.support.daemon import daemon
+from tests.support.here import CHECKOUT, ROOT
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
     ALL,
-    CHECKOUT,
     ONE,
     OWNER,
     PASSWORD,
-    PATIENCE,
     POPAD,
     POPAD_WITHOUT_JOURNAL,
     PYTHON,
-    ROOT,
     STRANGER,
     THREE,
     TWO,
@@ -37,7 +36,6 @@ from tests.support.serving import (
     needs_root,
     status_of,
 )
-from tests.system.machine import wait_until
 
 # -- a session from one end to the other
 

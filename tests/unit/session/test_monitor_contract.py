@@ -6,14 +6,8 @@ import pytest
 
 from popad.session import monitor
 from popad.settings import UIDS_OF_STRANGERS
-from tests.support.serving import (
-    PATIENCE,
-    PYTHON,
-    STRANGER,
-    Server,
-    ids,
-    needs_root,
-)
+from tests.support.patience import PATIENCE
+from tests.support.serving import PYTHON, STRANGER, Server, ids, needs_root
 
 HOSTILE = """
 import os, sys

@@ -6,10 +6,8 @@ import socket
 
 import pytest
 
-from tests.support.serving import (
-    PATIENCE,
-    Server,
-)
+from tests.support.patience import PATIENCE
+from tests.support.serving import Server
 
 
 def test_quit_before_the_login(server: Server) -> None:

@@ -1,23 +1,20 @@
 """session.py: logins that fail, what the client and the log hear of it, and what the processes know meanwhile."""
 
 import os
-import select
 import signal
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
 from popad.auth import credentials
 from popad.session import monitor
 from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, UIDS_OF_STRANGERS
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
     ALL,
     NAME,
     PASSWORD,
-    PATIENCE,
-    ROOT,
     STRANGER,
     Server,
     children_of,
@@ -118,14 +115,6 @@ def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
         client.send(b"NOOP\r\n")
         status = status_of(process.pid)
         assert (status["Uid"], status["Gid"]) == (four(UIDS_OF_STRANGERS[process.pid]), four(ids(STRANGER)[1]))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """For what the kernel tells nobody about."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.005)
 
 
 @needs_root

@@ -8,14 +8,8 @@ import time
 import pytest
 
 from tests.support.others import lock_held, unreadable_while
-from tests.support.serving import (
-    ALL,
-    ONE,
-    PATIENCE,
-    THREE,
-    TWO,
-    Server,
-)
+from tests.support.patience import PATIENCE
+from tests.support.serving import ALL, ONE, THREE, TWO, Server
 
 NOT_REMOVED = b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
 

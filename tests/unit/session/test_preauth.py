@@ -15,10 +15,10 @@ from popad.privsep import spawn
 from popad.privsep.channel import Channel, send_descriptor
 from popad.session.preauth import HAND_OVER_LIMITS, authorization_role
 from popad.settings import UIDS_OF_STRANGERS, Settings
-from tests.support.serving import PATIENCE, Client, four, status_of
-from tests.system.machine import wait_until
+from tests.support.here import ROOT
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import Client, four, status_of
 
-ROOT = os.geteuid() == 0
 NOBODY_IDS = 65534, 65534
 NOBODY = NOBODY_IDS if ROOT else None
 

@@ -11,9 +11,10 @@ import pytest
 
 from popad.maildrop.mbox import dotlock
 from popad.maildrop.mbox.dotlock import Dotlock
+from tests.support.here import CHECKOUT, ROOT
 from tests.support.others import dead_pid
 from tests.support.patience import PATIENCE
-from tests.support.serving import CHECKOUT, PYTHON
+from tests.support.serving import PYTHON
 
 HOLDER = os.getppid()  # a process that lives, and is not ours
 
@@ -268,7 +269,7 @@ def test_where_processes_are_not_known_the_age_counts(
     assert place.dotlock.in_the_way() is expected
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a PID namespace")
+@pytest.mark.skipif(not ROOT, reason="needs root: makes a PID namespace")
 @pytest.mark.parametrize("system", [False, True])
 def test_which_processes_are_known(system: bool) -> None:
     """Not those of a container, unless it has a systemd and so is a whole system."""

@@ -18,8 +18,8 @@ from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import KEY
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
-from tests.support.serving import PATIENCE, Server
-from tests.system.machine import wait_until
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import Server
 from tests.unit.maildrop.mbox.test_index import ALL, ONE, Box, marks, texts
 
 

@@ -13,11 +13,11 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import dotlock, locks
 from popad.maildrop.mbox.dotlock import Dotlock
 from popad.maildrop.mbox.locks import Lock, dotlock_of
+from tests.support.here import ROOT
 from tests.support.others import dead_pid, may_lock
 
 HOLDER = b"%d\n" % os.getppid()  # a process that lives, and is not ours
 NOBODY, DAEMON = 65534, 1
-ROOT = os.geteuid() == 0
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import scan
 from popad.maildrop.mbox.separators import AHEAD
 from popad.protocol import replies
-from tests.fuzz.mboxes import messages
+from tests.support.mboxes import messages
 from tests.unit.maildrop.mbox.test_separators import DATED
 
 VECTOR_ONE = b"Date: Thu, 1 Jan 1970 00:00:00 +0000\nMessage-ID: <1@a>\nSubject: t\n\nbody\n\n"

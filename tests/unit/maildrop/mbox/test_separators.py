@@ -4,7 +4,7 @@ import pytest
 
 from popad.maildrop.mbox import separators
 from popad.maildrop.mbox.separators import AHEAD, BEHIND, FEW, data_behind, next_separator
-from tests.fuzz.mboxes import messages
+from tests.support.mboxes import messages
 
 # What stands behind `From ` in lines of programs: asctime(3), Dovecot and sendmail (two spaces), bounces, quoted names,
 # Mozilla, Eudora, pipermail, UUCP, V7, Gmail's export, time zones, ISO C without seconds, dates of RFC 5322, no sender.

@@ -1,6 +1,6 @@
 """Floods: what 20,000 connection attempts and slow clients do to a good client and to the host, in each shape.
 
-    /usr/bin/python3 -m tests.bench.flood [--json FILE] [--attempts N]
+    /usr/bin/python3 -m tests.system.flood [--json FILE] [--attempts N]
 
 popad.socket, `popad -D` (popad.service) and Debian's `popa3d -D`, one after the other, each in a machine of its own on
 its own loopback. Four loads: connections that leave at once from one source; the same from 5,000 sources of
@@ -29,10 +29,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.bench.instances import table
-from tests.system.machine import Machine, tree, wait_until
+from tests.support.here import CHECKOUT
+from tests.support.instances import table
+from tests.support.machine import Machine, tree
+from tests.support.patience import wait_until
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 POPA3D = Path("/var/cache/popad-tests/popa3d/root/usr/sbin/popa3d")
 PORT = 110
 NAME, PASSWORD = "good", "secret"

@@ -23,6 +23,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -36,9 +37,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from tests.support.here import CACHE, ROOT
 from tests.support.patience import PATIENCE
 
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE") or "/var/cache/popad-tests")
+# How this host's apt reaches its mirrors: proxies, and what it believes of their dates.
+APT_SETTINGS = re.compile(r"^Acquire::(?:http|https|Retries|Check-Date|Check-Valid-Until)\b.*;$", re.M)
 BOOT = Path(__file__).with_name("boot.sh")
 
 # What popad depends on, and what the tests use inside. PAM's modules and login's tools are what a server has.
@@ -51,7 +54,7 @@ PACKAGES = (
 SERVER_PACKAGES = (*PACKAGES, "tcpd", "openbsd-inetd", "netbase")
 
 # Seconds until a machine that has not come up, or an entry that has not been written, is a failure.
-BOOT_SECONDS = WAIT_SECONDS = PATIENCE
+BOOT_SECONDS = PATIENCE
 
 _CLONE_NEWNET = 0x40000000
 _PREFIX = "popad-machine-"
@@ -64,18 +67,9 @@ class MachineError(Exception):
     """The machine (not what is tested on it) failed: no tree, no boot, a command that failed."""
 
 
-def wait_until(holds: Callable[[], bool], timeout: float = WAIT_SECONDS) -> None:
-    """Return as soon as `holds()`, which nothing announces, is true; a failure after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not so after {timeout:.0f} s")
-        time.sleep(0.01)
-
-
 def needs() -> str:
     """Why no machine can be booted here: a reason to skip with, empty when one can."""
-    if os.geteuid() != 0:
+    if not ROOT:
         return "booting a machine needs root"
     missing = [tool for tool in ("mmdebstrap", "unshare", "nsenter", "setpriv") if shutil.which(tool) is None]
     return f"not installed: {' '.join(missing)}" if missing else ""
@@ -298,7 +292,7 @@ class Machine:
     def connect(self, address: str = "127.0.0.1", port: int = 110, *, source: str = "") -> socket.socket:
         """A TCP connection from inside the machine, with a time limit on every read; from address `source`."""
         origin = (source, 0) if source else None
-        return self.inside(lambda: socket.create_connection((address, port), WAIT_SECONDS, origin))
+        return self.inside(lambda: socket.create_connection((address, port), PATIENCE, origin))
 
     # -- systemd ---------------------------------------------------------------------------------------------------
 
@@ -323,9 +317,7 @@ class Machine:
         entries: list[dict[str, Any]] = [json.loads(line) for line in listed.splitlines()]
         return [entry for entry in entries if all(entry.get(name) == value for name, value in wanted)]
 
-    def wait_entry(
-        self, fields: Mapping[str, str], *, after: str = "", timeout: float = WAIT_SECONDS
-    ) -> dict[str, Any]:
+    def wait_entry(self, fields: Mapping[str, str], *, after: str = "", timeout: float = PATIENCE) -> dict[str, Any]:
         """The first entry with these fields (a MESSAGE: a part of it), waiting for journald to have it."""
         for entry in self._follow(after, timeout):
             if all(

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.system.machine import Machine
+from tests.support.here import CHECKOUT
+from tests.support.machine import Machine
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 UNITS = CHECKOUT / "units"
 HELLO = "/usr/local/bin/hello"
 FIRST_PORT = 3000

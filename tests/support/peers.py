@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.support import here
+from tests.support.here import CHECKOUT, ROOT
 from tests.support.patience import PATIENCE
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("POPAD_TEST_CACHE", "/var/cache/popad-tests")) / "popa3d"
+CACHE = here.CACHE / "popa3d"
 
 # Octets, None for no file, or the name of what is there instead of a regular file.
 Mailbox = bytes | str | None
@@ -38,7 +39,7 @@ class Unavailable(Exception):
 
 def require(*tools: str) -> None:
     """Raises Unavailable where no namespace can be made, or popa3d or one of these programs is missing."""
-    if os.geteuid() != 0:
+    if not ROOT:
         raise Unavailable("needs root: mount namespaces, and servers that become another user")
     if missing := [tool for tool in tools if shutil.which(tool) is None]:
         raise Unavailable(f"not installed: {' '.join(missing)}")
