@@ -224,6 +224,12 @@ def connection(receive_buffer: int = 0) -> tuple[socket.socket, socket.socket]:
             theirs.close()  # somebody looks for a server that had this port before
 
 
+def reset(client: socket.socket) -> None:
+    """Make the kernel send RST: a client that has crashed, a middlebox that has lost its state."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+
+
 def handed_over(inherited: socket.socket, *program: str) -> list[str]:
     """The command that runs `program` with the socket as systemd hands it over: descriptor 3, LISTEN_FDS=1."""
     shell = f'export LISTEN_FDS=1 LISTEN_PID=$$; exec 3<&{inherited.fileno()}; exec "$@"'

@@ -12,7 +12,7 @@ from tests.support.patience import wait_until
 from tests.system import flood
 from tests.system.conftest import Server
 from tests.system.flood import GoodClient, Result, attempts_from, login, slow_clients
-from tests.system.test_standalone import SERVICE, main_pid, processes, standalone_on
+from tests.system.standalone import SERVICE, main_pid, processes, standalone_on
 
 ATTEMPTS = 1500
 ATTEMPTS_OF_UNITS = 400  # where each costs the start of a unit

@@ -12,42 +12,15 @@ import pytest
 from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
-from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
+from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
+from tests.system.standalone import QUICK, SERVICE, main_pid, processes, standalone_on
 
-SERVICE, SOCKET = "popad.service", "popad-standalone.socket"
-SETTINGS = "/etc/popad/popad.conf"
-QUICK = "POPAD_MIN_DELAY=1\nPOPAD_STOP_TIMEOUT=2\nPOPAD_GUESS_DELAY=0\n"
+SOCKET = "popad-standalone.socket"
 EXPOSURE = 1.7  # of 10; popad-auth.service, whose work it does as well, has 1.4
 
 
 def active(server: Server, unit: str) -> str:
     return server.machine.show(unit, "ActiveState")["ActiveState"]
-
-
-def main_pid(server: Server) -> int:
-    return int(server.machine.show(SERVICE, "MainPID")["MainPID"])
-
-
-def processes(server: Server) -> list[str]:
-    """What runs in the unit's control group, which is gone when nothing does."""
-    if not (group := server.machine.show(SERVICE, "ControlGroup")["ControlGroup"]):
-        return []
-    return server.machine.run(["sh", "-c", f"cat /sys/fs/cgroup{group}/cgroup.procs || :"]).stdout.split()
-
-
-@contextlib.contextmanager
-def standalone_on(server: Server, settings: str = QUICK) -> Iterator[Server]:
-    """Port 110 served by popad.service; afterwards by popad.socket again."""
-    path = server.machine.root / SETTINGS.lstrip("/")
-    before = path.read_bytes()
-    try:
-        path.write_text(settings)
-        server.machine.run(["systemctl", "start", SERVICE])
-        yield server
-    finally:
-        path.write_bytes(before)
-        server.machine.run(["systemctl", "start", "popad.socket"])
-        server.machine.run(["systemctl", "reset-failed"])
 
 
 @pytest.fixture

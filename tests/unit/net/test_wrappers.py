@@ -13,7 +13,7 @@ from popad.net import wrappers
 from popad.net.connection import Connection, without_mapping
 from popad.net.wrappers import Rules, has_rules
 from tests.support.daemon import daemon
-from tests.support.serving import NAME, PASSWORD, POPAD, Server
+from tests.support.serving import NAME, PASSWORD, POPAD, Server, reset
 
 try:
     LIBWRAP: ctypes.CDLL | None = ctypes.CDLL(wrappers.LIBRARY)
@@ -211,9 +211,8 @@ def test_a_client_that_has_left(tables: Tables) -> None:
     tables.write(deny="popad: ALL\n")
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         accepted, _ = server.accept()
-        client.close()
+        reset(client)
         assert Rules().refuse(Connection(accepted.detach(), "", None))
 
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.support.patience import PATIENCE
-from tests.support.serving import Server
+from tests.support.serving import Server, reset
 
 
 def test_quit_before_the_login(server: Server) -> None:
@@ -34,8 +34,8 @@ def test_a_client_that_leaves_before_the_login(server: Server, said: bytes) -> N
 def test_a_client_that_is_gone_before_the_greeting(server: Server) -> None:
     """A port scan: connect, reset."""
     with server.session() as (client, process):
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.close()
+        client.incoming.close()
+        reset(client.socket)
         assert process.wait(PATIENCE) == 0
     assert server.events in (["login-not-attempted"], ["session-opened", "login-not-attempted"])
 

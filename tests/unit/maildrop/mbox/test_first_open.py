@@ -18,9 +18,9 @@ from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import KEY
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
+from tests.support.box import ALL, ONE, Box, marks, texts
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import Server
-from tests.unit.maildrop.mbox.test_index import ALL, ONE, Box, marks, texts
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def two_processes_for_anything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path)
+    box = Box(tmp_path, cached=True)
     yield box
     box.close()
 
@@ -71,7 +71,7 @@ def done(store: Mbox) -> None:
 def test_messages_are_there_before_the_crc(box: Box, release: Callable[[], None]) -> None:
     store = box.open()
     assert texts(store) == [b"Date: 1\n\nbody 1\n", b"Date: 2\n\nbody 2\n", b"Date: 3\n\nbody 3\n"]
-    assert box.names() == []
+    assert box.indexes == []
     release()
     store.settle(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
@@ -80,11 +80,11 @@ def test_messages_are_there_before_the_crc(box: Box, release: Callable[[], None]
 
 def test_the_same_index_as_from_one_process(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.open().settle(wait=True)
-    by_two = box.place.read_bytes()
-    box.place.unlink()
+    by_two = box.index.read_bytes()
+    box.index.unlink()
     monkeypatch.setattr(parallel, "WORTH_IT", len(ALL) + 1)
     box.open()
-    assert box.place.read_bytes() == by_two
+    assert box.index.read_bytes() == by_two
 
 
 def test_unique_ids_wait_for_it(box: Box, release: Callable[[], None]) -> None:
@@ -104,7 +104,7 @@ def test_mail_that_comes_before_it_is_known(box: Box, release: Callable[[], None
     release()
     with pytest.raises(MaildropChanged, match="read for the first time"):
         store.check()
-    assert box.names() == []
+    assert box.indexes == []
 
 
 def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) -> None:
@@ -113,7 +113,7 @@ def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) 
         file.write(ONE)
     release()
     store.settle(wait=True)
-    assert box.names() == []
+    assert box.indexes == []
     with pytest.raises(MaildropChanged, match="read for the first time"):
         store.check()
     with pytest.raises(MaildropChanged, match="read for the first time"):
@@ -124,7 +124,7 @@ def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) 
 def test_a_client_that_thinks_does_not_wait(box: Box, release: Callable[[], None]) -> None:
     store = box.open()
     store.settle(wait=False)
-    assert box.names() == []
+    assert box.indexes == []
     release()
     done(store)
     store.settle(wait=False)
@@ -145,7 +145,7 @@ def test_a_crc_that_cannot_be_had(box: Box, monkeypatch: pytest.MonkeyPatch) -> 
         for _ in range(2):
             with pytest.raises(MaildropUnreadable, match="Input/output error"):
                 store.remove(marks(store, 1))
-        assert box.names() == []
+        assert box.indexes == []
     store.unique_ids()  # the disk can be read again, and nobody has touched the file
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
@@ -171,13 +171,13 @@ def test_a_crc_that_comes_too_late(box: Box, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("why", ["a lock file", "an unfinished update"])
 def test_where_no_other_process_can_hold_the_lock(box: Box, why: str) -> None:
     """It is not let go before the CRC is known: others wait for it."""
-    journal = box.state.journal_of(str(box.path))
+    journal = box.files
     locks = "auto"
     if why == "a lock file":
         locks = "fcntl,dotlock"
     else:
-        (box.path.parent / "state" / journal.names[0]).touch(0o600)
-    store = Mbox(str(box.path), journal, 1, 10, 0, locks, box.file)
+        box.redo_log.touch(0o600)
+    store = Mbox(str(box.path), journal, 1, 10, 0, locks, box.index_files)
     assert not store.summing
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
@@ -190,7 +190,7 @@ def test_a_session_that_dies(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def session(channel: Channel) -> None:
         monkeypatch.setattr(parallel, "in_turn", told_of_the_parts(parallel.in_turn, channel))
-        box.open(most=20_000)
+        box.open(max_messages=20_000)
 
     child = spawn.fork(session)
     assert child.channel.receive([1], PATIENCE) == [b"x"]  # the second one has begun to tell
@@ -294,7 +294,7 @@ def test_without_a_directory_for_it(box: Box) -> None:
     store = box.open(cached=False)
     store.settle(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
-    assert box.names() == []
+    assert box.indexes == []
 
 
 @pytest.mark.parametrize("end", ["QUIT", "gone"])

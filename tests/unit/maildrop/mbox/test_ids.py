@@ -15,7 +15,8 @@ from popad.errors import MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import sealed, uidl
 from popad.maildrop.mbox import file, ids, twins, update
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import KEY, State
+from popad.maildrop.private import KEY
+from tests.support.box import Box, marks
 
 # The example of a real client: dma delivers two different messages within a second, and no header tells them apart.
 SDA = b"From m Thu Jan  1 00:00:01 1970\nDate: 1\nSubject: sda\n\nfull\n\n"
@@ -25,80 +26,52 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 POPA3D = 0xE3ADA8857FE9EBCF  # of SDA and SDB
 
 
-class Box:
-    def __init__(self, path: Path) -> None:
-        self.path = path / "mailbox"
-        (path / "state").mkdir()
-        self.state = State(str(path / "state"))
-        self.journal = self.state.journal_of(str(self.path))
-        self.place = path / "state" / f"{self.journal.names[0]}{ids.SUFFIX}"
-
-    def deliver(self, *messages: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(b"".join(messages))
-
-    def open(self) -> Mbox:
-        return Mbox(str(self.path), self.journal, 1, 10**6, 0)
-
-    def list(self) -> list[int]:
-        return list(self.open().unique_ids())
-
-    def delete(self, *numbers: int) -> Mbox:
-        store = self.open()
-        remove(store, *numbers)
-        return store
-
-
-def remove(store: Mbox, *numbers: int) -> None:
-    store.remove(bytearray(number + 1 in numbers for number in range(len(store.sizes))))
-
-
 @pytest.fixture
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     monkeypatch.setattr(file, "FINE_TICK", 0)  # each change here changes the size
-    box = Box(tmp_path)
+    box = Box(tmp_path, None)
     yield box
-    os.close(box.state.fd)
+    box.close()
 
 
 def test_an_id_does_not_pass_on_to_a_twin(box: Box) -> None:
     """Complaint: a client that leaves mail on the server says "no new messages", and deletes what it never fetched."""
-    box.deliver(SDA)
-    assert box.list() == [POPA3D]
-    box.deliver(SDB)
+    box.append(SDA)
+    assert box.unique_ids() == [POPA3D]
+    box.append(SDB)
     box.delete(1)
-    (left,) = box.list()
+    (left,) = box.unique_ids()
     assert left != POPA3D
-    assert box.list() == [left]
+    assert box.unique_ids() == [left]
 
 
 def test_neither_to_one_that_comes_later(box: Box) -> None:
-    box.deliver(SDA)
+    box.append(SDA)
     box.delete(1)
-    box.deliver(SDB)
-    assert box.list() != [POPA3D]
+    box.append(SDB)
+    assert box.unique_ids() != [POPA3D]
 
 
 def test_the_second_may_go(box: Box) -> None:
-    box.deliver(SDA, SDB, SDB)
-    _, second, third = box.list()
+    box.append(SDA, SDB, SDB)
+    _, second, third = box.unique_ids()
     box.delete(2)
-    assert box.list() == [POPA3D, third]
-    box.deliver(SDB)
-    assert set(box.list()[2:]).isdisjoint({POPA3D, second, third})
+    assert box.unique_ids() == [POPA3D, third]
+    box.append(SDB)
+    assert set(box.unique_ids()[2:]).isdisjoint({POPA3D, second, third})
 
 
 def test_a_mail_reader_removes_the_first_of_those_that_were_listed(box: Box) -> None:
-    box.deliver(SDA, SDB)
-    _, second = box.list()
+    box.append(SDA, SDB)
+    _, second = box.unique_ids()
     box.path.write_bytes(SDB)
-    assert box.list() == [second]
+    assert box.unique_ids() == [second]
 
 
 def test_distinct_messages_write_nothing(box: Box) -> None:
-    box.deliver(SDA, OTHER)
-    assert box.list() == box.list()
-    assert not box.place.exists()
+    box.append(SDA, OTHER)
+    assert box.unique_ids() == box.unique_ids()
+    assert not box.ids.exists()
 
 
 def test_what_depends_on_it_is_durable_first(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +88,8 @@ def test_what_depends_on_it_is_durable_first(box: Box, monkeypatch: pytest.Monke
 
     for name in ("fsync", "rename", "ftruncate"):
         monkeypatch.setattr(os, name, watched(name))
-    box.deliver(SDA, SDB)
-    box.list()
+    box.append(SDA, SDB)
+    box.unique_ids()
     assert calls == ["fsync", "rename", "fsync"]
     calls.clear()
     box.delete(2)
@@ -131,18 +104,18 @@ def test_what_depends_on_it_is_durable_first(box: Box, monkeypatch: pytest.Monke
 def test_an_update_that_fails_takes_nothing(
     box: Box, monkeypatch: pytest.MonkeyPatch, appended: bytes, listed: bool
 ) -> None:
-    box.deliver(SDA, SDB, OTHER)
-    before = box.list() if listed else []
+    box.append(SDA, SDB, OTHER)
+    before = box.unique_ids() if listed else []
     with monkeypatch.context() as patch:
         patch.setattr(update, "remove", fails)
         with pytest.raises(MaildropUnavailable):
             box.delete(1, 2)
-    box.deliver(appended)
-    after = box.list()
+    box.append(appended)
+    after = box.unique_ids()
     assert after[0] == POPA3D
     assert not listed or after[:3] == before
     box.delete(1)
-    assert box.list() == after[1:]
+    assert box.unique_ids() == after[1:]
 
 
 def fails(*_: object, **__: object) -> None:
@@ -154,14 +127,14 @@ def test_an_update_counts_though_nobody_has_said_that_it_has_happened(
     box: Box, monkeypatch: pytest.MonkeyPatch, appended: bytes
 ) -> None:
     """The session died behind it, or the power went."""
-    box.deliver(OTHER, SDA, SDB)
-    (*_, last) = box.list()
+    box.append(OTHER, SDA, SDB)
+    (*_, last) = box.unique_ids()
     with monkeypatch.context() as patch:
         patch.setattr(ids.Ids, "done", lambda self: None)
         box.delete(2)
-    box.deliver(appended)
-    assert box.list()[1] == last
-    assert POPA3D not in box.list()
+    box.append(appended)
+    assert box.unique_ids()[1] == last
+    assert POPA3D not in box.unique_ids()
 
 
 @pytest.mark.parametrize("asks", [False, True])
@@ -169,24 +142,24 @@ def test_a_session_beside_an_update_that_died_before_it_moved_anything(
     box: Box, monkeypatch: pytest.MonkeyPatch, asks: bool
 ) -> None:
     """To that session the mailbox is what it was: it must not write over what the update takes, which comes yet."""
-    box.deliver(SDA, OTHER, *(OTHER + b"twin\n\n",) * asks)
+    box.append(SDA, OTHER, *(OTHER + b"twin\n\n",) * asks)
     beside, dying = box.open(), box.open()
     with monkeypatch.context() as patch:
         patch.setattr(update, "copy", fails)
         patch.setattr(update, "write", dies_of_a_window(update.write, dying))
         with pytest.raises(MaildropUnavailable):
-            remove(dying, 1)
+            dying.remove(marks(dying, 1))
     assert box.path.stat().st_size == beside.messages.end
     with pytest.raises(MaildropUnreadable if asks else MaildropUnavailable, match="not been finished"):
         if asks:
             beside.unique_ids()
         else:
-            remove(beside, 2)
+            beside.remove(marks(beside, 2))
     after = box.open()
     assert after.recovery
     assert after.recovery.finished
-    box.deliver(SDB)
-    assert POPA3D not in box.list()
+    box.append(SDB)
+    assert POPA3D not in box.unique_ids()
 
 
 def dies_of_a_window(write: Callable[..., None], store: Mbox) -> Callable[..., None]:
@@ -202,10 +175,10 @@ def dies_of_a_window(write: Callable[..., None], store: Mbox) -> Callable[..., N
 
 def test_the_same_octets_again_are_another_message(box: Box) -> None:
     """Whoever has removed them has said so."""
-    box.deliver(SDA)
+    box.append(SDA)
     box.delete(1)
-    box.deliver(SDA)
-    assert box.list() != [POPA3D]
+    box.append(SDA)
+    assert box.unique_ids() != [POPA3D]
 
 
 # -- two sessions
@@ -213,24 +186,24 @@ def test_the_same_octets_again_are_another_message(box: Box) -> None:
 
 def test_mail_that_a_session_does_not_know_keeps_its_ids(box: Box) -> None:
     """A session lists what was there when it began. What it writes must not take from those that came later."""
-    box.deliver(OTHER, OTHER)
+    box.append(OTHER, OTHER)
     early = box.open()
-    box.deliver(SDA, SDB, SDB)
-    before = box.list()
+    box.append(SDA, SDB, SDB)
+    before = box.unique_ids()
     box.delete(5)
     assert list(early.unique_ids()) == before[:2]
-    assert box.list() == before[:4]
+    assert box.unique_ids() == before[:4]
 
 
 def test_a_listing_is_made_again_when_another_session_has_written(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.deliver(SDA, SDB)
+    box.append(SDA, SDB)
     store = box.open()
     real = Mbox.alone
     others = []
 
     def alone(self: Mbox, work: Callable[[], bool]) -> bool:
         monkeypatch.setattr(Mbox, "alone", real)
-        others.append(box.list())
+        others.append(box.unique_ids())
         return self.alone(work)
 
     monkeypatch.setattr(Mbox, "alone", alone)
@@ -239,14 +212,14 @@ def test_a_listing_is_made_again_when_another_session_has_written(box: Box, monk
 
 def test_a_mailbox_that_may_only_be_read(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only file system: the lock is one that two may have."""
-    box.deliver(SDA, SDB)
+    box.append(SDA, SDB)
     store = box.open()
     store.fd = os.open(box.path, os.O_RDONLY)
     with box.path.open() as reader:
         fcntl.lockf(reader, fcntl.LOCK_SH)
         first = list(store.unique_ids())
-    assert box.list() == first
-    assert box.place.exists()
+    assert box.unique_ids() == first
+    assert box.ids.exists()
     os.close(store.fd)
 
 
@@ -254,22 +227,22 @@ def test_a_mailbox_that_may_only_be_read(box: Box, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_full_disk_keeps_nobody_from_mail(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.deliver(SDA, SDB)
+    box.append(SDA, SDB)
     with monkeypatch.context() as patch:
         patch.setattr(sealed, "store", fails)
         store = box.open()
         listed = list(store.unique_ids())
         assert len(set(listed)) == 2
         assert not store.messages.ids  # no index may rely on them
-        remove(store, 1)
+        store.remove(marks(store, 1))
         assert "No space left" in store.trouble
     assert box.path.read_bytes() == SDB
     assert "No space" not in box.open().trouble
 
 
 def test_an_update_may_make_the_room(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.deliver(SDA, SDB)
-    (_, second) = box.list()
+    box.append(SDA, SDB)
+    (_, second) = box.unique_ids()
     real = sealed.store
     done: list[bool] = []
 
@@ -287,20 +260,20 @@ def test_an_update_may_make_the_room(box: Box, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(sealed, "store", store)
         patch.setattr(update, "remove", remove)
         assert not box.delete(1).trouble
-    assert box.list() == [second]
-    box.deliver(SDA)
-    assert POPA3D not in box.list()
+    assert box.unique_ids() == [second]
+    box.append(SDA)
+    assert POPA3D not in box.unique_ids()
 
 
 @pytest.mark.parametrize("how", ["damaged", "cut", "empty", "open to others"])
 def test_what_is_not_believed_is_said(box: Box, how: str) -> None:
-    box.deliver(SDA, SDB)
-    box.list()
-    whole = box.place.read_bytes()
+    box.append(SDA, SDB)
+    box.unique_ids()
+    whole = box.ids.read_bytes()
     if how == "open to others":
-        box.place.chmod(0o666)
+        box.ids.chmod(0o666)
     else:
-        box.place.write_bytes({"damaged": whole[:-9] + b"?" + whole[-8:], "cut": whole[:-1], "empty": b""}[how])
+        box.ids.write_bytes({"damaged": whole[:-9] + b"?" + whole[-8:], "cut": whole[:-1], "empty": b""}[how])
     store = box.open()
     store.unique_ids()
     assert store.trouble
@@ -311,7 +284,7 @@ def test_what_is_not_believed_is_said(box: Box, how: str) -> None:
 
 def test_what_cannot_be_read_now(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither listed nor removed: what is there would be lost."""
-    box.deliver(SDA, SDB)
+    box.append(SDA, SDB)
     real = sealed.load
 
     def load(*_: object) -> None:
@@ -319,12 +292,12 @@ def test_what_cannot_be_read_now(box: Box, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(sealed, "load", load)
     with pytest.raises(MaildropUnreadable):
-        box.list()
+        box.unique_ids()
     with pytest.raises(MaildropUnavailable):
         box.delete(1)
     assert box.path.read_bytes() == SDA + SDB
     monkeypatch.setattr(sealed, "load", real)
-    assert box.list()[0] == POPA3D
+    assert box.unique_ids()[0] == POPA3D
 
 
 # -- how much
@@ -336,30 +309,33 @@ def message(number: int) -> bytes:
 
 def test_the_file_stays_small(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twins, "MOST", 20)
-    box.deliver(message(0), message(0))
-    ids_there = box.list()
+    box.append(message(0), message(0))
+    ids_there = box.unique_ids()
     sizes = []
     for number in range(40):
-        box.deliver(*(message(1000 * number + each) for each in range(1, 6)))
+        box.append(*(message(1000 * number + each) for each in range(1, 6)))
         if number % 3:
-            box.list()
+            box.unique_ids()
         box.delete(3, 4, 5, 6, 7)
-        sizes.append(box.place.stat().st_size)
-        assert box.list()[:2] == ids_there
+        sizes.append(box.ids.stat().st_size)
+        assert box.unique_ids()[:2] == ids_there
     assert max(sizes) <= ids.HEADER + sealed.DIGEST + ids.NUMBER * 5 * 20 * 3
     box.delete(1, 2)
-    assert max(sizes) >= box.place.stat().st_size
+    assert max(sizes) >= box.ids.stat().st_size
 
 
 def test_of_an_update_of_all_mail_the_last_are_looked_at(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twins, "MOST", 20)
-    box.deliver(*map(message, range(100)))
+    box.append(*map(message, range(100)))
     with monkeypatch.context() as patch:
         looked = headers_looked_at(patch)
         box.delete(*range(1, 101))
     assert looked == list(range(80, 100))
-    box.deliver(message(99), message(1))
-    assert [unique_id == first for unique_id, first in zip(box.list(), popa3ds(99, 1), strict=True)] == [False, True]
+    box.append(message(99), message(1))
+    assert [unique_id == first for unique_id, first in zip(box.unique_ids(), popa3ds(99, 1), strict=True)] == [
+        False,
+        True,
+    ]
 
 
 def headers_looked_at(patch: pytest.MonkeyPatch) -> list[int]:
@@ -379,9 +355,9 @@ def popa3ds(*numbers: int) -> list[int]:
 
 
 def test_an_update_looks_at_what_it_removes(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.deliver(*map(message, range(100)))
+    box.append(*map(message, range(100)))
     looked = headers_looked_at(monkeypatch)
     box.delete(1, 50)
     assert looked == [0, 49]
-    left = {path.suffix or path.name for path in box.place.parent.iterdir()}
+    left = {path.suffix or path.name for path in box.ids.parent.iterdir()}
     assert left - {".reserve"} == {ids.SUFFIX, KEY, ".spare"}

@@ -17,67 +17,10 @@ from popad.maildrop.mbox import index, parallel
 from popad.maildrop.mbox.file import settled_signature
 from popad.maildrop.mbox.index import HEADER, Index
 from popad.maildrop.mbox.scan import Messages, Scan
-from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import KEY, Journal, State
+from popad.maildrop.private import KEY
 from popad.maildrop.sealed import DIGEST
+from tests.support.box import ALL, MOST, ONE, THREE, TWO, Box, marks, texts
 from tests.support.serving import Server
-
-ONE = b"From a\nDate: 1\n\nbody 1\n\n"
-TWO = b"From b\nDate: 2\n\nbody 2\n\n"
-THREE = b"From c\nDate: 3\n\nbody 3\n\n"
-ALL = ONE + TWO + THREE
-MOST = 1000
-
-
-class Watched(Mbox):
-    """Counts the octets of the mailbox that are read."""
-
-    octets = 0
-
-    def read(self, count: int, offset: int) -> bytes:
-        block = super().read(count, offset)
-        self.octets += len(block)
-        return block
-
-
-class Box:
-    """A mailbox, and the directories of its sessions."""
-
-    def __init__(self, path: Path, content: bytes = ALL) -> None:
-        self.path = path / "mailbox"
-        self.path.write_bytes(content)
-        for name in ("state", "cache"):
-            (path / name).mkdir()
-        self.state = State(str(path / "state"))
-        self.cache = State(str(path / "cache"))
-
-    def close(self) -> None:
-        os.close(self.state.fd)
-        os.close(self.cache.fd)
-
-    @property
-    def file(self) -> Journal:
-        return self.cache.journal_of(str(self.path))
-
-    @property
-    def place(self) -> Path:
-        """The index's file."""
-        return self.path.parent / "cache" / self.file.names[0]
-
-    def open(self, cached: bool = True, most: int = MOST) -> Watched:
-        journal = self.state.journal_of(str(self.path))
-        return Watched(str(self.path), journal, 1, most, 0, cache=self.file if cached else None)
-
-    def learn(self, ids: bool = True) -> Watched:
-        """A session that leaves an index."""
-        store = self.open()
-        if ids:
-            store.unique_ids()
-        assert self.place.exists()
-        return store
-
-    def names(self) -> list[str]:
-        return sorted(path.name for path in self.place.parent.iterdir() if path.name != KEY)
 
 
 @pytest.fixture(autouse=True)
@@ -87,17 +30,9 @@ def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
-    box = Box(tmp_path)
+    box = Box(tmp_path, cached=True)
     yield box
     box.close()
-
-
-def texts(store: Mbox) -> list[bytes]:
-    return [b"".join(store.content(number)) for number in range(len(store.sizes))]
-
-
-def marks(store: Mbox, *numbers: int) -> bytearray:
-    return bytearray(number + 1 in numbers for number in range(len(store.sizes)))
 
 
 def rows(messages: Messages) -> list[tuple[int, ...]]:
@@ -118,14 +53,14 @@ def test_an_unchanged_mailbox_is_not_read(box: Box) -> None:
 
 
 def test_ids_are_remembered_once_somebody_has_asked(box: Box) -> None:
-    ids = list(box.learn(ids=False).unique_ids())
+    ids = list(box.learn(unique_ids=False).unique_ids())
     assert box.open().messages.ids.tolist() == ids
     store = box.open()
     assert list(store.unique_ids()) == ids
 
 
 def test_ids_made_of_remembered_places(box: Box) -> None:
-    box.learn(ids=False)
+    box.learn(unique_ids=False)
     store = box.open()
     assert not store.messages.ids
     assert list(store.unique_ids()) == list(box.open(cached=False).unique_ids())
@@ -203,9 +138,9 @@ def test_small_mailboxes_have_none(box: Box, monkeypatch: pytest.MonkeyPatch) ->
     store = box.learn()
     monkeypatch.setattr("popad.maildrop.mbox.store.LARGE", len(ALL))
     store.remove(marks(store, 1))
-    assert box.names() == []
+    assert box.indexes == []
     box.open().unique_ids()
-    assert box.names() == []
+    assert box.indexes == []
 
 
 # -- what others do to the mailbox
@@ -353,7 +288,7 @@ def test_times_in_the_future_are_not_believed(box: Box) -> None:
     future = time.time_ns() + 3600 * 10**9 + 1
     os.utime(box.path, ns=(future, future))
     box.open()
-    assert box.names() == []
+    assert box.indexes == []
 
 
 def test_a_blank_line_of_a_removed_message_that_stays(box: Box) -> None:
@@ -418,7 +353,7 @@ def test_limits_are_those_of_a_scan(box: Box) -> None:
     box.learn()
     for cached in (True, False):
         with pytest.raises(MaildropUnavailable, match="more than 2 messages"):
-            box.open(cached, most=2)
+            box.open(cached, max_messages=2)
 
 
 LIES: list[tuple[bytes, int]] = [
@@ -435,10 +370,10 @@ LIES: list[tuple[bytes, int]] = [
 @pytest.mark.parametrize("first", ["content", "glimpse", "unique_ids", "remove"])
 def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, number: int, first: str) -> None:
     """A file system that has lost octets of a file and not its times: nothing is sent from where no message is."""
-    known = box.learn(ids=False).messages
+    known = box.learn(unique_ids=False).messages
     box.path.write_bytes(content)
     del known.ids[:]
-    Index(box.file).store(known, settled_signature(box.path.stat())[0])
+    Index(box.index_files).store(known, settled_signature(box.path.stat())[0])
     store = box.open()
     assert store.messages.remembered
     with pytest.raises(MaildropChanged, match="is not where it was"):
@@ -451,7 +386,7 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
         else:
             store.remove(marks(store, number + 1))
     assert box.path.read_bytes() == content
-    assert box.names() == []
+    assert box.indexes == []
 
 
 # -- what is no index
@@ -459,64 +394,64 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
 
 def test_damage_anywhere(box: Box) -> None:
     box.learn()
-    octets = box.place.read_bytes()
-    assert Index(box.file).load(MOST) is not None
+    octets = box.index.read_bytes()
+    assert Index(box.index_files).load(MOST) is not None
     for place in range(len(octets)):
         damaged = bytearray(octets)
         damaged[place] ^= 1 << place % 8
-        box.place.write_bytes(damaged)
-        assert Index(box.file).load(MOST) is None, place
+        box.index.write_bytes(damaged)
+        assert Index(box.index_files).load(MOST) is None, place
     for length in range(len(octets)):
-        box.place.write_bytes(octets[:length])
-        assert Index(box.file).load(MOST) is None, length
-    box.place.write_bytes(octets + b"\0")
-    assert Index(box.file).load(MOST) is None
-    box.place.write_bytes(octets)
-    assert Index(box.file).load(MOST) is not None
+        box.index.write_bytes(octets[:length])
+        assert Index(box.index_files).load(MOST) is None, length
+    box.index.write_bytes(octets + b"\0")
+    assert Index(box.index_files).load(MOST) is None
+    box.index.write_bytes(octets)
+    assert Index(box.index_files).load(MOST) is not None
 
 
 def test_an_index_of_another_mailbox_or_version(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.learn()
     other = box.cache.journal_of(str(box.path) + "x")
-    box.place.with_name(other.names[0]).touch(0o600)
-    box.place.with_name(other.names[0]).write_bytes(box.place.read_bytes())
+    box.index.with_name(other.names[0]).touch(0o600)
+    box.index.with_name(other.names[0]).write_bytes(box.index.read_bytes())
     assert Index(other).load(MOST) is None
     with monkeypatch.context() as patch:
         patch.setattr(index, "VERSION", b"popad0little")
-        assert Index(box.file).load(MOST) is None
+        assert Index(box.index_files).load(MOST) is None
     monkeypatch.setattr(box.cache, "key", bytes(32))
-    assert Index(box.file).load(MOST) is None
+    assert Index(box.index_files).load(MOST) is None
 
 
 def test_a_file_of_any_size_costs_no_memory(box: Box) -> None:
-    box.place.touch(0o600)
-    os.truncate(box.place, 10**13)
+    box.index.touch(0o600)
+    os.truncate(box.index, 10**13)
     assert len(box.open().sizes) == 3
 
 
 @pytest.mark.parametrize("make", ["symlink", "fifo", "directory", "open to others", "hard link"])
 def test_files_that_are_not_believed(box: Box, make: str) -> None:
     box.learn()
-    elsewhere = box.place.with_name("elsewhere")
-    box.place.rename(elsewhere)
+    elsewhere = box.index.with_name("elsewhere")
+    box.index.rename(elsewhere)
     octets = elsewhere.read_bytes()
     if make == "symlink":
-        box.place.symlink_to(elsewhere)
+        box.index.symlink_to(elsewhere)
     elif make == "fifo":
-        os.mkfifo(box.place, 0o600)
+        os.mkfifo(box.index, 0o600)
     elif make == "directory":
-        box.place.mkdir()
+        box.index.mkdir()
     elif make == "open to others":
-        box.place.write_bytes(octets)
-        box.place.chmod(0o644)
+        box.index.write_bytes(octets)
+        box.index.chmod(0o644)
     else:
-        os.link(elsewhere, box.place)
+        os.link(elsewhere, box.index)
     store = box.open()
     assert store.octets >= len(ALL)
     assert elsewhere.read_bytes() == octets
     if make != "directory":
         assert box.open().octets == 0  # replaced
-    assert box.names() == sorted([box.place.name, "elsewhere"])
+    assert box.indexes == sorted([box.index.name, "elsewhere"])
 
 
 @given(st.lists(st.integers(-2, 3), min_size=9, max_size=9), st.integers(0, 80))
@@ -539,24 +474,24 @@ def test_octets_that_make_no_sense(content: bytes) -> None:
 
 def test_what_is_stored_is_the_users_alone(box: Box) -> None:
     box.learn()
-    status = box.place.stat()
+    status = box.index.stat()
     assert (status.st_mode & 0o7777, status.st_nlink, status.st_uid) == (0o600, 1, os.geteuid())
     assert status.st_size == DIGEST + HEADER + 3 * 40
-    assert box.names() == [box.place.name]
+    assert box.indexes == [box.index.name]
 
 
 def test_what_a_session_left_that_died_is_replaced(box: Box) -> None:
-    left = box.place.with_name(box.place.name + ".new")
+    left = box.index.with_name(box.index.name + ".new")
     left.write_bytes(b"half an index")
     box.learn()
-    assert box.names() == [box.place.name]
+    assert box.indexes == [box.index.name]
     assert box.open().octets == 0
 
 
 def test_a_full_disk(box: Box) -> None:
     """As much as there is room for is written; what was there before stays."""
     box.learn()
-    octets = box.place.read_bytes()
+    octets = box.index.read_bytes()
     os.utime(box.path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(octets) - 1, limits[1]))
@@ -565,13 +500,13 @@ def test_a_full_disk(box: Box) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(texts(store)) == 3
-    assert box.names() == [box.place.name]
-    assert box.place.read_bytes() == octets
+    assert box.indexes == [box.index.name]
+    assert box.index.read_bytes() == octets
 
 
 def test_a_directory_that_is_gone(box: Box) -> None:
-    (box.place.parent / KEY).unlink()
-    box.place.parent.rmdir()
+    (box.index.parent / KEY).unlink()
+    box.index.parent.rmdir()
     store = box.open()
     assert len(texts(store)) == 3
     store.remove(marks(store, 1))
@@ -604,10 +539,10 @@ class Trial:
 
     def __init__(self, box: Box) -> None:
         self.box = box
-        self.before = box.place.read_bytes() if box.place.exists() else b""
+        self.before = box.index.read_bytes() if box.index.exists() else b""
 
     def edit(self, how: str, what: object) -> None:
-        path, place = self.box.path, self.box.place
+        path, place = self.box.path, self.box.index
         size = path.stat().st_size
         if how == "append" and isinstance(what, bytes):
             with path.open("ab") as file:
@@ -676,7 +611,7 @@ def test_equal_to_a_scan(
 
 def check_against_a_scan(quick_path: Path, mailbox: bytes, rounds: list[list[tuple[str, object]]]) -> None:
     path = Path(tempfile.mkdtemp(dir=quick_path))
-    box = Box(path, mailbox)
+    box = Box(path, mailbox, cached=True)
     try:
         outcome(box, cached=True)
         trial = Trial(box)

@@ -13,8 +13,8 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import parallel, scan
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.scan import Messages, Scan
+from tests.support.mailboxes import REFUSED, SIZES, mailboxes
 from tests.support.serving import children_of
-from tests.unit.maildrop.mbox.test_scan import REFUSED, SIZES, mailboxes
 
 Signature = tuple[int, int, int, int, int]
 MAIL = b"From a\nDate: 1\n\nbody\n\n"

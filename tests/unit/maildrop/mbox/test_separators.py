@@ -4,41 +4,9 @@ import pytest
 
 from popad.maildrop.mbox import separators
 from popad.maildrop.mbox.separators import AHEAD, BEHIND, FEW, data_behind, next_separator
+from tests.support.mailboxes import DATED
 from tests.support.mboxes import messages
 
-# What stands behind `From ` in lines of programs: asctime(3), Dovecot and sendmail (two spaces), bounces, quoted names,
-# Mozilla, Eudora, pipermail, UUCP, V7, Gmail's export, time zones, ISO C without seconds, dates of RFC 5322, no sender.
-DATED = (
-    """
-a@b Thu Jan  1 00:00:00 1970
-a@b  Sun Dec 31 23:59:59 2028
-MAILER-DAEMON Thu Jan 01 00:00:00 1970
-"a b"@c Thu Jan  1 00:00:00 1970
-"a \\" Thu b"@c  Thu Jan  1 00:00:00 1970
-- Thu Jan  1 00:00:00 1970
-???@??? Thu Jan  1 00:00:00 1970
-a at b.example  Thu Jan  1 00:00:00 1970
-a Thu Jan  1 00:00 1970
-thu Thu Jan  1 00:00 1970
-host!user Thu Jan  1 00:00:00 1970 remote from host
-a Thu Jan  1 00:00:00 70
-Thu Jan 1 0:0 70
-123@xxx Thu Jan 01 00:00:00 +0000 1970
-a Thu Jan  1 00:00:00 MET 1970
-a Thu Jan  1 00:00:00 MET DST 1970
-a Thu Jan  1 00:00:00 1970 +0100
-a Thu Jan  1 00:00:00 1970 -0800 (PST)
-a Thu Jan  1 00:00:00 UTC 1970 +0000
-a Thu Jan 1 0:00:00 1970
-a THU JAN  1 00:00:00 1970
-a Thu, 1 Jan 1970 00:00:00 +0000
-a Thu, 01 Jan 70 00:00 GMT
- Thu Jan  1 00:00:00 1970
-Thu Jan  1 00:00:00 1970
-""".strip("\n")
-    .encode()
-    .split(b"\n")
-)
 PROSE = (
     """
 the station go north.

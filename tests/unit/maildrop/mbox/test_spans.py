@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from popad.maildrop.mbox.scan import Scan
 from popad.maildrop.mbox.spans import spans
+from tests.support.mailboxes import mailboxes
 from tests.support.mboxes import messages
-from tests.unit.maildrop.mbox.test_scan import mailboxes
 
 DATED = b"From b Thu Jan  1 00:00:00 1970\n"
 

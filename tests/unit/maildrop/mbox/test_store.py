@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +14,11 @@ import pytest
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop.mbox import dotlock, file, update
 from popad.maildrop.mbox.file import holes
-from popad.maildrop.mbox.ids import SUFFIX
 from popad.maildrop.mbox.locks import Lock
 from popad.maildrop.mbox.store import HEADER_BLOCK, Mbox
-from popad.maildrop.private import KEY, SPARE, Journal, State
+from popad.maildrop.private import SPARE, State
+from tests.support.box import ALL, ONE, THREE, TWO, Box, marks, texts
 from tests.support.others import lock_held, may_lock
-
-ONE = b"From a\nDate: 1\n\nbody 1\n\n"
-TWO = b"From b\nDate: 2\n\nbody 2\n\n"
-THREE = b"From c\nDate: 3\n\nbody 3\n\n"
-ALL = ONE + TWO + THREE
-
-
-class Box:
-    """A mailbox file, and how to open it as a store."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path / "mailbox"
-        self.state = path / "state"
-        self.state.mkdir()
-        self.path.write_bytes(ALL)
-
-    def open(self, lock_timeout: float = 1, max_messages: int = 100, max_octets: int = 0) -> Mbox:
-        return Mbox(str(self.path), self.journal, lock_timeout, max_messages, max_octets)
-
-    @property
-    def journal(self) -> Journal:
-        return State(str(self.state)).journal_of(str(self.path))
-
-    @property
-    def journals(self) -> list[str]:
-        """What is in the state directory besides its key, the room for a journal and the unique-ids."""
-        names = (path.name for path in self.state.iterdir())
-        return sorted(name for name in names if name != KEY and not name.endswith((".spare", SUFFIX)))
-
-    def refusal(self, **limits: float) -> MaildropUnavailable:
-        with pytest.raises(MaildropUnavailable) as unavailable:
-            self.open(**limits)  # type: ignore[arg-type]
-        return unavailable.value
-
-    def append(self, octets: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(octets)
-
-    def write(self, octets: bytes, place: int) -> None:
-        """Change octets where they are."""
-        with self.path.open("r+b") as file:
-            file.seek(place)
-            file.write(octets)
-
-    def replace(self, octets: bytes) -> None:
-        fresh = self.path.with_name("fresh")
-        fresh.write_bytes(octets)
-        fresh.rename(self.path)
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +28,10 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
+def box(tmp_path: Path) -> Iterator[Box]:
+    box = Box(tmp_path)
+    yield box
+    box.close()
 
 
 @pytest.fixture
@@ -85,14 +39,6 @@ def quick_box(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
     """A mailbox that is not touched within a tick of the clock."""
     monkeypatch.setattr(file, "FINE_TICK", 0)
     return box
-
-
-def texts(store: Mbox) -> list[bytes]:
-    return [b"".join(store.content(index)) for index in range(len(store.sizes))]
-
-
-def marks(store: Mbox, *numbers: int) -> bytearray:
-    return bytearray(number + 1 in numbers for number in range(len(store.sizes)))
 
 
 # -- opening
@@ -177,7 +123,7 @@ def test_a_mailbox_that_is_swapped_between_the_look_and_the_open(
         return seen
 
     swapped: list[str] = []
-    journal = box.journal
+    journal = box.files
     monkeypatch.setattr(os, "lstat", lstat_then_swap)
     with pytest.raises(MaildropUnavailable):
         Mbox(str(box.path), journal, 1, 100, 0)
@@ -232,7 +178,7 @@ def test_limits(quick_box: Box) -> None:
 
 def test_a_part_of_the_path_that_is_no_directory(box: Box) -> None:
     with pytest.raises(MaildropUnavailable) as unavailable:
-        Mbox(f"{box.path}/mailbox", box.journal, 1, 100, 0)
+        Mbox(f"{box.path}/mailbox", box.files, 1, 100, 0)
     assert unavailable.value.code == "SYS/PERM"
     assert "mailbox" in unavailable.value.reason
 
@@ -240,7 +186,7 @@ def test_a_part_of_the_path_that_is_no_directory(box: Box) -> None:
 def test_no_spool_is_not_an_empty_mailbox(box: Box) -> None:
     """Not mounted yet, say. A client that is shown no mail forgets what it has, and fetches all of it again later."""
     with pytest.raises(MaildropUnavailable) as unavailable:
-        Mbox(f"{box.path.parent}/missing/mailbox", box.journal, 1, 100, 0)
+        Mbox(f"{box.path.parent}/missing/mailbox", box.files, 1, 100, 0)
     assert unavailable.value.code == "SYS/TEMP"
 
 
@@ -309,7 +255,7 @@ def test_a_change_is_noticed(box: Box, change: str, first: str) -> None:
             store.remove(marks(store, 1))
     assert str(changed.value)
     assert (box.path.read_bytes() if box.path.exists() else None) == after
-    assert box.journals == []
+    assert box.redo_logs == []
 
 
 def test_a_change_in_the_second_of_the_delivery_is_noticed_every_time(box: Box) -> None:
@@ -357,7 +303,7 @@ class ChangedWhileRead(Mbox):
 
 
 def changed_while_read(box: Box, change: Callable[[], None]) -> ChangedWhileRead:
-    store = ChangedWhileRead(str(box.path), box.journal, 1, 100, 0)
+    store = ChangedWhileRead(str(box.path), box.files, 1, 100, 0)
     store.change = change
     store.at = store.reads + 1
     return store
@@ -394,7 +340,7 @@ def test_a_mailbox_cut_between_the_look_and_the_reading(box: Box) -> None:
                 os.truncate(box.path, 10)
             return super().read(count, offset)
 
-    store = Cut(str(box.path), box.journal, 1, 100, 0)
+    store = Cut(str(box.path), box.files, 1, 100, 0)
     store.cut = True
     with pytest.raises(MaildropChanged, match="it shrank"):
         list(store.content(1))
@@ -438,7 +384,7 @@ def test_what_cannot_be_read_now_can_be_later(
 
 
 def test_a_mailbox_whose_journal_cannot_be_looked_for(box: Box) -> None:
-    journal = box.journal
+    journal = State(str(box.state_path)).journal_of(str(box.path))
     os.close(journal.state.fd)
     with pytest.raises(MaildropUnavailable):
         Mbox(str(box.path), journal, 1, 100, 0)
@@ -502,7 +448,7 @@ def test_update(box: Box, numbers: tuple[int, ...], left: bytes, appended: bytes
     after = box.path.stat()
     assert box.path.read_bytes() == left + appended
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert box.journals == []
+    assert box.redo_logs == []
     assert may_lock(box.path, fcntl.LOCK_EX)
 
 
@@ -607,7 +553,7 @@ def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> Non
     store.remove(marks(store, 1))
     assert quick_box.path.with_name("other").read_bytes() == TWO + THREE
     interrupt_an_update(quick_box)
-    journal = State(str(quick_box.state)).journal_of(str(quick_box.path.with_name("other")))
+    journal = quick_box.state.journal_of(str(quick_box.path.with_name("other")))
     other = Mbox(str(quick_box.path.with_name("other")), journal, 1.0, 100, 0)
     assert other.recovery is not None
     assert other.recovery.finished
@@ -616,7 +562,7 @@ def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> Non
 
 
 def test_whoever_opens_a_mailbox_leaves_room_for_an_update(quick_box: Box) -> None:
-    spare = quick_box.state / quick_box.open().journal.spare
+    spare = quick_box.state_path / quick_box.open().journal.spare
     assert spare.stat().st_blocks * 512 >= spare.stat().st_size == SPARE
     store = quick_box.open()
     store.remove(marks(store, 1))
@@ -630,7 +576,7 @@ def test_an_interrupted_update_is_finished_at_the_next_open(quick_box: Box) -> N
     assert store.recovery is not None
     assert store.recovery.finished
     assert [text[:7] for text in texts(store)] == [b"Date: 2", b"Date: 3", b"Date: 1"]
-    assert quick_box.journals == []
+    assert quick_box.redo_logs == []
     assert quick_box.open().recovery is None
 
 
@@ -648,7 +594,7 @@ def test_a_foreign_journal_does_not_keep_mail_from_being_read(quick_box: Box) ->
     assert store.recovery is not None
     assert (store.recovery.finished, store.recovery.reason) == (False, "it is of another file")
     assert len(store.sizes) == 3
-    assert quick_box.journals == [store.recovery.kept]
+    assert quick_box.redo_logs == [store.recovery.kept]
     store.remove(marks(store, 1))
     assert quick_box.path.read_bytes() == TWO + THREE
 

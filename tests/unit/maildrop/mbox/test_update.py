@@ -13,7 +13,7 @@ import shutil
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from popad.maildrop.mbox import record, update
-from popad.maildrop.private import KEY, SPARE, State
+from popad.maildrop.private import SPARE
+from tests.support.box import Box
 from tests.support.here import ROOT
 
 MESSAGES = [b"From %d\nDate: %d\n\n%b\n\n" % (n, n, bytes([97 + n]) * (n * 7 + 1)) for n in range(6)]
@@ -31,62 +32,11 @@ CALLS = ("pwrite", "fsync", "fdatasync", "ftruncate", "posix_fallocate", "rename
 DIED = 33
 
 
-class Box:
-    """A mailbox and the place of its journal."""
-
-    def __init__(self, path: Path, name: str = "mailbox") -> None:
-        self.path = path / name
-        self.state = path / "state"
-        self.state.mkdir(exist_ok=True)
-        self.updates = State(str(self.state)).journal_of(str(self.path))
-        self.journal = self.state / self.updates.names[0]
-        self.spare = self.state / self.updates.spare
-
-    def fill(self, content: bytes) -> None:
-        self.path.write_bytes(content)
-        for left in self.state.iterdir():
-            if left.name != KEY:
-                left.unlink()
-
-    def close(self) -> None:
-        os.close(self.updates.state.fd)
-
-    @contextmanager
-    def opened(self) -> Iterator[int]:
-        fd = os.open(self.path, os.O_RDWR)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-    def append(self, octets: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(octets)
-
-    def remove(self, spans: list[tuple[int, int]]) -> None:
-        with self.opened() as fd:
-            update.remove(fd, spans, self.updates)
-
-    def recover(self) -> update.Recovery:
-        with self.opened() as fd:
-            return update.recover(fd, self.updates)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is a journal, under whatever name."""
-        with self.opened() as fd:
-            return self.updates.exists(fd)
-
-    @property
-    def content(self) -> bytes:
-        return self.path.read_bytes()
-
-
 @pytest.fixture
 def box(quick_path: Path) -> Iterator[Box]:
     path = quick_path / "rewrite"
     path.mkdir()
-    box = Box(path)
+    box = Box(path, None)
     yield box
     box.close()
     shutil.rmtree(path)
@@ -152,7 +102,7 @@ def test_remove(box: Box, gone: set[int]) -> None:
     box.remove(spans_of(MESSAGES, gone))
     assert box.content == without(MESSAGES, gone)
     assert box.path.stat().st_ino == inode
-    assert not box.journal.exists()
+    assert not box.redo_log.exists()
 
 
 def make_small(patch: pytest.MonkeyPatch, page: int, most: int, guard: int = 16) -> None:
@@ -185,7 +135,7 @@ def test_death_at_each_call(box: Box, gone: set[int], torn: bool, appended: byte
         recovery = box.recover()
         assert not recovery.kept
         assert box.content in (before + appended, after + appended)
-        assert not box.journal.exists()
+        assert not box.redo_log.exists()
         done = box.content == after + appended
         assert done or not touched
         assert recovery.finished <= done
@@ -222,7 +172,7 @@ def test_death_at_each_call_of_the_recovery(
             both = NEW + NEW[:9] + b"2" + NEW[9:]
             assert box.content in (before + both, after + both)
             assert box.content == after + both or not touched
-            assert not box.journal.exists()
+            assert not box.redo_log.exists()
             if finished:
                 break
             second += 1
@@ -238,7 +188,7 @@ def test_any_mailbox_dies_anywhere(quick_path: Path, lengths: list[int], data: s
     """Sizes down to an octet: the mark has less room than it wants, what moves is smaller or larger than what goes."""
     path = quick_path / "any"
     path.mkdir(exist_ok=True)
-    with closing(Box(path)) as box, pytest.MonkeyPatch.context() as patch:
+    with closing(Box(path, None)) as box, pytest.MonkeyPatch.context() as patch:
         page = data.draw(st.integers(16, 100))
         make_small(patch, page, page * data.draw(st.integers(1, 4)), data.draw(st.integers(0, 40)))
         dies_anywhere(box, lengths, data)
@@ -392,7 +342,7 @@ def test_a_journal_that_cannot_be_removed_costs_nobody_mail(box: Box, monkeypatc
         with pytest.raises(OSError, match="has not been finished"):
             box.remove(spans_of(MESSAGES, {0}))
     assert not box.recover().kept
-    assert not box.journal.exists()
+    assert not box.redo_log.exists()
     assert box.content == without(MESSAGES, {1})
 
 
@@ -411,13 +361,13 @@ def test_a_limit_on_files_meets_us_first(box: Box) -> None:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
     assert box.content == b"".join(messages)
-    assert not box.journal.exists()
+    assert not box.redo_log.exists()
 
 
 @pytest.mark.parametrize("gone", [{1}, {1, 3}, {5}], ids=str)
 def test_a_mailbox_with_two_names_is_found_half_moved_by_either(box: Box, gone: set[int]) -> None:
     """Whoever comes by the other name finishes what was begun, or nothing had begun; then both names work as before."""
-    other = Box(box.path.parent, "other")
+    other = Box(box.path.parent, None, name="other")
     death = 0
     while True:
         box.fill(b"".join(MESSAGES))
@@ -444,7 +394,7 @@ def test_a_mailbox_with_two_names_is_found_half_moved_by_either(box: Box, gone: 
 def test_the_other_name_is_the_only_one_left(box: Box) -> None:
     """Removed after the crash: the journal is the file's."""
     box.fill(b"".join(MESSAGES))
-    other = Box(box.path.parent, "other")
+    other = Box(box.path.parent, None, name="other")
     os.link(box.path, other.path)
     for death in range(30):
         box.fill(b"".join(MESSAGES))
@@ -485,7 +435,7 @@ def test_a_small_removal_still_notices_a_rewritten_mailbox(box: Box) -> None:
 
 def record_of(box: Box, slot: int) -> record.Record | None:
     """What is in the first or second slot of the journal, if there is one."""
-    text = box.journal.read_bytes() if box.journal.exists() else b""
+    text = box.redo_log.read_bytes() if box.redo_log.exists() else b""
     return record.Record.unpack(text[slot * record.SLOT : (slot + 1) * record.SLOT])
 
 
@@ -515,7 +465,7 @@ def replace(box: Box) -> None:
 
 
 def damage_the_journal(box: Box) -> None:
-    with box.journal.open("r+b") as file:
+    with box.redo_log.open("r+b") as file:
         file.seek(record.SLOTS + 3)
         file.write(b"#")
 
@@ -527,11 +477,11 @@ def damage_the_window(box: Box) -> None:
 
 
 def link_the_journal(box: Box) -> None:
-    os.link(box.journal, box.path.with_name("second name"))
+    os.link(box.redo_log, box.path.with_name("second name"))
 
 
 def open_the_journal_to_others(box: Box) -> None:
-    box.journal.chmod(0o620)
+    box.redo_log.chmod(0o620)
 
 
 FOREIGN: dict[str, Callable[[Box], None]] = {
@@ -549,13 +499,13 @@ FOREIGN: dict[str, Callable[[Box], None]] = {
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_foreign_journal_is_kept_and_never_applied(interrupted: Box, what: str) -> None:
     FOREIGN[what](interrupted)
-    mailbox, journal = interrupted.content, interrupted.journal.read_bytes()
+    mailbox, journal = interrupted.content, interrupted.redo_log.read_bytes()
     recovery = interrupted.recover()
     assert not recovery.finished
     assert recovery.reason
     assert interrupted.content == mailbox
-    assert not interrupted.journal.exists()
-    assert (interrupted.state / recovery.kept).read_bytes() == journal
+    assert not interrupted.redo_log.exists()
+    assert (interrupted.state_path / recovery.kept).read_bytes() == journal
 
 
 def test_a_window_that_did_not_reach_the_journal_is_where_it_was(interrupted: Box) -> None:
@@ -622,11 +572,11 @@ def test_what_is_no_file_is_no_journal(box: Box, make: str) -> None:
     target = box.path.with_name("target")
     target.write_bytes(b"precious")
     if make == "symlink":
-        box.journal.symlink_to(target)
+        box.redo_log.symlink_to(target)
     elif make == "fifo":
-        os.mkfifo(box.journal)
+        os.mkfifo(box.redo_log)
     else:
-        box.journal.mkdir()
+        box.redo_log.mkdir()
     recovery = box.recover()
     assert (recovery.finished, bool(recovery.reason)) == (False, True)
     assert target.read_bytes() == b"precious"
@@ -637,25 +587,25 @@ def test_a_journal_of_another_user(public_path: Path) -> None:
     """It cannot be renamed in a sticky directory: it stays, and is reported."""
     if not ROOT:
         pytest.skip("needs root: makes a file of another user")
-    box = Box(public_path)
-    box.state.chmod(0o1733)
+    box = Box(public_path, None)
+    box.state_path.chmod(0o1733)
     box.fill(b"".join(MESSAGES))
     os.chown(box.path, 65534, 65534)
-    box.journal.write_bytes(b"planted")
-    box.journal.chmod(0o666)
-    os.chown(box.journal, 1, 1)
+    box.redo_log.write_bytes(b"planted")
+    box.redo_log.chmod(0o666)
+    os.chown(box.redo_log, 1, 1)
     pid = os.fork()
     if pid == 0:
         try:
             os.setresuid(65534, 65534, 65534)
-            name = box.updates.names[0]
+            name = box.files.names[0]
             recovery = box.recover()
             if recovery.kept != name or recovery.finished:
                 os._exit(1)
             # Mail can be deleted all the same; and an update that is interrupted then is found behind it.
             box.remove(spans_of(MESSAGES, {1}))
             dies(lambda: box.remove(spans_of(MESSAGES[:1] + MESSAGES[2:], {1})), 12)
-            box.updates.names.insert(0, name)  # the next session
+            box.files.names.insert(0, name)  # the next session
             recovery = box.recover()
             os._exit(0 if recovery.kept == name and recovery.finished else 1)
         finally:
@@ -663,14 +613,14 @@ def test_a_journal_of_another_user(public_path: Path) -> None:
     box.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert box.content == without(MESSAGES, {1, 2})
-    assert box.journal.read_bytes() == b"planted"
+    assert box.redo_log.read_bytes() == b"planted"
 
 
 def test_an_update_never_follows_what_stands_in_the_journals_place(box: Box) -> None:
     box.fill(b"".join(MESSAGES))
     target = box.path.with_name("target")
     target.write_bytes(b"precious")
-    box.journal.symlink_to(target)
+    box.redo_log.symlink_to(target)
     with pytest.raises(OSError, match="has not been finished"):
         box.remove(spans_of(MESSAGES, {1}))
     assert target.read_bytes() == b"precious"
@@ -678,29 +628,29 @@ def test_an_update_never_follows_what_stands_in_the_journals_place(box: Box) -> 
 
 
 def test_journal_is_for_its_user_alone(interrupted: Box) -> None:
-    assert stat.S_IMODE(interrupted.journal.stat().st_mode) == 0o600
+    assert stat.S_IMODE(interrupted.redo_log.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\0" * 8192, record.MAGIC + b"\n", b"\xff" * 10_000])
 def test_a_journal_without_a_record_says_that_nothing_has_happened(box: Box, content: bytes) -> None:
     box.fill(b"".join(MESSAGES))
-    box.journal.write_bytes(content)
-    box.journal.chmod(0o600)
+    box.redo_log.write_bytes(content)
+    box.redo_log.chmod(0o600)
     recovery = box.recover()
     assert (recovery.finished, recovery.kept) == (False, "")
     assert box.content == b"".join(MESSAGES)
-    assert not box.journal.exists()
+    assert not box.redo_log.exists()
 
 
 def test_a_record_of_another_version_does_not_say_that_nothing_has_happened(interrupted: Box) -> None:
     """After an upgrade, say: what it cannot read may be half done."""
-    text, _, _ = interrupted.journal.read_bytes()[: record.SLOT].rstrip(b"\0").rpartition(b"crc ")
+    text, _, _ = interrupted.redo_log.read_bytes()[: record.SLOT].rstrip(b"\0").rpartition(b"crc ")
     text = text.replace(record.MAGIC, b"popad update journal 9")
-    with interrupted.journal.open("r+b") as file:
+    with interrupted.redo_log.open("r+b") as file:
         file.write((text + b"crc %d\n" % zlib.crc32(text)).ljust(record.SLOT, b"\0"))
     recovery = interrupted.recover()
     assert (recovery.finished, recovery.reason) == (False, "it is of another version of popad")
-    assert (interrupted.state / recovery.kept).exists()
+    assert (interrupted.state_path / recovery.kept).exists()
 
 
 def test_room_that_another_version_has_left_is_used(box: Box) -> None:
@@ -740,8 +690,8 @@ def as_version_2(box: Box, phase: bytes, gone: int) -> tuple[bytes, bytes]:
     lines += [b"tail " + before[first:][-update.TAIL :].hex().encode(), b"mailbox /m"]
     lines += [b"%b %d" % (name.encode(), number) for name, number in zip(record.NUMBERS_2, numbers, strict=True)]
     text = b"\n".join(lines) + b"\n"
-    box.journal.touch(0o600)
-    box.journal.write_bytes((text + b"crc %d\n" % zlib.crc32(text)).ljust(record.SLOTS, b"\0") + moves)
+    box.redo_log.touch(0o600)
+    box.redo_log.write_bytes((text + b"crc %d\n" % zlib.crc32(text)).ljust(record.SLOTS, b"\0") + moves)
     return moves, mark
 
 
@@ -804,8 +754,8 @@ def test_no_journal(box: Box) -> None:
 
 def test_an_update_does_not_begin_while_another_is_not_finished(interrupted: Box) -> None:
     """Whoever died left this mailbox half moved: even cutting its end off would take away what recovery must see."""
-    before, journal = interrupted.content, interrupted.journal.read_bytes()
+    before, journal = interrupted.content, interrupted.redo_log.read_bytes()
     for gone in ({0}, {5}):
         with pytest.raises(OSError, match="has not been finished"):
             interrupted.remove(spans_of(MESSAGES, gone))
-    assert (interrupted.content, interrupted.journal.read_bytes()) == (before, journal)
+    assert (interrupted.content, interrupted.redo_log.read_bytes()) == (before, journal)
