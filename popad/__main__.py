@@ -48,23 +48,21 @@ def session() -> int:
     except NotInvokedRight as wrong:
         complain(f"popad: nothing to serve: {wrong}\n\n{USAGE}")
         return USAGE_STATUS
+    from popad.net.arrival import arrive, facts_of, refuse_to_serve
+
     try:
         settings = Settings(os.environ)
-        if settings.wrappers == "always":
-            from popad.net.wrappers import Rules
-
-            if Rules().refuse(connection):
-                return 0
-        from popad.session.monitor import SERVED, SUCCESS, identity_of_strangers, serve
-
-        outcome = serve(connection, settings, identity_of_strangers(settings))
-        return SUCCESS if outcome == SERVED else outcome
+        arrived = arrive(connection, facts_of(settings, with_rules=settings.wrappers == "always"))
     except SettingWrong as wrong:
-        from popad.session.monitor import refuse_to_serve
-
         report(wrong)
         refuse_to_serve(connection, wrong)
         return CONFIG_STATUS
+    if arrived is None:
+        return 0
+    from popad.session.monitor import SERVED, SUCCESS, serve
+
+    outcome = serve(arrived)
+    return SUCCESS if outcome == SERVED else outcome
 
 
 def command(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ SWITCH = {"yes": True, "no": False}
 # Uids of processes that read what strangers send: the first of these and the process number (at most 2^22), so that no
 # two of them ever share one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
 # and FreeIPA give out end at 2,000,200,000.
-UIDS_OF_STRANGERS = range(0x7E000000, 0x7E400000)
+PREAUTH_UIDS = range(0x7E000000, 0x7E400000)
 COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its line end
 # Of a command's one argument: what such a line has room for, as USER and PASS are the same length, and clients may end
 # a line with a bare LF. All that names and passwords pass through has room for so many.

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from popad.settings import Settings
 
     class Channel(Protocol):
-        """Messages to and from whoever asks: popad.privsep.Channel."""
+        """Messages to and from whoever asks: popad.privsep.channel.Channel."""
 
         def send(self, fields: Sequence[bytes]) -> None: ...
         def receive(self, limits: Sequence[int], timeout: float | None) -> list[bytearray]: ...
+        def receive_with_channel(
+            self, limits: Sequence[int], timeout: float | None
+        ) -> "tuple[list[bytearray], Channel]": ...
+        def shut(self) -> None: ...
+        def is_empty(self) -> bool: ...
+        def close(self) -> None: ...
 
     class Source(Protocol):
         """Where passwords are checked. authenticate() raises what identity.py defines for it."""
@@ -33,8 +39,8 @@ from popad.sources import is_in, source_of
 
 MAX_PASSWORD = ARGUMENT_OCTETS
 MAX_RHOST = 64
-# A request: name, password, the client's address.
-REQUEST_LIMITS = (identity.MAX_NAME, MAX_PASSWORD, MAX_RHOST)
+REQUEST_LIMITS = (MAX_RHOST,)  # of the monitor: the client's address, and with it the end of a channel
+CREDENTIALS_LIMITS = (identity.MAX_NAME, MAX_PASSWORD)  # of the preauth child, over that channel
 # A verdict: which, name, uid, gid, maildrop, reason, groups (numbers with a comma between them).
 MAX_REASON = 1024
 ID_DIGITS = 10  # of a uid_t or gid_t
@@ -45,21 +51,21 @@ MARGIN = 0.5  # seconds before the session gives up that a verdict which is put 
 # tells whether there is such a user (pam_unix hashes nothing for a name that it does not know, which is 5 ms in place
 # of 60), and whether the password was right (an account that has expired is refused after it).
 LATER = 4.0
-REQUEST_TIMEOUT = 10.0  # seconds; the session has the request at hand when it connects
+REQUEST_TIMEOUT = 10.0  # seconds; whoever asks has everything at hand by then
 
 PASSED = b"passed"
 FAILED = b"failed"  # the name or the password is wrong, or the account may not log in
 UNKNOWN = b"unknown"  # the same to the client; the journal does not repeat the name
 REFUSED = b"refused"  # a user whose mail popad does not serve: the same to the client
 UNAVAILABLE = b"unavailable"  # nothing is known about the password: the client may try again later
+BROKEN = b"broken"  # the preauth child has said what it may not say: the session ends
 NO_ID = 0xFFFFFFFF  # as uid_t and gid_t: what setresuid(2) takes for "leave it as it is"
-VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE)
+VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE, BROKEN)
 
 
 class Verdict:
-    """What the helper says of a login. The name, uid, gid, all groups and maildrop count only when it PASSED.
-
-    A maildrop is "store:path".
+    """What the helper says of a login. The uid, gid, all groups and maildrop count only when it PASSED; the name is the
+    user's then, and else what the client has typed. A maildrop is "store:path".
     """
 
     def __init__(
@@ -88,7 +94,7 @@ class Verdict:
     def pack(self) -> list[bytes]:
         reason = self.reason.encode("utf-8", "backslashreplace")[:MAX_REASON]
         groups = b",".join(b"%d" % gid for gid in self.groups)
-        who = self.name.encode(), b"%d" % self.uid, b"%d" % self.gid
+        who = self.name.encode("utf-8", "surrogateescape"), b"%d" % self.uid, b"%d" % self.gid
         return [self.which, *who, self.maildrop.encode(), reason, groups]
 
 
@@ -101,7 +107,8 @@ def unpack_verdict(fields: "Sequence[bytearray]") -> Verdict:
     if len(all_groups) > nss.MAX_GROUPS:
         raise ValueError("a verdict with too many groups")
     why = reason.decode("utf-8", "replace")
-    return Verdict(which, name.decode(), identifier(uid), identifier(gid), maildrop.decode(), why, all_groups)
+    who = name.decode("utf-8", "strict" if which == PASSED else "surrogateescape")
+    return Verdict(which, who, identifier(uid), identifier(gid), maildrop.decode(), why, all_groups)
 
 
 def identifier(digits: bytes) -> int:
@@ -133,15 +140,13 @@ class Helper:
         begun = time.monotonic()
         signal.alarm(self.settings.auth_timeout + GRACE)  # the session gives up first, and says why
         try:
-            name, password, rhost = channel.receive(REQUEST_LIMITS, REQUEST_TIMEOUT)
+            (rhost,), credentials = channel.receive_with_channel(REQUEST_LIMITS, REQUEST_TIMEOUT)
         except TimeoutError:
             return  # it asks nothing
         except ContractBroken as broken:
             verdict = Verdict(UNAVAILABLE, reason=f"the request: {broken}")
         else:
-            verdict = self.judge(bytes(name), bytes(password), client := rhost.decode("ascii", "replace"))
-            left = self.due(verdict, name, password, client, time.monotonic() - begun)
-            password[:] = bytes(len(password))  # this process may live on; what PAM had of it PAM has overwritten
+            verdict, left = self.hear(credentials, rhost.decode("ascii", "replace"), begun)
             if left > 0:
                 time.sleep(left)  # not of 0 seconds, which the kernel makes 60 us
         try:
@@ -149,6 +154,28 @@ class Helper:
         except ConnectionError:
             pass  # the session has gone: there is nobody to tell, and nothing wrong here
         signal.alarm(0)
+
+    def hear(self, credentials: "Channel", client: str, begun: float) -> tuple[Verdict, float]:
+        """The verdict on what a preauth child says over its channel, which ends here; and the seconds that it waits."""
+        import time
+
+        try:
+            name, password = credentials.receive(CREDENTIALS_LIMITS, REQUEST_TIMEOUT)
+            credentials.shut()
+            if not credentials.is_empty():
+                raise ContractBroken("a second message")
+        except TimeoutError:
+            return Verdict(BROKEN, reason="no name and no password came"), 0.0
+        except ContractBroken as broken:
+            return Verdict(BROKEN, reason=f"the name and the password: {broken}"), 0.0
+        finally:
+            credentials.close()
+        verdict = self.judge(bytes(name), bytes(password), client)
+        left = self.due(verdict, name, password, client, time.monotonic() - begun)
+        password[:] = bytes(len(password))  # this process may live on; what PAM had of it PAM has overwritten
+        if verdict.which != PASSED:
+            verdict.name = name.decode("utf-8", "surrogateescape")
+        return verdict, left
 
     def due(self, verdict: Verdict, name: bytearray, password: bytearray, client: str, took: float) -> float:
         """The seconds that a verdict still waits, after a check that took so many.

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from popad.settings import Settings
 
 from popad.auth import nss
-from popad.settings import ARGUMENT_OCTETS, UIDS_OF_STRANGERS, is_a_lock
+from popad.settings import ARGUMENT_OCTETS, PREAUTH_UIDS, is_a_lock
 
 MAX_NAME = ARGUMENT_OCTETS
 
@@ -105,7 +105,7 @@ def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
     if entry.pw_uid == 0:
         return "uid 0"
     stranger = lookup(settings.user)
-    if entry.pw_uid in UIDS_OF_STRANGERS or (stranger and entry.pw_uid == stranger.pw_uid):
+    if entry.pw_uid in PREAUTH_UIDS or (stranger and entry.pw_uid == stranger.pw_uid):
         return "who reads what strangers send has no mail"
     return None
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 from popad.auth import credentials, identity, nss
 from popad.commands.deployment import FIRST_PERSON, wrong_units
 from popad.configuration import CONFIGURATION, configuration
-from popad.settings import PREFIX, TABLE, UIDS_OF_STRANGERS, Settings
+from popad.settings import PREAUTH_UIDS, PREFIX, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
@@ -33,7 +33,7 @@ def check(environ: "Mapping[str, str]") -> int:
         source = "environment" if name in given else CONFIGURATION if name in configured else "default"
         value = (configured | given).get(name, row.default)
         print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
-    if os.geteuid() == 0 and not mapped(UIDS_OF_STRANGERS):
+    if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
         print(
             f"note: POPAD_USER: no uids of their own in this container: who has not logged in runs as {settings.user}"
         )

@@ -32,11 +32,11 @@ from popad.daemon.stopped import Stopped
 from popad.daemon.warmup import rehearse
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
 from popad.maildrop.private import State, of_indexes, of_updates
+from popad.net.arrival import Facts, arrive, facts_of, refuse_to_serve
 from popad.net.connection import Connection, without_mapping
-from popad.net.wrappers import Rules
 from popad.notify import Notifier
 from popad.privsep import helpers, pool, spawn
-from popad.privsep.channel import Channel, message_pair
+from popad.privsep.channel import message_pair
 from popad.privsep.identity import AddressSpace, NoNewPrivileges, leave_no_core_file
 from popad.session import monitor, preauth
 from popad.settings import Settings
@@ -56,7 +56,7 @@ class Daemon:
         """`load` reads the settings: now, and again at each SIGHUP. Raises SettingWrong."""
         self.listeners = list(listeners)
         self.load = load
-        self.settings, self.rules, self.identity = self.read()
+        self.facts = self.read()
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
         self.stopped = Stopped()
         self.notifier = Notifier()
@@ -76,16 +76,18 @@ class Daemon:
         self.asked_to_stop = False
         self.asked_to_reload = False
 
-    def read(self) -> "tuple[Settings, Rules | None, tuple[int, int] | None]":
-        """The settings, and what they say of whom to let in and of who a stranger is. Raises SettingWrong.
+    @property
+    def settings(self) -> Settings:
+        """Those that count for the next session."""
+        return self.facts.settings
 
-        Looked up here and not for each client: it is the same for all, and a look-up costs as much as a fork.
-        """
+    def read(self) -> Facts:
+        """The settings, and what they say of every client. Raises SettingWrong."""
         settings = self.load()
         for place in (of_updates(settings.state), of_indexes(settings.cache)):
             if isinstance(place, State):
                 place.close()  # it has its key now, if it had none
-        return settings, Rules() if settings.wrappers != "never" else None, monitor.identity_of_strangers(settings)
+        return facts_of(settings, with_rules=settings.wrappers != "never")
 
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
@@ -223,14 +225,14 @@ class Daemon:
         self.relay_end.close()
         return self.session(Connection(fd, address, port))
 
-    def session(self, connection: Connection, prepared: "spawn.Child | None" = None) -> int:
+    def session(self, connection: Connection, child: "preauth.Preauth | None" = None) -> int:
         """In the child: one session, if the rules allow it. Returns the exit status."""
         outcome = monitor.SUCCESS
         try:
-            if not self.rules or not self.rules.refuse(connection):
-                outcome = monitor.serve(connection, self.settings, self.identity, helpers.Relay(self.relay), prepared)
+            if arrived := arrive(connection, self.facts):
+                outcome = monitor.serve(arrived, helpers.HelperRelay(self.relay), child)
         except SettingWrong as wrong:  # rules that have been written since the start
-            monitor.refuse_to_serve(connection, wrong)
+            refuse_to_serve(connection, wrong)
             return monitor.CONFIG
         if outcome in (monitor.SUCCESS, monitor.SERVED):
             return exit_status.status(outcome == monitor.SERVED, journal.Lost.entries)
@@ -243,11 +245,11 @@ class Daemon:
         try:
             ours, theirs = way = message_pair()
             ends += way
-            channel = message_pair()  # between the session and its authorization child
-            ends += channel
+            pairs = message_pair(), message_pair()  # between the session and its preauth child
+            ends += [end for pair in pairs for end in pair]
             pid = os.fork()
             if pid == 0:
-                self.child(lambda: self.spare_session(ours, theirs, channel))
+                self.child(lambda: self.spare_session(ours, theirs, pairs))
             self.spare = Spare(pid, ours)
             self.spare_due = 0.0
             ends.remove(ours)
@@ -262,33 +264,26 @@ class Daemon:
             self.spare.dismiss()
             self.spare = None
 
-    def spare_session(
-        self, parents: _socket.socket, way: _socket.socket, channel: tuple[_socket.socket, _socket.socket]
-    ) -> int:
+    def spare_session(self, parents: _socket.socket, way: _socket.socket, pairs: "preauth.Pairs") -> int:
         """In the child: wait for a client with all forks done. Returns the exit status.
 
         The fork is the first thing done: each page written to before it would be copied once more behind it. `parents`
         is the other end of `way`: this process leaves when the parent alone has it, and closes it.
         """
         try:
-            prepared = spawn.fork(self.authorization_child, channel)
+            child = preauth.start(None, 0, self.settings, self.facts.identity, pairs, self.forget_signals)
         except OSError:
-            prepared = None  # perhaps it can be had when there is a client
-            for end in channel:
+            child = None  # perhaps it can be had when there is a client
+            for end in (end for pair in pairs for end in pair):
                 end.close()
         parents.close()
         self.leave_the_parent()
         self.relay_end.close()
         if connection := client_from(way):
-            return self.session(connection, prepared)
-        if prepared:
-            prepared.end()
+            return self.session(connection, child)
+        if child:
+            child.end()
         return monitor.SUCCESS
-
-    def authorization_child(self, channel: Channel) -> None:
-        """In the child of a spare session."""
-        self.forget_signals()
-        preauth.authorization_role(channel, None, 0, self.settings, self.identity)
 
     def drop(self, address: str, limit: str, now: float) -> None:
         """Count a connection that is not served."""
@@ -365,7 +360,7 @@ class Daemon:
             journal.send(journal.RELOAD_REFUSED, reason=str(error))
             return self.notifier.ready(self.status())
         try:
-            self.settings, self.rules, self.identity = self.read()
+            self.facts = self.read()
         except SettingWrong as wrong:
             for end in relay:
                 end.close()

@@ -12,8 +12,6 @@ from contextlib import ExitStack, closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from popad.journal import Event, Value
 
 from popad import journal
@@ -21,11 +19,14 @@ from popad.auth import helper
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import State
+from popad.net.arrival import Arrival, Facts, arrive
 from popad.net.connection import Connection
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair, receive_descriptor
-from popad.privsep.helpers import Relay
+from popad.privsep.helpers import HelperRelay
 from popad.session import monitor, postauth, preauth
+from popad.session.context import Context
+from popad.session.preauth import Preauth
 from popad.settings import Settings
 
 ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
@@ -36,30 +37,40 @@ LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
 COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
 
 
-class Rehearsal(monitor.Session):
-    """A session of which the journal hears nothing, and whose helper knows nobody."""
-
-    def __init__(self, connection: Connection, settings: Settings, opened: ExitStack) -> None:
-        relay, self.asked = message_pair()
-        super().__init__(connection, settings, None, Relay(relay))
-        opened.callback(relay.close)
-        opened.callback(self.asked.close)
+class Rehearsal(Context):
+    """A session of which the journal hears nothing."""
 
     def log(self, event: "Event", **fields: "Value") -> None:
         known = {name: value for name, value in (self.known | fields).items() if value is not None}
         journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
 
-    def settle_in(self) -> "Iterator[None]":
-        yield from super().settle_in()
-        self.be_the_helper()
+
+class RehearsedMonitor(monitor.Monitor):
+    """A monitor whose auth helper knows nobody."""
+
+    def __init__(self, context: Context, child: Preauth, opened: ExitStack) -> None:
+        relay, self.helpers_end = message_pair()
+        opened.callback(relay.close)
+        opened.callback(self.helpers_end.close)
+        super().__init__(context, HelperRelay(relay), child)
+        self.preparation.steps.append(self.be_the_helper)
 
     def be_the_helper(self) -> None:
         """Answer the question that is there by now."""
-        _, fd = receive_descriptor(self.asked, 1)
+        _, fd = receive_descriptor(self.helpers_end, 1)
         if fd is not None:
             with closing(Channel(_socket.socket(fileno=fd))) as channel:
-                channel.receive(helper.REQUEST_LIMITS, PATIENCE)
+                _, credentials = channel.receive_with_channel(helper.REQUEST_LIMITS, PATIENCE)
+                with closing(credentials):
+                    credentials.receive(helper.CREDENTIALS_LIMITS, PATIENCE)
                 channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
+
+
+class Rehearsing(Preauth):
+    """A preauth child that has had its client."""
+
+    def introduce(self, connection: Connection) -> bool:
+        return True
 
 
 def rehearse() -> None:
@@ -71,43 +82,46 @@ def rehearse() -> None:
     # Not tempfile and shutil: the libraries that they load would be in the memory of each session, too.
     place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
     os.mkdir(place, 0o700)
-    settings = Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"})
+    facts = Facts(Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"}), None, None)
     try:
         mailbox = os.path.join(place, "mailbox")
         with open(mailbox, "xb") as file:
             file.write(MAIL)
         for _ in range(ROUNDS):
             with ExitStack() as opened:
-                log_in(settings, opened)
-                read_mail(settings, mailbox, opened)
+                log_in(facts, opened)
+                read_mail(facts, mailbox, opened)
     finally:
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)
 
 
-def log_in(settings: Settings, opened: ExitStack) -> None:
+def log_in(facts: Facts, opened: ExitStack) -> None:
     """From the greeting to the verdict."""
     client, connection = connected(opened)
-    ours, theirs = (opened.enter_context(closing(Channel(end))) for end in message_pair())
+    requests, credentials = ([Channel(end) for end in message_pair()] for _ in range(2))
+    for end in (*requests, *credentials):
+        opened.callback(end.close)
     client.send(LOGIN)
     client.shutdown(_socket.SHUT_WR)
-    connection.write(monitor.GREETING, PATIENCE)
-    preauth.speak(connection, theirs, time.monotonic() + PATIENCE, settings)
-    made = Rehearsal(connection, settings, opened)
-    monitor.authorize(made, spawn.Child(None, ours))
-    monitor.passed(made, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"), b"nobody")
+    if arrived := arrive(connection, facts):
+        preauth.speak(connection, requests[1], credentials[1], time.monotonic() + PATIENCE, facts.settings)
+        context = Rehearsal(arrived)
+        child = Rehearsing(spawn.Child(None, requests[0]), credentials[0])
+        monitor.authorize(context, RehearsedMonitor(context, child, opened))
+        monitor.passed(context, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"))
 
 
-def read_mail(settings: Settings, mailbox: str, opened: ExitStack) -> None:
+def read_mail(facts: Facts, mailbox: str, opened: ExitStack) -> None:
     """From the mailbox's opening to the end."""
     client, connection = connected(opened)
     client.send(COMMANDS)
-    updates = State(settings.state)
+    updates = State(facts.settings.state)
     opened.callback(updates.close)
     store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
-    postauth.serve(Rehearsal(connection, settings, opened), "nobody", Maildrop(store), b"")
+    postauth.serve(Rehearsal(Arrival(connection, facts)), "nobody", Maildrop(store), b"")
 
 
 def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:

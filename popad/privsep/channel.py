@@ -1,17 +1,19 @@
 """Channels between popad's processes: small messages of a fixed shape, and descriptors.
 
-A channel carries a list of byte fields in one SOCK_SEQPACKET datagram. Whoever receives says how many
-fields it expects and how long each may be; anything else is ContractBroken, never answered. A descriptor goes only to a
-process with fewer rights, or to one that trusts all who have the other end: the two functions for that are no methods.
+A message is a list of byte fields in one SOCK_SEQPACKET datagram. The receiver says how many fields it expects and how
+long each may be; anything else is ContractBroken, and is never answered. A descriptor goes only to a process with fewer
+rights, or to one that trusts all that have the other end: nothing else asks for one, and one that comes uninvited is
+closed.
 """
 
 import _socket
+import os
 import select
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 from popad.errors import ContractBroken
 
@@ -29,12 +31,14 @@ class Channel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, fields: "Sequence[bytes | bytearray]") -> None:
-        """Send one message, without making a copy of a field. Raises OSError when the other end is gone."""
+    def send(self, fields: "Sequence[bytes | bytearray]", fd: int | None = None) -> None:
+        """Send one message, without making a copy of a field, and `fd` with it. Raises OSError when the other end is
+        gone.
+        """
         pieces = [piece for field in fields for piece in (len(field).to_bytes(LENGTH, "big"), field)]
         if sum(map(len, pieces)) > MAX_MESSAGE:
             raise ContractBroken("a message too long to send")
-        self.socket.sendmsg(pieces, (), _socket.MSG_NOSIGNAL)
+        self.socket.sendmsg(pieces, () if fd is None else [rights(fd)], _socket.MSG_NOSIGNAL)
 
     def waits(self, timeout: float | None) -> bool:
         """Whether a message (or the end) has come within `timeout` seconds; None: as long as it takes."""
@@ -48,24 +52,69 @@ class Channel:
 
         Raises ContractBroken for any other message and at the end of the stream, TimeoutError after `timeout` seconds.
         """
+        message, _ = self.receive_message(timeout)
+        try:
+            return unpack(message, limits)
+        finally:
+            wipe(message)
+
+    def receive_request(self, shapes: "Mapping[bytes, Sequence[int]]", timeout: float | None) -> list[bytearray]:
+        """One message whose first field is a key of `shapes`, and the others as that says. Raises as receive() does."""
+        message, _ = self.receive_message(timeout)
+        try:
+            request = bytes(message[LENGTH : LENGTH + int.from_bytes(message[:LENGTH], "big")])
+            if request not in shapes:
+                raise ContractBroken("a request that nobody may make")
+            return unpack(message, (len(request), *shapes[request]))
+        finally:
+            wipe(message)
+
+    def receive_with_channel(self, limits: "Sequence[int]", timeout: float | None) -> "tuple[list[bytearray], Channel]":
+        """One message as receive() has it, and the end of another channel that came with it. Raises as receive() does.
+
+        For a process that trusts the sender: a descriptor costs memory of the kernel's, and can be of anything.
+        """
+        message, fds = self.receive_message(timeout, descriptors=1)
+        other = None
+        try:
+            fields = unpack(message, limits)
+            other = Channel(_socket.socket(fileno=fds[0]))
+            if (other.socket.family, other.socket.type) != (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+                raise ContractBroken("a message with another descriptor than a channel's")
+            return fields, other
+        except (OSError, ContractBroken) as error:
+            if other:
+                other.close()
+            else:
+                os.close(fds[0])
+            raise ContractBroken(str(error)) from error
+        finally:
+            wipe(message)
+
+    def receive_message(self, timeout: float | None, descriptors: int = 0) -> tuple[bytearray, list[int]]:
+        """One message as it comes, with exactly so many descriptors."""
         if not self.waits(timeout):
             raise TimeoutError
+        fds: list[int] = []
         try:
             # As large as what has come: to touch and wipe the most that may come costs each session memory and time.
             size = self.socket.recv_into(bytearray(1), 1, _socket.MSG_PEEK | _socket.MSG_TRUNC)
             message = bytearray(min(size, MAX_MESSAGE))
-            # No room for descriptors: the kernel closes what it has no room for, and says so in the flags.
-            size, _, flags, _ = self.socket.recvmsg_into([message])
+            # No room for other descriptors: the kernel closes what it has no room for, and says so in the flags.
+            room = _socket.CMSG_LEN(descriptors * DESCRIPTOR) if descriptors else 0
+            size, ancillary, flags, _ = self.socket.recvmsg_into([message], room, _socket.MSG_CMSG_CLOEXEC)
+            for _, _, data in ancillary:
+                fds += memoryview(data).cast("i")
         except ConnectionError as error:
             raise ContractBroken("no message: the other end is gone") from error
+        if size and not flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC) and len(fds) == descriptors:
+            return message, fds
+        for fd in fds:
+            os.close(fd)
+        wipe(message)
         if not size:
             raise ContractBroken("no message: the other end is gone")
-        try:
-            if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
-                raise ContractBroken("a message with more than octets, or more of them than fit")
-            return unpack(message, limits)
-        finally:
-            wipe(message)
+        raise ContractBroken("a message with other descriptors than it may have, or more octets than fit")
 
     def shut(self) -> None:
         """Nothing can be sent any more, from either end; what has been sent can still be received."""
@@ -110,8 +159,12 @@ def message_pair() -> tuple[_socket.socket, _socket.socket]:
 
 def send_descriptor(way: _socket.socket, message: bytes, fd: int) -> None:
     """One message with a descriptor. Raises OSError when the other end is gone."""
-    ancillary = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(DESCRIPTOR, sys.byteorder))
-    way.sendmsg([message], [ancillary], _socket.MSG_NOSIGNAL)
+    way.sendmsg([message], [rights(fd)], _socket.MSG_NOSIGNAL)
+
+
+def rights(fd: int) -> tuple[int, int, bytes]:
+    """What sendmsg(2) takes a descriptor in."""
+    return _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(DESCRIPTOR, sys.byteorder)
 
 
 def receive_descriptor(way: _socket.socket, most: int) -> tuple[bytes, int | None]:

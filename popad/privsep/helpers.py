@@ -1,9 +1,9 @@
-"""The ways to a helper, and the one question a session asks it.
+"""The ways to the auth helper, and the one question that a session asks it.
 
-A helper is a role that takes one request from a channel and answers it. It runs in a process of its own: forked on
-demand, or a worker of a warm process that has everything loaded (warm.py). The warm one is reached by its socket, or in
-the standalone daemon by a relay: a pair of message sockets that all sessions inherit, over which each passes one end of
-a channel of its own. A relay has no name, so there is nobody else who could use it.
+The helper takes one request from a channel and answers it, in a process of its own: one that is forked on demand, or a
+worker of a pool that has everything loaded (pool.py). The pool is reached by its socket, or in the standalone daemon by
+a relay: a pair of message sockets that all sessions inherit, over which each passes one end of a channel of its own. A
+relay has no name, so nobody else can use it.
 """
 
 import _socket
@@ -12,22 +12,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from popad.net.connection import Connection
     from popad.settings import Settings
 
 from popad.auth import helper
 from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair, send_descriptor
+from popad.privsep.identity import close_all_but
 
 
 def on_demand(role: "Callable[[Channel], None]") -> spawn.Child:
-    """Fork a helper for one request."""
+    """Fork a worker for one request."""
     return spawn.fork(role)
 
 
 def by_socket(path: str) -> spawn.Child:
-    """A helper of the warm process that listens at `path`. Raises OSError."""
+    """A worker of the pool that listens at `path`. Raises OSError."""
     channel = Channel(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC))
     try:
         channel.socket.connect(path)
@@ -37,14 +37,14 @@ def by_socket(path: str) -> spawn.Child:
     return spawn.Child(None, channel)
 
 
-class Relay:
-    """A session's end of the relay. It asks once; a part of it that may not ask closes this before anything else."""
+class HelperRelay:
+    """A session's end of the relay. It asks once; a process of it that may not ask closes this before anything else."""
 
     def __init__(self, end: _socket.socket) -> None:
         self.socket = end
 
     def reach(self) -> spawn.Child:
-        """A helper of the warm process at the other end, and the end of this way to it. Raises OSError."""
+        """A worker of the pool at the other end; the relay is closed then. Raises OSError."""
         ours, theirs = message_pair()
         try:
             send_descriptor(self.socket, b"\0", theirs.fileno())
@@ -61,59 +61,66 @@ class Relay:
 
 
 def verdict(
-    connection: "Connection",
     settings: "Settings",
-    relay: Relay | None,
-    request: "Sequence[bytes | bytearray]",
+    relay: HelperRelay | None,
+    rhost: str,
+    credentials: Channel,
     meanwhile: "Callable[[], object]",
 ) -> helper.Verdict:
-    """What the authentication helper says to `request` (name, password, the client's address).
+    """What the auth helper says to the name and the password that the preauth child says over its channel, of which
+    `credentials` is the other end: the helper gets that, and the client's address of the monitor.
 
-    Whatever goes wrong on the way to it is a verdict as well, that nothing is known. `meanwhile` is done in any case,
-    best while the helper is busy.
+    Whatever goes wrong on the way to the helper is a verdict as well, that nothing is known; ContractBroken is raised
+    for what the child says. `meanwhile` is done in any case, best while the helper is busy.
     """
 
     def role(channel: Channel) -> None:
-        connection.socket.close()  # the helper knows passwords and no client
+        close_all_but(channel.fileno())  # the helper knows passwords and no client
         helper.Helper(settings).serve(channel)
 
     try:
         if settings.auth_socket:
             if relay:
                 relay.close()
-            warm = by_socket(settings.auth_socket)
+            worker = by_socket(settings.auth_socket)
         elif relay:
-            warm = relay.reach()
+            worker = relay.reach()
         else:
-            warm = on_demand(role)
-    except OSError as error:
-        meanwhile()
-        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
-    try:
-        return helper.unpack_verdict(ask(warm, request, helper.VERDICT_LIMITS, settings.auth_timeout, meanwhile))
+            worker = on_demand(role)
+        request = (rhost.encode("ascii", "replace"),)
+        said = ask(worker, request, helper.VERDICT_LIMITS, settings.auth_timeout, credentials, meanwhile)
+        given = helper.unpack_verdict(said)
     except TimeoutError:
         return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
     except (OSError, ContractBroken, ValueError) as error:
         return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+    finally:
+        credentials.close()
+        meanwhile()
+    if given.which == helper.BROKEN:
+        raise ContractBroken(f"the preauth child: {given.reason}")
+    return given
 
 
 def ask(
-    child: spawn.Child,
-    request: "Sequence[bytes | bytearray]",
+    worker: spawn.Child,
+    request: "Sequence[bytes]",
     answer_limits: "Sequence[int]",
     timeout: float,
+    passed_on: Channel | None = None,
     meanwhile: "Callable[[], object]" = lambda: None,
 ) -> list[bytearray]:
-    """Send the one request, do something else while it is answered, get the answer.
+    """Send the one request, and with it a channel that is closed here; do something else while it is answered; get the
+    answer.
 
     Raises OSError where the helper is gone, ContractBroken where it dies or says what it may not say, TimeoutError
     after `timeout` seconds.
     """
     try:
-        try:
-            child.channel.send(request)
-        finally:
-            meanwhile()
-        return child.channel.receive(answer_limits, timeout)
+        worker.channel.send(request, passed_on.fileno() if passed_on else None)
+        if passed_on:
+            passed_on.close()  # else the helper would not hear when who has the other end closes that
+        meanwhile()
+        return worker.channel.receive(answer_limits, timeout)
     finally:
-        child.end()
+        worker.end()

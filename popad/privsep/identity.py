@@ -13,7 +13,7 @@ else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import ContractBroken
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 
 STANDARD_STREAMS = 3  # descriptors, 0 to 2
 ROOM = 4 << 20  # octets that a confined process may still get: Python takes memory by the MB
@@ -46,14 +46,14 @@ def become(uid: int, gid: int, groups: "Sequence[int]" = ()) -> None:
     raise ContractBroken(f"uid {uid} could become root again")
 
 
-def become_a_stranger(uid: int, gid: int) -> None:
+def become_preauth(uid: int, gid: int) -> None:
     """Turn into a uid that no other process has, and `gid`, for good: processes of one uid could end one another.
 
     A container may have too few uids for that: there it is `uid`. Raises what become() raises.
     """
     if os.geteuid() == 0:
         try:
-            return become(UIDS_OF_STRANGERS[os.getpid()], gid)
+            return become(PREAUTH_UIDS[os.getpid()], gid)
         except OSError as error:
             if error.errno != errno.EINVAL:  # setresuid(2): not mapped in this user namespace
                 raise

@@ -17,7 +17,7 @@ else:
 from popad.errors import ContractBroken
 from popad.privsep.channel import Channel, message_pair
 from popad.privsep.identity import PR_SET_CHILD_SUBREAPER, Prctl
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 
 PATIENCE = 5.0  # seconds that a role may take to end when it has said what it had to say
 CRASHED = 70  # EX_SOFTWARE of sysexits.h: a role ended with an exception
@@ -70,17 +70,17 @@ def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:
-        kill_a_stranger(pid)
+        kill_preauth(pid)
 
 
-def kill_a_stranger(pid: int) -> None:
+def kill_preauth(pid: int) -> None:
     """SIGKILL for a child that has a stranger's uid of its own; without CAP_KILL, too. Raises OSError for any other.
 
     This process takes that uid for a moment, as the effective one only: whom a process may signal is a matter of its
     effective uid, who may signal it one of the other two.
     """
-    os.getpriority(os.PRIO_USER, UIDS_OF_STRANGERS[pid])  # ESRCH unless somebody has this uid
-    os.seteuid(UIDS_OF_STRANGERS[pid])
+    os.getpriority(os.PRIO_USER, PREAUTH_UIDS[pid])  # ESRCH unless somebody has this uid
+    os.seteuid(PREAUTH_UIDS[pid])
     try:
         os.kill(pid, signal.SIGKILL)
     finally:
@@ -100,7 +100,7 @@ def kill_orphans(known: "Container[int]") -> None:
     for pid in map(int, pids):
         try:
             if pid not in known:
-                kill_a_stranger(pid)
+                kill_preauth(pid)
         except OSError:
             pass  # it is another child
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from popad.auth.helper import Verdict
     from popad.net.connection import Connection
     from popad.notify import Notifier
-    from popad.session.monitor import Session
+    from popad.session.context import Context
 
 from popad import journal
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone, PeerSilent
@@ -23,7 +23,7 @@ EVENTS = {MaildropChanged: journal.MAILDROP_CHANGED, MaildropUnreadable: journal
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
 
 
-def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> None:
+def postauth_role(session: "Context", verdict: "Verdict", ahead: bytes) -> None:
     """TRANSACTION and UPDATE, as the user."""
     connection, settings, notifier = session.connection, session.settings, session.ready()
     connection.sent_octets = 0  # of the user's session, as the journal counts
@@ -38,15 +38,15 @@ def transaction_role(session: "Session", verdict: "Verdict", ahead: bytes) -> No
         serve(session, verdict.name, drop, ahead)
 
 
-def serve(session: "Session", name: str, drop: Maildrop, ahead: bytes) -> None:
+def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     """The client's commands until its end, and what the journal is to know of them."""
     connection, settings = session.connection, session.settings
     done = Transaction(drop, Notices(session).notice)
-    user = User(name, connection, settings.timeout, session.ready(), drop)
+    client = PostauthClient(name, connection, settings.timeout, session.ready(), drop)
     connection.keep_time(THINKING)
     try:
-        user.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
-        converse(user, Lines(ahead), transaction.TABLE, done, settings.max_argument)
+        client.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
+        converse(client, Lines(ahead), transaction.TABLE, done, settings.max_argument)
         connection.close()
     except (PeerGone, PeerSilent) as end:
         session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
@@ -67,7 +67,7 @@ class Notices:
     asks again.
     """
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: "Context") -> None:
         self.session = session
         self.given: set[journal.Event] = set()
 
@@ -78,7 +78,7 @@ class Notices:
             self.session.log(event, reason=str(failure))
 
 
-class User:
+class PostauthClient:
     """The client, who may think as long as the autologout timer allows; systemd hears when it does.
 
     A command resets the timer (RFC 1939 section 3), and each has an answer; so does what the client takes of an answer.
@@ -118,7 +118,7 @@ class User:
         self.deadline = time.monotonic() + self.timeout
 
 
-def open_maildrop(session: "Session", verdict: "Verdict") -> Maildrop:
+def open_maildrop(session: "Context", verdict: "Verdict") -> Maildrop:
     """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
     settings, cache = session.settings, session.cache
     if isinstance(session.state, MaildropUnavailable):
@@ -136,7 +136,7 @@ def open_maildrop(session: "Session", verdict: "Verdict") -> Maildrop:
     return drop
 
 
-def log_the_end(session: "Session", state: Transaction) -> None:
+def log_the_end(session: "Context", state: Transaction) -> None:
     """What the session did, and what became of the messages marked as deleted."""
     drop = state.maildrop
     deleted = drop.messages - drop.remaining if state.updated else 0
@@ -152,5 +152,5 @@ def log_the_end(session: "Session", state: Transaction) -> None:
         deleted=deleted,
         left=left,
         sent_octets=session.connection.sent_octets,
-        duration_usec=int((time.monotonic() - session.started) * 1_000_000),
+        duration_usec=int((time.monotonic() - session.began) * 1_000_000),
     )

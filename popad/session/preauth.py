@@ -1,6 +1,7 @@
-"""The authorization child: the AUTHORIZATION state, spoken by somebody who can open and start nothing.
+"""The preauth child: the AUTHORIZATION state, in a process that can open and start nothing.
 
-It is the one part of popad that reads what strangers send. All that it has to say is one message to its session.
+It is the one part of popad that reads what unauthenticated clients send. It says what has become of them in one request
+to the monitor; and before a LOGIN the name and the password, which the auth helper reads and the monitor never does.
 """
 
 import os
@@ -9,78 +10,134 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from popad.privsep.channel import Channel
+    import _socket
+    from collections.abc import Callable
+
     from popad.settings import Settings
+
+    Pairs = tuple[tuple[_socket.socket, _socket.socket], tuple[_socket.socket, _socket.socket]]
 
 from popad.errors import PeerGone, PeerSilent
 from popad.net.connection import LINGER, Connection
 from popad.privsep import spawn  # all of it: the child can open nothing any more, so nothing can be imported then
-from popad.privsep.channel import receive_descriptor
-from popad.privsep.identity import become_a_stranger, close_all_but, close_all_doors, confine
+from popad.privsep.channel import Channel, message_pair, receive_descriptor, send_descriptor
+from popad.privsep.identity import become_preauth, close_all_but, close_all_doors, confine
 from popad.protocol.authorization import MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
-from popad.settings import ARGUMENT_OCTETS
 
+# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login.
 LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
-MAX_AHEAD = 32768  # octets read ahead of the login: what one read brings, and a line before it
-# Which of these, name, password, octets read ahead.
-HAND_OVER_LIMITS = (8, ARGUMENT_OCTETS, ARGUMENT_OCTETS, MAX_AHEAD)
+MAX_AHEAD = 32768  # octets: what one read brings, and a line before it
 
 
-def authorization_role(
-    channel: "Channel",
-    connection: "Connection | None",
+class Preauth:
+    """The monitor's view of the child: the channel for requests, and the auth helper's end of the credentials channel.
+
+    Both of that are the child's from its birth, as it can be given nothing later: it may open no descriptor.
+    """
+
+    def __init__(self, child: spawn.Child, credentials: Channel) -> None:
+        self.child = child
+        self.channel = child.channel
+        self.credentials = credentials
+
+    def introduce(self, connection: Connection) -> bool:
+        """Give it its client. False where it has died while it waited."""
+        try:
+            send_descriptor(self.channel.socket, b"\0", connection.fileno())
+        except OSError:
+            self.end()
+            return False
+        return True
+
+    def end(self) -> int:
+        """What Child.end() does; and nobody asks for a password any more."""
+        self.credentials.close()
+        return self.child.end()
+
+
+def start(
+    connection: Connection | None,
+    deadline: float,
+    settings: "Settings",
+    identity: tuple[int, int] | None,
+    pairs: "Pairs | None" = None,
+    first: "Callable[[], object]" = lambda: None,
+) -> Preauth:
+    """Fork the child. Without a connection there is no client yet: introduce() brings it, and it has the settings' time
+    from then on, in place of `deadline`. `pairs`: for requests and for credentials, where they exist already. `first`
+    is done in the child before all else. Raises OSError.
+    """
+    requests, credentials = pairs or (message_pair(), message_pair())
+    helpers_end, its_end = map(Channel, credentials)
+
+    def role(channel: Channel) -> None:
+        first()
+        preauth_role(channel, its_end, connection, deadline, settings, identity)
+
+    child = spawn.fork(role, requests)
+    its_end.close()
+    return Preauth(child, helpers_end)
+
+
+def preauth_role(
+    channel: Channel,
+    credentials: Channel,
+    connection: Connection | None,
     deadline: float,
     settings: "Settings",
     identity: tuple[int, int] | None,
 ) -> None:
-    """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one message.
+    """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one request.
 
-    Without a connection there is no client yet: it comes over `channel`, and has the settings' time from then on.
-    Whatever else is open but the standard streams is closed first of all: the helper believes whoever has its relay.
+    Whatever else is open but the standard streams is closed first of all: the auth helper believes who has its relay.
     """
-    close_all_but(channel.fileno(), *([connection.fileno()] if connection else []))
+    ends = [channel.fileno(), credentials.fileno()]
+    close_all_but(*ends, *([connection.fileno()] if connection else []))
     if identity is not None:
-        become_a_stranger(*identity)
+        become_preauth(*identity)
     confine()
     if connection is None:
         if (connection := client_of(channel)) is None:
             return
         deadline = time.monotonic() + settings.login_timeout
     close_all_doors(deadline - time.monotonic())
-    speak(connection, channel, deadline, settings)
+    speak(connection, channel, credentials, deadline, settings)
 
 
-def speak(connection: "Connection", channel: "Channel", deadline: float, settings: "Settings") -> None:
-    """The AUTHORIZATION state, and the message of what has become of it."""
+def speak(
+    connection: Connection, channel: Channel, credentials: Channel, deadline: float, settings: "Settings"
+) -> None:
+    """The AUTHORIZATION state, and the request that tells what has become of it."""
     state = Authorization()
     lines = Lines()
     try:
-        converse(Stranger(connection, channel, deadline), lines, TABLE, state, settings.max_argument)
+        converse(PreauthClient(connection, channel, deadline), lines, TABLE, state, settings.max_argument)
     except PeerGone:
-        channel.send((GONE, b"", b"", b""))
+        channel.send((GONE,))
     except PeerSilent:
-        channel.send((SILENT, b"", b"", b""))
+        channel.send((SILENT,))
     else:
         if state.password is None:
             erred = state.errors >= MAX_ERRORS
-            channel.send((ERRORS if erred else QUIT, b"", b"", b""))
+            channel.send((ERRORS if erred else QUIT,))
             connection.close(LINGER if erred else 0)  # it may not have stopped sending
         else:
-            channel.send((LOGIN, state.name, state.password, lines.rest()))
+            credentials.send((state.name, state.password))
+            channel.send((LOGIN, lines.rest()))
 
 
-def client_of(channel: "Channel") -> "Connection | None":
+def client_of(channel: Channel) -> Connection | None:
     """The client, when it has come; None where the session has ended before."""
     _, fd = receive_descriptor(channel.socket, 1)
     return None if fd is None else Connection(fd, "", None)
 
 
-class Stranger:
+class PreauthClient:
     """The client, who has until the deadline in all."""
 
-    def __init__(self, connection: "Connection", channel: "Channel", deadline: float) -> None:
+    def __init__(self, connection: Connection, channel: Channel, deadline: float) -> None:
         self.connection = connection
         self.channel = channel
         self.deadline = deadline

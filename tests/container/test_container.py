@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.container.engine import RUN_HERE, Engine, EngineError, needs
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE, wait_until
@@ -272,7 +272,7 @@ class TestConfinement:
                 uids[inside] = int(re.findall(r"^Uid:\t(\d+)\t", status, re.M)[0])
         strangers = {inside: uid for inside, uid in uids.items() if uid}
         assert strangers
-        assert strangers == {inside: UIDS_OF_STRANGERS[inside] for inside in strangers}
+        assert strangers == {inside: PREAUTH_UIDS[inside] for inside in strangers}
         client.quit()
 
     def test_a_user_has_no_rights_left(self, served: Container) -> None:

@@ -5,10 +5,10 @@ unpacked is wiped.
 from popad.auth import helper
 from popad.errors import ContractBroken
 from popad.privsep.channel import LENGTH, unpack
-from popad.session.preauth import HAND_OVER_LIMITS
+from popad.session.preauth import MAX_AHEAD
 from tests.fuzz.cutting import Octets
 
-SHAPES = (HAND_OVER_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))
+SHAPES = ((8, MAX_AHEAD), helper.CREDENTIALS_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))
 
 
 def expected(message: bytes, limits: tuple[int, ...]) -> list[bytes] | None:

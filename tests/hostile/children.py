@@ -1,9 +1,10 @@
-"""A fuzzer in the authorization child's place: what it may hand over is believed, anything else ends the session.
+"""In the preauth child's place: what the monitor's table allows is served, anything else ends the session.
 
     python3 -m tests.hostile.children [--count N] [--seed N]
 
-Each case is a real session (fork, channel, helper, log) whose child sends made-up datagrams, too many or too few, with
-descriptors, and lives or dies as it likes.
+Each case is a real session (fork, channels, auth helper, log) whose child sends datagrams to the monitor and to the
+helper, too many or too few, with descriptors, and lives or dies as it likes. First all that can be made of the table's
+rows, then so many cases that are made up.
 """
 
 import argparse
@@ -15,16 +16,21 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from popad import sinks
+from popad.auth import credentials, helper
+from popad.auth.helper import CREDENTIALS_LIMITS
+from popad.net import arrival
 from popad.net.connection import Connection
 from popad.privsep import identity as spawn_identity
 from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
 from popad.session import monitor, preauth
-from popad.settings import UIDS_OF_STRANGERS, Settings
+from popad.session.context import load_maildrop, load_mbox, load_postauth, load_transaction
+from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
 from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, connection, read_logfmt
 
@@ -39,67 +45,57 @@ def packed(*fields: bytes) -> bytes:
     return b"".join(len(field).to_bytes(LENGTH, "big") + field for field in fields)
 
 
-def one_of_four(message: bytes) -> list[bytes] | None:
-    """The four fields of a message that may be handed over; None for any other. Reads as plainly as can be."""
-    fields = []
-    for limit in preauth.HAND_OVER_LIMITS:
-        size = int.from_bytes(message[:4], "big")
-        if len(message) < 4 or size > limit or len(message) < 4 + size:
-            return None
-        fields.append(message[4 : 4 + size])
-        message = message[4 + size :]
-    return None if message else fields
+def fields_of(message: bytes, shapes: Mapping[bytes, Sequence[int]] | None, limits: Sequence[int] = ()) -> list[bytes]:
+    """The fields of a message as the table, or `limits`, allows them; none for any other. Plainly read."""
+    fields: list[bytes] = []
+    while message:
+        size = int.from_bytes(message[:LENGTH], "big")
+        if len(message) < LENGTH + size:
+            return []
+        fields.append(message[LENGTH : LENGTH + size])
+        message = message[LENGTH + size :]
+    if shapes is not None:
+        if not fields or fields[0] not in shapes:
+            return []
+        limits = (len(fields[0]), *shapes[fields[0]])
+    fits = len(fields) == len(limits) and all(len(field) <= most for field, most in zip(fields, limits, strict=True))
+    return fields if fits else []
+
+
+class Message:
+    """A datagram: to the monitor, or to the auth helper (credentials)."""
+
+    def __init__(self, octets: bytes, *, credentials: bool = False, descriptors: int = 0) -> None:
+        self.octets = octets
+        self.credentials = credentials
+        self.descriptors = descriptors
+
+
+GOOD = NAME.encode(), PASSWORD.encode()
+ENDS = ("leave", "fail", "killed", "stay", "stop")
 
 
 class Case:
-    """What a child does: datagrams with descriptors, and an end."""
+    """What a child does: datagrams, and an end."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self.sent = [self.datagram(chance) for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2, 3)))]
-        self.end = chance.choices(("leave", "fail", "killed", "stay", "stop"), (40, 3, 3, 2, 1))[0]
+    def __init__(self, sent: Sequence[Message], end: str = "leave") -> None:
+        self.sent = list(sent)
+        self.end = end
 
-    @staticmethod
-    def datagram(chance: random.Random) -> tuple[bytes, int]:
-        """Octets, and how many descriptors come with them."""
-        which = chance.choice((preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN"))
-        name = chance.choice(
-            (NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0")
-        )
-        password = chance.choice((PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"))
-        ahead = chance.choice((b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768))
-        fields = [which, name, password, ahead]
-        wrong = chance.randrange(12)
-        if wrong == 0:
-            fields = fields[: chance.randrange(4)]
-        elif wrong == 1:
-            fields.append(chance.choice((b"", b"x", ahead)))
-        elif wrong == 2:
-            fields[chance.randrange(4)] = b"x" * chance.choice((256, 9, 32769))
-        octets = packed(*fields)
-        if wrong == 3:
-            octets = octets[: chance.randrange(len(octets) + 1)]
-        elif wrong == 4:
-            octets = chance.randbytes(chance.choice((0, 1, 4, 20, 1000, MUCH)))
-        elif wrong == 5:
-            place = chance.randrange(4)
-            octets = octets[:place] + bytes([chance.randrange(256)]) + octets[place + 1 :]
-        elif wrong == 6:
-            octets += bytes(chance.choice((1, 4, 1000, MUCH)))
-        return octets, chance.choice((0,) * 12 + (1, 3, 250))
-
-    def play(self, channel: Channel, note: int) -> None:
-        """In the child: `note` is a descriptor that gets an octet for each message that the session has."""
+    def play(self, channel: Channel, credentials: Channel, note: int) -> None:
+        """In the child: `note` is a descriptor that gets an octet for each message that has arrived."""
         null = os.open(os.devnull, os.O_RDONLY)
-        for number, (octets, descriptors) in enumerate(self.sent):
-            if number and not octets:
+        for number, message in enumerate(self.sent):
+            if number and not message.octets:
                 break  # an empty message is the end, for receive(), too
-            fds = null.to_bytes(4, sys.byteorder) * descriptors
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if descriptors else []
+            fds = null.to_bytes(4, sys.byteorder) * message.descriptors
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
+            end = credentials if message.credentials else channel
             try:
-                channel.socket.sendmsg([octets], control, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+                end.socket.sendmsg([message.octets], control, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+                os.write(note, b"x")
             except OSError:
-                break  # the session has heard enough
-            os.write(note, b"x")
+                os.write(note, b"-")  # nobody hears it any more
         if self.end == "fail":
             os._exit(3)
         if self.end in ("killed", "stop"):
@@ -107,27 +103,116 @@ class Case:
         if self.end == "stay":
             signal.pause()
 
-    def expected(self, arrived: int) -> str:
-        """What must become of the session, if so many messages have reached it."""
-        fields = one_of_four(self.sent[0][0]) if arrived == 1 and not self.sent[0][1] else None
-        if fields is None or self.end != "leave":
+    def expected(self, arrived: bytes) -> str:
+        """What must become of the session, if these messages have arrived."""
+        there = [message for message, mark in zip(self.sent, arrived, strict=False) if mark == ord("x")]
+        requests = [message for message in there if not message.credentials]
+        said = [message for message in there if message.credentials]
+        if len(requests) != 1 or requests[0].descriptors or self.end != "leave":
             return "broken"
-        which, name, password, ahead = fields
-        if which in monitor.WHY_NOT:
+        request, *fields = fields_of(requests[0].octets, monitor.SHAPES) or [b""]
+        if request in monitor.WHY_NOT:
             return "no login"
-        if which != preauth.LOGIN:
+        if request != preauth.LOGIN or len(said) != 1 or said[0].descriptors:
             return "broken"
-        if (name, password) != (NAME.encode(), PASSWORD.encode()):
+        typed = fields_of(said[0].octets, None, CREDENTIALS_LIMITS)
+        if not typed:
+            return "broken"
+        if tuple(typed) != GOOD:
             return "wrong"
-        return "passed" if ahead.endswith(b"QUIT\r\n") else "passed, without QUIT"
+        return "passed" if fields[0].endswith(b"QUIT\r\n") else "passed, without QUIT"
+
+
+def said(*fields: bytes, descriptors: int = 0) -> Message:
+    return Message(packed(*fields), credentials=True, descriptors=descriptors)
+
+
+def whole_table() -> Iterator[Case]:
+    """Every row of the monitor's table: alone, with each end, before each other, and each way to make it wrong."""
+    good = said(*GOOD)
+    for row in monitor.ROWS:
+        fields = [row.request, *(b"QUIT\r\n"[:most] for most in row.limits)]
+        fine = Message(packed(*fields))
+        yield from (Case([good, fine], end) for end in ENDS)
+        yield Case([fine])  # without a name and a password
+        yield Case([fine, good])
+        yield Case([fine, fine, good])  # twice
+        for other in monitor.ROWS:
+            behind = Message(packed(other.request, *(b"" for _ in other.limits)))
+            yield Case([good, fine, behind])
+            yield Case([behind, good, fine])
+        yield from (Case([good, Message(fine.octets, descriptors=count)]) for count in (1, 3, 250))
+        for place, most in enumerate((len(row.request), *row.limits)):
+            for size in (most - 1, most, most + 1):
+                some = [*fields[:place], b"x" * size if place else (row.request + b"x")[:size], *fields[place + 1 :]]
+                yield Case([good, Message(packed(*some))])
+        yield Case([good, Message(packed(*fields, b""))])
+        yield Case([good, Message(packed(*fields[:-1]))])
+        yield Case([good, Message(fine.octets[:-1])])
+        yield Case([good, Message(fine.octets + b"x")])
+        for wrong in (
+            [said(*GOOD, descriptors=1)],
+            [said(*GOOD, b"")],
+            [said(GOOD[0])],
+            [said(b"x" * (CREDENTIALS_LIMITS[0] + 1), GOOD[1])],
+            [said(GOOD[0], b"x" * (CREDENTIALS_LIMITS[1] + 1))],
+            [said(b"x" * CREDENTIALS_LIMITS[0], b"x" * CREDENTIALS_LIMITS[1])],
+            [good, good],
+            [Message(b"", credentials=True)],
+            [Message(good.octets[:-1], credentials=True)],
+        ):
+            yield Case([*wrong, fine])
+    for request in (b"", b"root", b"LOGIN", b"sasl", b"stls", b"x" * 60000):
+        yield Case([good, Message(packed(request, b""))])
+    yield from (Case([good, Message(octets)]) for octets in (b"", b"\0", bytes(4), b"\xff" * 9, bytes(MUCH)))
+    yield from (Case([good], end) for end in ENDS)
+    yield from (Case([], end) for end in ENDS)
+
+
+def made_up(chance: random.Random) -> Case:
+    """Something like what a child does."""
+    sent = [datagram(chance) for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2, 3)))]
+    for _ in range(chance.choice((0, 1, 1, 1, 1, 1, 1, 2))):
+        sent.insert(chance.randrange(len(sent) + 1), datagram(chance, credentials=True))
+    return Case(sent, chance.choices(ENDS, (40, 3, 3, 2, 1))[0])
+
+
+def datagram(chance: random.Random, *, credentials: bool = False) -> Message:
+    """Octets, mostly right, and perhaps descriptors."""
+    names = NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0"
+    passwords = PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"
+    requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN")
+    aheads = b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768
+    request = chance.choice(requests)
+    fields = [request, chance.choice(aheads)] if request not in monitor.WHY_NOT else [request]
+    if credentials:
+        fields = [chance.choice((GOOD[0], chance.choice(names))), chance.choice(passwords)]
+    wrong = chance.randrange(12)
+    if wrong == 0:
+        fields = fields[: chance.randrange(len(fields))]
+    elif wrong == 1:
+        fields.append(chance.choice((b"", b"x", aheads[0])))
+    elif wrong == 2:
+        fields[chance.randrange(len(fields))] = b"x" * chance.choice((256, 9, 32769))
+    octets = packed(*fields)
+    if wrong == 3:
+        octets = octets[: chance.randrange(len(octets) + 1)]
+    elif wrong == 4:
+        octets = chance.randbytes(chance.choice((0, 1, 4, 20, 1000, MUCH)))
+    elif wrong == 5:
+        place = chance.randrange(4)
+        octets = octets[:place] + bytes([chance.randrange(256)]) + octets[place + 1 :]
+    elif wrong == 6:
+        octets += bytes(chance.choice((1, 4, 1000, MUCH)))
+    return Message(octets, credentials=credentials, descriptors=chance.choice((0,) * 12 + (1, 3, 250)))
 
 
 class Seen:
     """What became of a session."""
 
-    def __init__(self, arrived: int, heard: bytes, status: int, events: list[str], became: list[str]) -> None:
+    def __init__(self, arrived: bytes, heard: bytes, status: int, events: list[str], became: list[str]) -> None:
         self.arrived = arrived
-        self.heard = heard.removeprefix(monitor.GREETING)
+        self.heard = heard.removeprefix(arrival.GREETING)
         self.status = status
         self.events = events
         self.became = became  # what the session's own process took on: a user's uid, "stranger"
@@ -135,7 +220,7 @@ class Seen:
     def check(self, case: Case) -> str:
         """Returns what was expected, which it was."""
         expected = case.expected(self.arrived)
-        told = (expected, vars(case), vars(self))
+        told = (expected, [vars(message) for message in case.sent], case.end, vars(self))
         if not expected.startswith("passed"):
             assert not {"login-passed", "maildrop-loaded"} & set(self.events), told
             assert self.became in ([], ["stranger"] if expected == "wrong" else []), told
@@ -181,7 +266,7 @@ def run(case: Case, server: Server, patience: float) -> Seen:
     assert status != 99, server.stderr.read_text()
     entries = [read_logfmt(line) for line in server.stderr.read_text().splitlines()]
     events = [entry["event"] for entry in entries if "event" in entry]
-    return Seen(len(arrived.read_bytes()), heard, status, events, became.read_text().split())
+    return Seen(arrived.read_bytes(), heard, status, events, became.read_text().split())
 
 
 def serve(case: Case, server: Server, client: Connection, arrived: Path, became: Path, patience: float) -> None:
@@ -194,36 +279,42 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
     become = spawn_identity.become
 
     def noted(uid: int, *others: Any, **more: Any) -> None:
-        os.write(note, b"stranger\n" if uid in UIDS_OF_STRANGERS else b"%d\n" % uid)
+        os.write(note, b"stranger\n" if uid in PREAUTH_UIDS else b"%d\n" % uid)
         become(uid, *others, **more)
 
-    vars(spawn_identity)["become"] = noted
+    vars(monitor)["become"] = vars(spawn_identity)["become"] = noted
 
-    def role(channel: Channel, *_: object) -> None:
-        case.play(channel, arrivals)
+    def role(channel: Channel, theirs: Channel, *_: object) -> None:
+        case.play(channel, theirs, arrivals)
 
-    vars(preauth)["authorization_role"] = role
+    vars(preauth)["preauth_role"] = role
+    helper.REQUEST_TIMEOUT, helper.LATER, credentials.File.refused_soonest = patience, 0.001, 0.001
     settings = Settings({**server.settings, "POPAD_LOGIN_TIMEOUT": "1", "POPAD_GUESS_DELAY": "0"})
-    os._exit(monitor.serve(client, settings, monitor.identity_of_strangers(settings)))
+    arrived_client = arrival.arrive(client, arrival.facts_of(settings, with_rules=False))
+    assert arrived_client
+    outcome = monitor.serve(arrived_client)
+    os._exit(monitor.SUCCESS if outcome == monitor.SERVED else outcome)
 
 
-def fuzz(count: int, seed: int) -> Counter[str]:
-    """So many cases; how many there were of each outcome. AssertionError tells the case."""
+def play(cases: Iterable[Case]) -> tuple[Counter[str], int]:
+    """How many cases there were of each outcome, and how many messages. AssertionError tells the case."""
     outcomes: Counter[str] = Counter()
-    list(monitor.load_what_a_user_needs())
+    messages = 0
+    for load in (load_maildrop, load_transaction, load_mbox, load_postauth):
+        load()
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)
         server = Server(Path(place))
-        for number in range(count):
+        for case in cases:
             server.deliver(ALL)
-            case = Case(random.Random(seed + number))
             try:
                 outcome = run(case, server, PATIENCE).check(case)
             except AssertionError:
                 outcome = run(case, server, MORE_PATIENCE).check(case)
             outcomes[outcome] += 1
+            messages += len(case.sent)
             assert server.mailbox.read_bytes() == ALL
-    return outcomes
+    return outcomes, messages
 
 
 def main() -> None:
@@ -233,8 +324,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     asked = parser.parse_args()
     print(f"seed {asked.seed}, {'three identities' if ROOT else 'one identity'}")
-    for outcome, count in sorted(fuzz(asked.count, asked.seed).items()):
-        print(f"{count:7} {outcome}")
+    made = (made_up(random.Random(asked.seed + number)) for number in range(asked.count))
+    for title, cases in (("the table", whole_table()), ("made up", made)):
+        outcomes, messages = play(cases)
+        print(f"{title}: {outcomes.total()} sessions, {messages} messages")
+        for outcome, count in sorted(outcomes.items()):
+            print(f"{count:7} {outcome}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from subprocess import PIPE
 
 import pytest
 
+from popad.net import arrival
 from popad.privsep import spawn
 from popad.privsep.identity import MUCH, ROOM
-from popad.session import monitor
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support.attacker import AGAINST_OTHERS, SIGNALS
 from tests.support.daemon import daemon
 from tests.support.here import CHECKOUT
@@ -31,15 +31,15 @@ SHAPES = ("inetd", "daemon")
 IN_A_CONTAINER = """
 import ctypes, os
 from popad.commands import check
-from popad.privsep.identity import MUCH, ROOM, become_a_stranger
+from popad.privsep.identity import MUCH, ROOM, become_preauth
 from popad.privsep import spawn
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 new_user = 0x10000000  # CLONE_NEWUSER
 assert ctypes.CDLL(None).unshare(new_user) == 0
 print("ready", flush=True)
 input()
-print(check.mapped(UIDS_OF_STRANGERS))
-become_a_stranger(1, 2)
+print(check.mapped(PREAUTH_UIDS))
+become_preauth(1, 2)
 print(*os.getresuid(), *os.getresgid(), *os.getgroups())
 """
 
@@ -50,7 +50,7 @@ class Stranger:
     def __init__(self, client: Client, session_pid: int) -> None:
         self.client = client
         self.session = session_pid
-        assert client.line() == monitor.GREETING
+        assert client.line() == arrival.GREETING
         assert self.does("ping") == "done"  # it has given up all that it gives up
         (self.pid,) = children_of(session_pid)
 
@@ -114,7 +114,7 @@ def gone(pid: int) -> bool:
 def test_a_uid_of_its_own(server: Server, shape: str) -> None:
     """The group is that of POPAD_USER, and the only one."""
     with strangers(server, shape, 3) as some:
-        assert {each.uid for each in some} == {UIDS_OF_STRANGERS[each.pid] for each in some}
+        assert {each.uid for each in some} == {PREAUTH_UIDS[each.pid] for each in some}
         gid = str(ids(server.settings["POPAD_USER"])[1])
         for each in some:
             status = status_of(each.pid)
@@ -165,7 +165,7 @@ def test_it_is_gone_when_its_session_gives_it_up(server: Server, shape: str, wra
     broken = read_logfmt(server.stderr.read_text().splitlines()[-1])
     assert (broken["event"], broken["reason"]) == (
         "contract-broken",
-        "the authorization child did not keep its time limit",
+        "the preauth child did not keep its time limit",
     )
 
 
@@ -225,5 +225,5 @@ def test_how_it_has_died_is_in_the_journal(server: Server, shape: str) -> None:
         assert stranger.client.rest() == b""
         wait_until(lambda: "contract-broken" in server.stderr.read_text())
     broken = read_logfmt(server.stderr.read_text().splitlines()[-1])
-    assert broken["reason"].endswith(f"(the authorization child, exit status {spawn.CRASHED})")
+    assert broken["reason"].endswith(f"(the preauth child, exit status {spawn.CRASHED})")
     assert "Traceback" not in server.stderr.read_text()

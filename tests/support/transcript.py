@@ -9,6 +9,7 @@ from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadabl
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import State
+from popad.net import arrival
 from popad.protocol import authorization, replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
@@ -175,7 +176,7 @@ class Peer:
 def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings) -> bytes:
     """What the client receives in a session without processes: what session.py does with protocol and maildrop."""
     peer = Peer(steps, mailbox)
-    peer.write(monitor.GREETING)
+    peer.write(arrival.GREETING)
     login, lines = authorization.Authorization(), Lines()
     try:
         converse(peer, lines, authorization.TABLE, login, settings.max_argument)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support.instances import popad_unit
 from tests.support.patience import wait_until
 from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
@@ -87,7 +87,7 @@ def test_before_the_login(server: Server) -> None:
 
         (child,) = server.machine.run(["pgrep", "--parent", main]).stdout.split()
         stranger = server.process_status(child)
-        uid = UIDS_OF_STRANGERS[int(child)]
+        uid = PREAUTH_UIDS[int(child)]
         assert stranger["Uid"] == f"{uid} {uid} {uid} {uid}"
         gid = server.machine.run(["id", "-g", "popad"]).stdout.strip()
         assert (stranger["Gid"], stranger["Groups"]) == (f"{gid} {gid} {gid} {gid}", gid)

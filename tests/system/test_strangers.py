@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support.attacker import AGAINST_OTHERS, ENDED_BY_THE_FILTER
 from tests.support.here import CHECKOUT
 from tests.support.patience import wait_until
@@ -88,7 +88,7 @@ def test_nobody_can_do_anything_to_another(attacked: Server) -> None:
     """Nor to the session."""
     with stranger(attacked) as attacker, stranger(attacked) as victim:
         for each in (attacker, victim):
-            uid = UIDS_OF_STRANGERS[each.pid]
+            uid = PREAUTH_UIDS[each.pid]
             assert attacked.process_status(str(each.pid))["Uid"] == f"{uid} {uid} {uid} {uid}"
         for target in (victim.pid, attacker.session):
             for attempt in AGAINST_OTHERS:

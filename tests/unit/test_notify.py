@@ -144,7 +144,7 @@ def test_a_long_write_is_put_off_for(systemd: Systemd, monkeypatch: pytest.Monke
 
     reader = threading.Thread(target=read_slowly)
     reader.start()
-    client = postauth.User("alice", server, limit, systemd.notifier(), Maildrop(EMPTY))
+    client = postauth.PostauthClient("alice", server, limit, systemd.notifier(), Maildrop(EMPTY))
     begun = time.monotonic()
     client.write(bytes(700_000))
     ended = time.monotonic()

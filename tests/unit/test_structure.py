@@ -13,8 +13,8 @@ import pytest
 
 from popad.auth import credentials
 from tests.support.here import CHECKOUT, ROOT
-from tests.support.patience import PATIENCE
-from tests.support.serving import NAME, POPAD, PYTHON, Client, Server, handed_over
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.serving import NAME, POPAD, PYTHON, Server, children_of, handed_over
 
 SOURCES = sorted((CHECKOUT / "popad").rglob("*.py"))
 names = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CHECKOUT)))
@@ -34,9 +34,8 @@ AT_THE_GREETING = {
     "popad.errors",
     "popad.net",
     "popad.net.activation",
+    "popad.net.arrival",
     "popad.net.connection",
-    "popad.session",
-    "popad.session.monitor",
     "popad.settings",
     "posixpath",
     "pwd",  # to know as root that POPAD_USER exists
@@ -160,8 +159,8 @@ def test_what_is_loaded_at_the_greeting(server: Server) -> None:
 
 def test_what_is_loaded_in_a_session(server: Server) -> None:
     """With a warm helper, to the end: login, listing, a message, an update."""
-    *_, (moment, modules) = loaded_at(server, "transaction_role")
-    assert moment == "transaction_role"
+    *_, (moment, modules) = loaded_at(server, "postauth_role")
+    assert moment == "postauth_role"
     assert modules & NEVER_IN_A_SESSION == set()
 
 
@@ -214,13 +213,13 @@ def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:
 
 
 def test_who_logs() -> None:
-    """session.py; the daemon for its limits and its life; access.py for a client that gets no session."""
+    """A session by its context; the daemon for its limits and its life; net/ for a client that gets no session."""
     logging = set()
     for path in SOURCES:
         tree = ast.parse(path.read_text())
         if calls_of(tree, "journal", "send") or "popad.journal.send" in imports(tree):
             logging.add(path.name)
-    assert logging == {"monitor.py", "supervisor.py", "wrappers.py"}
+    assert logging == {"arrival.py", "context.py", "supervisor.py", "wrappers.py"}
 
 
 def test_only_the_journal_writes_to_logs() -> None:
@@ -298,23 +297,26 @@ def test_each_file_says_its_role(path: Path) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root: reads the memory of the session")
-def test_the_session_forgets_the_password(server: Server) -> None:
-    """With a warm helper the session only passes it on; after the login it is in no writable memory of it."""
+def test_no_password_passes_the_monitor(server: Server) -> None:
+    """It never has it, neither while it is checked nor after the login: the child says it to the helper."""
     password = secrets.token_hex(32)
-    server.credentials.write_text(credentials.line(NAME, password.encode(), credentials.ITERATIONS) + "\n")
+    server.credentials.write_text(credentials.line(NAME, password.encode(), 100_000) + "\n")
     socket_path = str(server.path / "auth.sock")
-    with WarmHelper(server, socket_path), server.session({"POPAD_AUTH_SOCKET": socket_path}) as (client, process):
-        login(client, password)
+    with (
+        WarmHelper(server, socket_path) as warm,
+        server.session({"POPAD_AUTH_SOCKET": socket_path}) as (client, process),
+    ):
+        client.line()
+        client.ask(f"USER {NAME}")
+        wait_until(lambda: len(children_of(process.pid)) == 1)
+        client.send(f"PASS {password}\r\n".encode())
+        wait_until(lambda: any(password.encode() in memory_of(pid) for pid in children_of(warm.pid)))
+        assert password.encode() not in memory_of(process.pid)
+        assert client.line().startswith(b"+OK")
         memory = memory_of(process.pid)
         assert NAME.encode() in memory  # what is looked at is the right memory
         assert password.encode() not in memory
         client.ask("QUIT")
-
-
-def login(client: Client, password: str) -> None:
-    client.line()
-    client.ask(f"USER {NAME}")
-    assert client.ask(f"PASS {password}").startswith(b"+OK")
 
 
 def memory_of(pid: int) -> bytes:

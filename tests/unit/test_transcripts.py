@@ -28,7 +28,7 @@ and SASL; ENOSPC and power loss with the faults' own tests):
 | names `../x`, `a/b`, CR, LF | name-with-a-path.txt, name-with-cr.txt, test_identity.py, test_monitor_logins.py |
 | a stuck lock holder | test_locks.py, test_store.py, test_monitor_ends.py |
 | append, truncate, rewrite, rename during RETR | mail-arrives.txt, truncated.txt, replaced.txt, test_store.py |
-| a client that never reads | test_inherited.py, test_session_ends.py |
+| a client that never reads | test_connection.py, test_session_ends.py |
 | identical headers 100,000 times | test_uidl.py |
 | a header line of gigabytes | test_scan.py, test_uidl.py: memory does not grow with a line |
 | the time a known and an unknown name take | test_credentials.py, test_helper.py |

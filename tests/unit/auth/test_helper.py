@@ -3,6 +3,7 @@
 import os
 import pwd
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popad.auth import credentials, helper, identity, nss
-from popad.auth.helper import FAILED, PASSED, REFUSED, UNAVAILABLE, UNKNOWN, Helper, Verdict, unpack_verdict
+from popad.auth.helper import BROKEN, FAILED, PASSED, REFUSED, UNAVAILABLE, UNKNOWN, Helper, Verdict, unpack_verdict
 from popad.auth.identity import Account
 from popad.auth.pam import Pam
 from popad.errors import ContractBroken
 from popad.privsep import spawn
-from popad.session.preauth import HAND_OVER_LIMITS
+from popad.privsep.channel import Channel, message_pair
 from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, Settings
 from tests.support.patience import PATIENCE
 from tests.support.serving import OWNER
@@ -112,17 +113,40 @@ def test_nobody_has_the_name_that_stands_in() -> None:
 # -- over a channel
 
 
-def served(made: Helper, *fields: bytes) -> list[bytearray]:
-    child = spawn.fork(made.serve)
+class Asked:
+    """A helper in a process of its own, and both who ask it: the monitor (`child`) and the preauth child."""
+
+    def __init__(self, made: Helper) -> None:
+        self.child = spawn.fork(made.serve)
+        self.credentials, self.theirs = (Channel(end) for end in message_pair())
+
+    def ask(self, *credentials: bytes, rhost: bytes = b"192.0.2.7") -> None:
+        self.child.channel.send((rhost,), self.theirs.fileno())
+        self.theirs.close()
+        if credentials:
+            self.credentials.send(credentials)
+            self.credentials.close()
+
+    def verdict(self) -> Verdict:
+        return unpack_verdict(self.child.channel.receive(helper.VERDICT_LIMITS, PATIENCE))
+
+    def close(self) -> int:
+        self.credentials.close()
+        self.theirs.close()
+        return self.child.end()
+
+
+def verdict_of(made: Helper, *credentials: bytes) -> Verdict:
+    asked = Asked(made)
     try:
-        child.channel.send(fields)
-        return child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+        asked.ask(*credentials)
+        return asked.verdict()
     finally:
-        child.end()
+        asked.close()
 
 
 def test_a_request_over_a_channel(path: Path) -> None:
-    verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b"192.0.2.7"))
+    verdict = verdict_of(Helper(settings(path)), b"alice", b"secret")
     assert (verdict.which, verdict.name) == (PASSED, "alice")
 
 
@@ -147,35 +171,92 @@ def test_when_a_refusal_is_given(took: float, of_a_file: float, of_pam: float) -
 @pytest.mark.parametrize("name", [b"alice", b"nobody-here"])
 def test_a_refusal_does_not_tell_what_its_check_took(path: Path, name: bytes) -> None:
     begun = time.monotonic()
-    verdict = unpack_verdict(served(Helper(settings(path, guess_delay="0")), name, b"wrong", b""))
-    assert verdict.which in (FAILED, UNKNOWN)
+    verdict = verdict_of(Helper(settings(path, guess_delay="0")), name, b"wrong")
+    assert (verdict.which in (FAILED, UNKNOWN), verdict.name) == (True, name.decode())
     assert time.monotonic() - begun >= credentials.File.refused_soonest
 
 
 def test_a_session_that_has_gone_is_no_error(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It was killed while the password was checked: no traceback in the journal."""
-    child = spawn.fork(Helper(settings(path, guess_delay="0")).serve)
-    child.channel.send((b"alice", b"wrong", b""))
-    assert child.end() == 0
+    asked = Asked(Helper(settings(path, guess_delay="0")))
+    asked.ask(b"alice", b"wrong")
+    assert asked.close() == 0
     assert capfd.readouterr().err == ""
 
 
 def test_a_login_that_passes_does_not_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials.File, "refused_soonest", PATIENCE + 1.0)
-    verdict = unpack_verdict(served(Helper(settings(path)), b"alice", b"secret", b""))
+    verdict = verdict_of(Helper(settings(path)), b"alice", b"secret")
     assert verdict.which == PASSED
 
 
-@pytest.mark.parametrize(
-    "fields", [(), (b"alice",), (b"alice", b"secret", b"", b""), (b"x" * 250, b"x", b""), (b"x", b"x" * 250, b"")]
-)
+@pytest.mark.parametrize("fields", [(), (b"x" * 65,), (b"192.0.2.7", b"")])
 def test_a_request_of_another_shape_is_a_verdict(
     path: Path, fields: tuple[bytes, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    verdict = unpack_verdict(served(Helper(settings(path)), *fields))
+    asked = Asked(Helper(settings(path)))
+    asked.child.channel.send(fields, asked.theirs.fileno())
+    verdict = asked.verdict()
     assert (verdict.which, verdict.known) == (UNAVAILABLE, False)
     assert verdict.reason.startswith("the request: ")
+    assert asked.close() == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "a stream"])
+def test_a_request_without_a_channel_is_a_verdict(path: Path, what: str) -> None:
+    asked = Asked(Helper(settings(path)))
+    with path.open() as file, socket.socket() as stream:
+        fd = {"nothing": None, "a file": file.fileno(), "a stream": stream.fileno()}[what]
+        asked.child.channel.send((b"192.0.2.7",), fd)
+    assert asked.verdict().which == UNAVAILABLE
+    assert asked.close() == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (b"alice",),
+        (b"alice", b"secret", b""),
+        (b"x" * (identity.MAX_NAME + 1), b"x"),
+        (b"x", b"x" * (helper.MAX_PASSWORD + 1)),
+    ],
+)
+def test_credentials_of_another_shape_break_the_contract(path: Path, fields: tuple[bytes, ...]) -> None:
+    verdict = verdict_of(Helper(settings(path)), *fields)
+    assert (verdict.which, verdict.known) == (BROKEN, True)
+    assert verdict.reason.startswith("the name and the password: ")
+
+
+def test_credentials_twice_break_the_contract(path: Path) -> None:
+    asked = Asked(Helper(settings(path)))
+    for _ in range(2):
+        asked.credentials.send((b"alice", b"secret"))
+    asked.ask()
+    assert asked.verdict().which == BROKEN
+    with pytest.raises(OSError):
+        asked.credentials.send((b"alice", b"secret"))  # nobody would read it
+    asked.close()
+
+
+def test_credentials_with_a_descriptor_break_the_contract(path: Path) -> None:
+    asked = Asked(Helper(settings(path)))
+    with path.open() as file:
+        asked.credentials.send((b"alice", b"secret"), file.fileno())
+    asked.ask()
+    assert asked.verdict().which == BROKEN
+    asked.close()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_preauth_child_that_says_no_password(path: Path, monkeypatch: pytest.MonkeyPatch, leaves: bool) -> None:
+    monkeypatch.setattr(helper, "REQUEST_TIMEOUT", 0.05)
+    asked = Asked(Helper(settings(path)))
+    asked.ask()
+    if leaves:
+        asked.credentials.close()
+    assert asked.verdict().which == BROKEN
+    asked.close()
 
 
 def test_a_session_that_asks_nothing(
@@ -192,10 +273,10 @@ def test_a_session_that_asks_nothing(
 
 
 def test_limits_follow_from_one_another() -> None:
-    """Whatever a command line can carry, with either line end, can be handed over and asked for."""
+    """Whatever a command line can carry, with either line end, can be asked for."""
     longest = COMMAND_OCTETS - len(b"PASS \n")
-    assert longest == ARGUMENT_OCTETS == helper.REQUEST_LIMITS[0] == helper.REQUEST_LIMITS[1]
-    assert tuple(HAND_OVER_LIMITS[1:3]) == helper.REQUEST_LIMITS[:2]
+    assert longest == ARGUMENT_OCTETS
+    assert (longest, longest) == helper.CREDENTIALS_LIMITS
 
 
 # -- names
@@ -255,13 +336,13 @@ def test_a_source_that_hangs_is_ended_by_the_time_limit(path: Path, monkeypatch:
     monkeypatch.setattr(helper, "GRACE", 0)
     made = Helper(settings(path, auth_timeout="1"))
     made.source = Hanging()
-    child = spawn.fork(made.serve)
-    child.channel.send([b"alice", b"secret", b""])
+    asked = Asked(made)
+    asked.ask(b"alice", b"secret")
     try:
         with pytest.raises(ContractBroken):
-            child.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+            asked.verdict()
     finally:
-        status = child.end()
+        status = asked.close()
     assert status == -signal.SIGALRM
 
 
@@ -276,7 +357,7 @@ def test_a_source_that_crashes_takes_one_request_with_it(path: Path, capfd: pyte
     made = Helper(settings(path))
     made.source = Crashing()
     with pytest.raises(ContractBroken):
-        served(made, b"alice", b"secret", b"")
+        verdict_of(made, b"alice", b"secret")
 
 
 names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)

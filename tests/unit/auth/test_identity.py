@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from popad.auth import identity, nss
 from popad.auth.identity import Refused, Unavailable, Unknown, checked_name, owner, place, user_of
-from popad.settings import UIDS_OF_STRANGERS, Settings
+from popad.settings import PREAUTH_UIDS, Settings
 
 DAEMON = pwd.getpwnam("daemon")
 NOBODY = pwd.getpwnam("nobody")
@@ -176,7 +176,7 @@ def test_popads_own_user_is_refused() -> None:
         owner("daemon", settings(user="daemon"))
 
 
-@pytest.mark.parametrize("uid", [DAEMON.pw_uid, UIDS_OF_STRANGERS[0], UIDS_OF_STRANGERS[-1]])
+@pytest.mark.parametrize("uid", [DAEMON.pw_uid, PREAUTH_UIDS[0], PREAUTH_UIDS[-1]])
 def test_a_users_uid_that_strangers_have_is_refused(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     real = pwd.getpwnam
     alias = pwd.struct_passwd(("alias", "x", uid, 8, "", "/", "/bin/sh"))

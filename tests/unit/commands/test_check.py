@@ -14,7 +14,7 @@ from popad.commands import deployment
 from popad.commands.check import check
 from popad.configuration import configuration
 from popad.errors import SettingWrong
-from popad.settings import TABLE, UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS, TABLE
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE
 from tests.support.serving import OWNER, POPAD, open_checkout
@@ -84,7 +84,7 @@ def test_a_container_with_few_uids(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mapped: bool, said: int
 ) -> None:
     """Nothing that is wrong, but good to know. What is asked of the kernel: tests/hostile/test_strangers.py."""
-    assert checking.mapped(UIDS_OF_STRANGERS)
+    assert checking.mapped(PREAUTH_UIDS)
     monkeypatch.setattr(checking, "mapped", lambda uids: mapped)
     assert check(place.settings) == 0
     assert capsys.readouterr().out.count("\nnote: POPAD_USER: ") == said

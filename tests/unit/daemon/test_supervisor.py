@@ -140,7 +140,7 @@ def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
         assert len(sockets_of(running.helper) & of_daemon) == 1
         wait_until(lambda: bool(children_of(running.spare)))
         (its_stranger,) = children_of(running.spare)
-        wait_until(lambda: len(sockets_of(its_stranger)) == 1)  # its end of the channel
+        wait_until(lambda: len(sockets_of(its_stranger)) == 2)  # its ends of its channels
         assert not sockets_of(its_stranger) & (of_daemon | sockets_of(running.spare))
         assert len(sockets_of(running.spare) & of_daemon) == 1
         client.close()

@@ -12,14 +12,13 @@ import pytest
 
 from popad.auth.helper import UNAVAILABLE, Verdict
 from popad.errors import ContractBroken
-from popad.net.connection import Connection
 from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
 from popad.privsep.channel import Channel, message_pair
 from popad.settings import Settings
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE
-from tests.support.serving import children_of, connection
+from tests.support.serving import children_of
 
 
 def shout(channel: Channel) -> None:
@@ -217,22 +216,22 @@ class Conversation:
         self.settings = Settings(environ)
         self.done: list[str] = []
 
-    def verdict(self, relay: helpers.Relay | None = None) -> Verdict:
-        ours, theirs = connection()
-        client = Connection(theirs.detach(), "192.0.2.7", 1)
+    def verdict(self, relay: helpers.HelperRelay | None = None, *credentials: bytes) -> Verdict:
+        ours, theirs = (Channel(end) for end in message_pair())
         try:
-            request = (b"alice", b"secret", b"192.0.2.7")
-            return helpers.verdict(client, self.settings, relay, request, lambda: self.done.append("meanwhile"))
+            ours.send(credentials or (b"alice", b"secret"))
+            done = self.done
+            return helpers.verdict(self.settings, relay, "192.0.2.7", theirs, lambda: done.append("meanwhile"))
         finally:
+            assert theirs.fileno() == -1  # nobody but the helper has that end
             ours.close()
-            client.hang_up()
 
 
 def test_a_verdict_of_a_helper_on_demand(tmp_path: Path) -> None:
     """Here the credentials file cannot be read: the helper is asked, and knows nothing about the password."""
     asked = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")})
     said = asked.verdict()
-    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert (said.which, set(asked.done)) == (UNAVAILABLE, {"meanwhile"})
     assert "missing" in said.reason
 
 
@@ -240,14 +239,14 @@ def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:
     """What is to be done meanwhile is done in any case: systemd hears of the session from it."""
     asked = Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")})
     said = asked.verdict()
-    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert (said.which, set(asked.done)) == (UNAVAILABLE, {"meanwhile"})
     assert said.reason.startswith("the authentication helper: ")
 
 
 def test_a_relay_that_is_not_asked_is_closed(tmp_path: Path) -> None:
     """The session goes on as its user, who is not to reach the helper."""
     end, other = message_pair()
-    Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")}).verdict(helpers.Relay(end))
+    Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")}).verdict(helpers.HelperRelay(end))
     assert end.fileno() == -1
     other.close()
 
@@ -265,4 +264,11 @@ def test_a_helper_that_dies_before_it_is_asked_is_a_verdict_as_well(public_path:
         hang_up.start()
         said = asked.verdict()
         hang_up.join()
-    assert (said.which, asked.done) == (UNAVAILABLE, ["meanwhile"])
+    assert (said.which, set(asked.done)) == (UNAVAILABLE, {"meanwhile"})
+
+
+def test_a_child_that_breaks_the_contract_ends_the_session(tmp_path: Path) -> None:
+    asked = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")})
+    with pytest.raises(ContractBroken, match="the preauth child: the name and the password"):
+        asked.verdict(None, b"alice")
+    assert set(asked.done) == {"meanwhile"}

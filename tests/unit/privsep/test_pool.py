@@ -74,9 +74,9 @@ class Relayed:
 
         return Kept(make, math.inf)
 
-    def session(self) -> helpers.Relay:
+    def session(self) -> helpers.HelperRelay:
         """What a session inherits."""
-        return helpers.Relay(_socket.socket(fileno=os.dup(self.end.fileno())))
+        return helpers.HelperRelay(_socket.socket(fileno=os.dup(self.end.fileno())))
 
     def ask(self, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
         return helpers.ask(self.session().reach(), [word], [20, 20], timeout)
@@ -219,7 +219,7 @@ def test_a_relay_without_a_helper() -> None:
     ours, theirs = message_pair()
     theirs.close()
     with pytest.raises(OSError):
-        helpers.Relay(ours).reach()
+        helpers.HelperRelay(ours).reach()
 
 
 def test_a_message_without_a_channel(relayed: Relayed) -> None:
@@ -253,7 +253,7 @@ def test_a_channel_is_not_inherited_by_programs() -> None:
     """PAM modules start some."""
     ours, theirs = message_pair()
     relay = pool.Relay(theirs)
-    asked = helpers.Relay(ours).reach()
+    asked = helpers.HelperRelay(ours).reach()
     channel = relay.take()
     assert channel is not None
     assert not os.get_inheritable(channel.fileno())

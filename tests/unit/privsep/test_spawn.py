@@ -31,13 +31,13 @@ from popad.privsep.identity import (
     NoNewPrivileges,
     Prctl,
     become,
-    become_a_stranger,
+    become_preauth,
     close_all_but,
     close_all_doors,
     confine,
     never_gain_privileges,
 )
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import needs_root, status_of
@@ -518,7 +518,7 @@ def test_only_strangers_are_killed_as_strangers(kept: str) -> None:
     """Root is root's own uid, too: it takes more than a uid to tell whom a signal may reach."""
 
     def role(channel: Channel) -> None:
-        own = UIDS_OF_STRANGERS.__getitem__
+        own = PREAUTH_UIDS.__getitem__
         with ExitStack() as made:
             others = (None, lambda pid: NOBODY, lambda pid: own(pid - 1), own)  # the last is known
             pids = [made.enter_context(waiting(uid)) for uid in others]
@@ -548,7 +548,7 @@ def test_the_kernel_ends_it_with_its_parent() -> None:
         Prctl.load()
 
         def role(inner: Channel) -> None:
-            become_a_stranger(NOBODY, NOBODY)
+            become_preauth(NOBODY, NOBODY)
             confine()
             inner.send([b"%d" % os.getpid()])
             signal.pause()

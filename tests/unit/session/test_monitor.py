@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from popad.net import arrival
 from popad.session import monitor
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support import private
 from tests.support.daemon import daemon
 from tests.support.here import CHECKOUT, ROOT
@@ -156,7 +157,7 @@ def test_who_reads_what_strangers_send(server: Server) -> None:
         client.body()
         (child,) = children_of(process.pid)
         status, limits = status_of(child), limits_of(child)
-        uid = UIDS_OF_STRANGERS[child]
+        uid = PREAUTH_UIDS[child]
         assert (status["Uid"], status["Gid"], status["Groups"]) == (four(uid), four(gid), str(gid))
         assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
         assert status["NoNewPrivs"] == "1"
@@ -246,7 +247,7 @@ def test_without_root_the_same_roles_have_one_uid(server: Server) -> None:
 @needs_root
 def test_without_root_nobody_else_can_be_served(server: Server) -> None:
     with session_as(OWNER, server, virtual_user="daemon", user="popad-no-such-user") as client:
-        assert client.log_in() == monitor.NOT_SERVED.rstrip()
+        assert client.log_in() == arrival.NOT_SERVED.rstrip()
         assert client.rest() == b""
     assert server.mailbox.read_bytes() == ALL
 
@@ -309,7 +310,7 @@ def test_what_systemd_is_told(server: Server) -> None:
         (server.path / "notify").chmod(0o666)
         systemd.settimeout(PATIENCE)
         with server.session(environment={"NOTIFY_SOCKET": str(server.path / "notify")}) as (client, _):
-            assert client.line() == monitor.GREETING
+            assert client.line() == arrival.GREETING
             ready = systemd.recv(4096).decode().splitlines()
             assert ready[:2] == ["READY=1", "STATUS=authorization, 127.0.0.1"]
             client.ask("USER alice")
@@ -352,7 +353,7 @@ def test_docstring_says_what_runs_as_root() -> None:
         "fork",
         "log",
         "notif",
-        "message",
+        "request",
         "helper",
         "verdict",
         "POPAD_STATE",
@@ -364,7 +365,7 @@ def test_docstring_says_what_runs_as_root() -> None:
 def test_replies_to_strangers_are_constants_with_response_codes() -> None:
     assert monitor.WRONG.startswith(b"-ERR [AUTH] ")
     assert monitor.LATER.startswith(b"-ERR [SYS/TEMP] ")
-    assert monitor.NOT_SERVED.startswith(b"-ERR [SYS/PERM] ")
-    for reply in (monitor.GREETING, monitor.WRONG, monitor.LATER, monitor.NOT_SERVED):
+    assert arrival.NOT_SERVED.startswith(b"-ERR [SYS/PERM] ")
+    for reply in (arrival.GREETING, monitor.WRONG, monitor.LATER, arrival.NOT_SERVED):
         assert reply.endswith(b"\r\n")
         assert b"<" not in reply  # RFC 1939 section 4: a greeting with a timestamp would promise APOP

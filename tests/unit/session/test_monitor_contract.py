@@ -4,40 +4,53 @@ import socket
 
 import pytest
 
+from popad.net import arrival
 from popad.session import monitor
-from popad.settings import UIDS_OF_STRANGERS
+from popad.settings import PREAUTH_UIDS
 from tests.support.patience import PATIENCE
 from tests.support.serving import PYTHON, STRANGER, Server, ids, needs_root
 
 HOSTILE = """
 import os, sys
 from popad import sinks
+from popad.auth import helper
 from popad.privsep.identity import become
 from popad.privsep import spawn
 from popad.session import monitor
 from popad.session import preauth
 sinks.journald.path = "/nonexistent"
+helper.REQUEST_TIMEOUT = 0.2
 monitor.GRACE = -0.8  # with POPAD_LOGIN_TIMEOUT=1 the child is given up after 0.2 s
 spawn.PATIENCE = 0.2
-def authorization_role(channel, *asked):
+def preauth_role(channel, credentials, *asked):
+    say = credentials.send
     {role}
-preauth.authorization_role = authorization_role
+preauth.preauth_role = preauth_role
 from popad.__main__ import main
 main()
 """
+GOOD = 'say((b"alice", b"secret")); '
 ROLES = {
     "says nothing and leaves": "pass",
     "says nothing and stays": "channel.receive([1], None)",
     "says nothing and stays for good": "os.read(os.pipe()[0], 1)",
-    "speaks another language": 'channel.send((b"LOGIN", b"alice", b"secret", b""))',
-    "wants something else": 'channel.send((b"root", b"alice", b"secret", b""))',
-    "says too little": 'channel.send((b"login", b"alice", b"secret"))',
-    "says too much": 'channel.send((b"login", b"alice", b"secret", b"", b""))',
-    "names a long name": 'channel.send((b"login", b"a" * 256, b"secret", b""))',
-    "sends a long rest": 'channel.send((b"login", b"alice", b"secret", b"x" * 32769))',
+    "speaks another language": GOOD + 'channel.send((b"LOGIN", b""))',
+    "wants something else": GOOD + 'channel.send((b"root", b""))',
+    "says too little": GOOD + 'channel.send((b"login",))',
+    "says too much": GOOD + 'channel.send((b"login", b"", b""))',
+    "sends a long rest": GOOD + 'channel.send((b"login", b"x" * 32769))',
     "sends rubbish": 'channel.socket.send(b"\\xff" * 100)',
-    "logs in and crashes": 'channel.send((b"login", b"alice", b"secret", b"")); os._exit(1)',
-    "logs in and is killed": 'channel.send((b"login", b"alice", b"secret", b"")); os.kill(os.getpid(), 9)',
+    "logs in twice": GOOD + 'channel.send((b"login", b"")); channel.send((b"login", b""))',
+    "logs in and leaves": GOOD + 'channel.send((b"login", b"")); channel.send((b"quit",))',
+    "logs in with a descriptor": GOOD + 'channel.send((b"login", b""), 0)',
+    "logs in and crashes": GOOD + 'channel.send((b"login", b"")); os._exit(1)',
+    "logs in and is killed": GOOD + 'channel.send((b"login", b"")); os.kill(os.getpid(), 9)',
+    "names nobody and leaves": 'channel.send((b"login", b""))',
+    "names nobody and stays": 'channel.send((b"login", b"")); channel.receive([1], None)',
+    "names a long name": 'say((b"a" * 256, b"secret")); channel.send((b"login", b""))',
+    "names three things": 'say((b"alice", b"secret", b"")); channel.send((b"login", b""))',
+    "names two": GOOD + GOOD + 'channel.send((b"login", b""))',
+    "names with a descriptor": 'say((b"alice", b"secret"), 0); channel.send((b"login", b""))',
 }
 
 
@@ -46,7 +59,7 @@ def test_a_child_that_breaks_the_contract_ends_the_session(server: Server, role:
     """Nothing is answered, nobody is authenticated, and the reason is in the log."""
     program = [PYTHON, "-c", HOSTILE.format(role=ROLES[role])]
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}, program) as (client, process):
-        assert client.rest() == monitor.GREETING
+        assert client.rest() == arrival.GREETING
         assert process.wait(PATIENCE) == 70
     broken = [line for line in server.stderr.read_text().splitlines() if line.startswith("event=")][-1]
     assert broken.startswith("event=contract-broken priority=3 ")
@@ -59,7 +72,7 @@ def test_a_child_that_stays_and_cannot_be_killed(server: Server) -> None:
     code = HOSTILE.format(role="import time; become(*asked[3]); time.sleep(2)")
     program = ["setpriv", "--bounding-set", "-kill", PYTHON, "-c", code]
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}, program) as (client, process):
-        assert client.rest() == monitor.GREETING
+        assert client.rest() == arrival.GREETING
         assert process.wait(PATIENCE) == 70
     assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("contract-broken", "a child does not end")
 
@@ -104,7 +117,7 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("uid", [ids(STRANGER)[0], UIDS_OF_STRANGERS[1]])
+@pytest.mark.parametrize("uid", [ids(STRANGER)[0], PREAUTH_UIDS[1]])
 def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int) -> None:
     VERDICTS["stranger"] = (
         [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b""],

@@ -8,7 +8,7 @@ import pytest
 
 from popad.auth import credentials
 from popad.session import monitor
-from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, UIDS_OF_STRANGERS
+from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, PREAUTH_UIDS
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
@@ -114,7 +114,7 @@ def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
         assert client.rest() == monitor.WRONG
         client.send(b"NOOP\r\n")
         status = status_of(process.pid)
-        assert (status["Uid"], status["Gid"]) == (four(UIDS_OF_STRANGERS[process.pid]), four(ids(STRANGER)[1]))
+        assert (status["Uid"], status["Gid"]) == (four(PREAUTH_UIDS[process.pid]), four(ids(STRANGER)[1]))
 
 
 @needs_root
@@ -125,10 +125,10 @@ def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
     with server.session() as (client, process):
         client.line()
         client.ask(f"USER {NAME}")
-        (stranger,) = children_of(process.pid)
+        (preauth,) = children_of(process.pid)
         client.send(f"PASS {PASSWORD}\r\n".encode())
-        wait_until(lambda: children_of(process.pid) not in ([], [stranger]))
-        (helper,) = children_of(process.pid)
+        wait_until(lambda: bool(set(children_of(process.pid)) - {preauth}))
+        (helper,) = set(children_of(process.pid)) - {preauth}
         try:
             # Its end of its channel, which whoever forked it has closed by then.
             wait_until(lambda: len(sockets_of(helper)) == 1 and not sockets_of(helper) & sockets_of(process.pid))

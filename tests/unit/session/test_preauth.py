@@ -1,4 +1,4 @@
-"""stranger.py: the authorization child, in processes of its own. Whole sessions: test_session*.py."""
+"""session/preauth.py: the preauth child, in processes of its own. Whole sessions: test_monitor*.py."""
 
 import os
 import re
@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from popad.auth.helper import CREDENTIALS_LIMITS
+from popad.errors import ContractBroken
 from popad.net.connection import Connection
-from popad.privsep import spawn
-from popad.privsep.channel import Channel, send_descriptor
-from popad.session.preauth import HAND_OVER_LIMITS, authorization_role
-from popad.settings import UIDS_OF_STRANGERS, Settings
+from popad.privsep.channel import send_descriptor
+from popad.session import preauth
+from popad.session.monitor import SHAPES
+from popad.session.preauth import Preauth
+from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import Client, four, status_of
@@ -24,32 +27,31 @@ NOBODY = NOBODY_IDS if ROOT else None
 
 
 @contextmanager
-def child(*, waits: bool, timeout: str = "20") -> Iterator[tuple[spawn.Child, Client, socket.socket]]:
+def child(*, waits: bool, timeout: str = "20") -> Iterator[tuple[Preauth, Client, socket.socket]]:
     """The child, the client, and the server's end of the connection: the child has it, or `waits` for it."""
     outside, inside = socket.socketpair()
     settings = Settings({"POPAD_LOGIN_TIMEOUT": timeout})
 
-    def role(channel: Channel) -> None:
-        outside.close()
-        connection = None if waits else Connection(os.dup(inside.fileno()), "", None)
-        inside.close()
-        deadline = time.monotonic() + PATIENCE
-        authorization_role(channel, connection, deadline, settings, NOBODY)
-
-    made = spawn.fork(role)
+    connection = None if waits else Connection(os.dup(inside.fileno()), "", None)
+    made = preauth.start(connection, time.monotonic() + PATIENCE, settings, NOBODY)
+    if connection:
+        connection.socket.close()
     client = Client(outside)
     try:
         yield made, client, inside
     finally:
         client.close()
         inside.close()
-        made.channel.close()
-        with suppress(ChildProcessError):  # it has been waited for
-            os.waitpid(made.pid or 0, 0)
+        with suppress(ContractBroken):  # it has said something since it was heard last
+            made.end()
 
 
-def introduce(made: spawn.Child, inside: socket.socket) -> None:
+def introduce(made: Preauth, inside: socket.socket) -> None:
     send_descriptor(made.channel.socket, b"\0", inside.fileno())
+
+
+def request_of(made: Preauth) -> list[bytearray]:
+    return made.channel.receive_request(SHAPES, PATIENCE)
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -59,7 +61,8 @@ def test_a_login(waits: bool) -> None:
             introduce(made, inside)
         assert client.ask("USER alice").startswith(b"+OK")
         client.send(b"PASS secret\r\nSTAT\r\n")
-        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE) == [b"login", b"alice", b"secret", b"STAT\r\n"]
+        assert request_of(made) == [b"login", b"STAT\r\n"]
+        assert made.credentials.receive(CREDENTIALS_LIMITS, PATIENCE) == [b"alice", b"secret"]
         assert made.end() == 0
 
 
@@ -83,7 +86,7 @@ def test_its_time_begins_with_its_client() -> None:
         time.sleep(1.1)  # the time that a client would have had
         introduce(made, inside)
         assert client.ask("NOOP").startswith(b"-ERR")
-        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"silent"
+        assert request_of(made) == [b"silent"]
         assert made.end() == 0
 
 
@@ -92,7 +95,7 @@ def test_a_client_that_errs_for_ever_is_told_and_left() -> None:
     with child(waits=False) as (made, client, _):
         client.send(b"NOOP\r\n" * 10_000)
         assert client.rest().splitlines()[-1] == b"-ERR unknown command; too many errors"
-        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"errors"
+        assert request_of(made) == [b"errors"]
         client.socket.close()
         assert made.end() == 0
 
@@ -103,9 +106,9 @@ def test_its_time_may_be_over_before_it_begins() -> None:
     with ours, theirs:
         client = Connection(os.dup(theirs.fileno()), "", None)
         settings = Settings({})
-        made = spawn.fork(lambda channel: authorization_role(channel, client, time.monotonic() - 9, settings, NOBODY))
+        made = preauth.start(client, time.monotonic() - 9, settings, NOBODY)
         client.socket.close()
-        assert made.channel.receive(HAND_OVER_LIMITS, PATIENCE)[0] == b"silent"
+        assert request_of(made) == [b"silent"]
         assert made.end() == 0
 
 
@@ -129,7 +132,7 @@ def test_it_can_open_and_start_nothing_when_it_reads(waits: bool) -> None:
         if waits:
             introduce(made, inside)
         assert client.ask("USER alice").startswith(b"+OK")
-        limits = Path(f"/proc/{made.pid}/limits").read_text()
+        limits = Path(f"/proc/{made.child.pid}/limits").read_text()
         for name in ("open files", "processes", "file size", "core file size"):
             assert re.search(rf"Max {name} +0 +0 ", limits), limits
 
@@ -139,8 +142,8 @@ def test_it_is_nobody_while_it_waits() -> None:
     with child(waits=True) as (made, _, _):
 
         def is_nobody() -> bool:
-            status = status_of(made.pid or 0)
-            return (status["Uid"], status["Gid"]) == (four(UIDS_OF_STRANGERS[made.pid or 0]), four(NOBODY_IDS[1]))
+            status = status_of(made.child.pid or 0)
+            return (status["Uid"], status["Gid"]) == (four(PREAUTH_UIDS[made.child.pid or 0]), four(NOBODY_IDS[1]))
 
         wait_until(is_nobody)
         made.end()
