@@ -133,7 +133,7 @@ def auth_helper() -> int:
     Notifier().ready("waiting for logins")
     listener = pool.Listener(fd)
     # When it leaves, no answer is under way: each ends within its time limit.
-    while pool.keep(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
+    while pool.serve_requests(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
         start_afresh(fd)
     return 0
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 from popad import sinks
 from popad.configuration import CONFIGURATION, configuration
 from popad.daemon.listeners import listening, passed
-from popad.daemon.supervisor import Daemon
+from popad.daemon.supervisor import Supervisor
 from popad.errors import NotInvokedRight, SettingWrong
 from popad.net.activation import open_standard_streams
 from popad.settings import PREFIX, Settings
@@ -54,7 +54,7 @@ def main(arguments: "Sequence[str]") -> int:
             raise ValueError("systemd has passed sockets: -4, -6 and --listen do not go with them")
         listeners = listeners or listening(options.addresses, options.families)
         given = not_of_file(options.config, given)
-        daemon = Daemon(listeners, lambda: effective(options.config, given))
+        daemon = Supervisor(listeners, lambda: effective(options.config, given))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"popad: cannot listen: {error}\n")
         return 1

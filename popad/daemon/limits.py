@@ -60,3 +60,29 @@ class Slots:
         self.of_source[source] -= 1
         if not self.of_source[source]:
             del self.of_source[source]
+
+
+class Dropped:
+    """The connections that were not served, and which of them the journal has not heard of."""
+
+    def __init__(self) -> None:
+        self.in_all = 0
+        self.unsaid = 0
+        self.last = ("", "")  # address, which limit
+        self.next = 0.0  # when the journal may hear of the next
+
+    def count(self, address: str, limit: str) -> None:
+        """One more."""
+        self.in_all += 1
+        self.unsaid += 1
+        self.last = address, limit
+
+    def due(self, now: float, pause: float) -> "dict[str, str | int]":
+        """What the journal is to hear now, as fields of its entry, and not again for `pause` seconds; or nothing."""
+        if not self.unsaid or now < self.next:
+            return {}
+        address, limit = self.last
+        fields: dict[str, str | int] = {"rhost": address, "limit": limit, "dropped": self.unsaid}
+        self.next = now + pause
+        self.unsaid = 0
+        return fields

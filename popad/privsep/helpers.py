@@ -23,7 +23,7 @@ from popad.privsep.identity import close_all_but
 
 def on_demand(role: "Callable[[Channel], None]") -> spawn.Child:
     """Fork a worker for one request."""
-    return spawn.fork(role)
+    return spawn.with_channel(role)
 
 
 def by_socket(path: str) -> spawn.Child:

@@ -60,7 +60,7 @@ class Listener:
         return Channel(_socket.socket(fileno=connection.detach()))
 
 
-class Relay:
+class RelaySource:
     """Requests come over one message socket that all who may ask have inherited, each with a channel of its own."""
 
     def __init__(self, end: _socket.socket) -> None:
@@ -150,7 +150,7 @@ class Workers:
             else:
                 worker.way.close()
 
-    def settle(self) -> bool:
+    def shrink(self) -> bool:
         """No request has come for a while: let all go but one. Returns whether nothing is left to do."""
         self.look()
         while len(self.free) > 1:
@@ -160,19 +160,21 @@ class Workers:
     def start(self, channel: Channel) -> None:
         """A new worker, which has this request to begin with. Raises OSError."""
         ours, theirs = message_pair()
+
+        def work() -> None:
+            self.busy[ours.fileno()] = Worker(ours)
+            self.work(channel, RelaySource(theirs))
+
         try:
-            pid = os.fork()
+            spawn.spawn(work)
         except OSError:
             ours.close()
-            theirs.close()
             raise
-        if pid == 0:
-            self.busy[ours.fileno()] = Worker(ours)
-            spawn.run(lambda first: self.work(first, Relay(theirs)), channel)
-        theirs.close()
+        finally:
+            theirs.close()
         self.watch(Worker(ours))
 
-    def work(self, channel: Channel | None, way: Relay) -> None:
+    def work(self, channel: Channel | None, way: RelaySource) -> None:
         """What a worker does: answer, say so, wait for the next.
 
         Ends with the warm process, after REQUESTS, and when what it has loaded is outdated.
@@ -200,7 +202,7 @@ class Workers:
         self.poll.register(worker.way, select.POLLIN)
 
 
-def keep(
+def serve_requests(
     source: "Source",
     role: "Callable[[Channel], None]",
     idle: float,
@@ -222,7 +224,7 @@ def keep(
         if not select.select([source], [], [], max(patience, 0))[0]:
             if time.monotonic() >= last + idle:
                 return False
-            resting = workers.settle()
+            resting = workers.shrink()
             continue
         if is_outdated():
             return True

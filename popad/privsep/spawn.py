@@ -1,4 +1,4 @@
-"""Roles in processes of their own: fork one, wait for its end, kill it where it does not come."""
+"""Roles in processes of their own: spawn one, wait for its end, kill it where it does not come."""
 
 import _socket
 import os
@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Container
-    from typing import NoReturn
 
 else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
@@ -66,7 +65,7 @@ def wait_for(pid: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL for a child that has become a stranger. Raises OSError where that is not allowed."""
+    """SIGKILL for a preauth child. Raises OSError where that is not allowed."""
     try:
         os.kill(pid, signal.SIGKILL)
     except PermissionError:
@@ -74,7 +73,7 @@ def kill(pid: int) -> None:
 
 
 def kill_preauth(pid: int) -> None:
-    """SIGKILL for a child that has a stranger's uid of its own; without CAP_KILL, too. Raises OSError for any other.
+    """SIGKILL for a child with a preauth uid of its own; without CAP_KILL, too. Raises OSError for any other.
 
     This process takes that uid for a moment, as the effective one only: whom a process may signal is a matter of its
     effective uid, who may signal it one of the other two.
@@ -88,9 +87,9 @@ def kill_preauth(pid: int) -> None:
 
 
 def kill_orphans(known: "Container[int]") -> None:
-    """In a process that inherits orphans: kill strangers among its children, but for those it knows.
+    """In a process that inherits orphans: kill those with a preauth uid among its children, but for those it knows.
 
-    Their sessions have died. A session that has refused a login is a stranger, too, until it has heard its client out.
+    Their sessions have died. A session that has refused a login has such a uid, too, until it has heard its client out.
     """
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as children:
@@ -105,31 +104,41 @@ def kill_orphans(known: "Container[int]") -> None:
             pass  # it is another child
 
 
-def fork(role: "Callable[[Channel], None]", pair: "tuple[_socket.socket, _socket.socket] | None" = None) -> Child:
-    """Run `role` in a child process with its end of a channel: a new one, or over `pair`.
+def spawn(role: "Callable[[], int | None]") -> int:
+    """Run `role` in a child process, which ends with the status that it returns. Returns its pid. Raises OSError.
 
-    The child never returns from here. Raises OSError.
+    The one way to fork but for two: `popad -D` that goes to the background (daemon/command.py) goes on as itself in the
+    child, and the second process of a scan (maildrop/mbox/parallel.py) is on a lower floor, and has nothing to say.
     """
-    pair = pair or message_pair()
-    pid = os.fork()
-    ours, theirs = map(Channel, pair)
-    if pid:
-        theirs.close()
-        return Child(pid, ours)
-    ours.close()
-    run(role, theirs)
-
-
-def run(role: "Callable[[Channel], None]", channel: Channel) -> "NoReturn":
-    """Run `role` as all that this process still does, and leave without running what belongs to the parent."""
+    if pid := os.fork():
+        return pid
     status = CRASHED
     try:
-        role(channel)
-        status = 0
+        status = role() or 0
     except BaseException:
         sys.excepthook(*sys.exc_info())  # a programming error: to stderr, which is the journal or nothing
     finally:
-        os._exit(status)
+        os._exit(status)  # without running what belongs to the parent
+
+
+def with_channel(
+    role: "Callable[[Channel], object]", pair: "tuple[_socket.socket, _socket.socket] | None" = None
+) -> Child:
+    """Spawn `role` with its end of a channel: a new one, or over `pair`. Raises OSError."""
+    ours, theirs = map(Channel, pair or message_pair())
+
+    def with_its_end() -> None:
+        ours.close()
+        role(theirs)
+
+    try:
+        pid = spawn(with_its_end)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Child(pid, ours)
 
 
 def inherit_orphans() -> None:

@@ -76,7 +76,7 @@ def start(
         first()
         preauth_role(channel, its_end, connection, deadline, settings, identity)
 
-    child = spawn.fork(role, requests)
+    child = spawn.with_channel(role, requests)
     its_end.close()
     return Preauth(child, helpers_end)
 

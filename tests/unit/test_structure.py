@@ -219,7 +219,13 @@ def test_who_logs() -> None:
         tree = ast.parse(path.read_text())
         if calls_of(tree, "journal", "send") or "popad.journal.send" in imports(tree):
             logging.add(path.name)
-    assert logging == {"arrival.py", "context.py", "supervisor.py", "wrappers.py"}
+    assert logging == {
+        "arrival.py",
+        "context.py",
+        "helper_process.py",
+        "supervisor.py",
+        "wrappers.py",
+    }
 
 
 def test_only_the_journal_writes_to_logs() -> None:
@@ -248,6 +254,16 @@ def test_identities_change_in_one_place() -> None:
         if isinstance(node, ast.Attribute) and node.attr in changing
     }
     assert found == {"identity.py", "spawn.py"}
+
+
+def test_one_way_to_fork() -> None:
+    """spawn.py says why the other two are none of its business."""
+    found = {
+        str(path.relative_to(CHECKOUT / "popad"))
+        for path in SOURCES
+        if calls_of(ast.parse(path.read_text()), "os", "fork")
+    }
+    assert found == {"privsep/spawn.py", "daemon/command.py", "maildrop/mbox/parallel.py"}
 
 
 def test_the_daemons_parent_reads_nothing_from_the_network() -> None:

@@ -117,7 +117,7 @@ class Asked:
     """A helper in a process of its own, and both who ask it: the monitor (`child`) and the preauth child."""
 
     def __init__(self, made: Helper) -> None:
-        self.child = spawn.fork(made.serve)
+        self.child = spawn.with_channel(made.serve)
         self.credentials, self.theirs = (Channel(end) for end in message_pair())
 
     def ask(self, *credentials: bytes, rhost: bytes = b"192.0.2.7") -> None:
@@ -264,7 +264,7 @@ def test_a_session_that_asks_nothing(
 ) -> None:
     """Gone before it has asked, or slow to: no traceback."""
     monkeypatch.setattr(helper, "REQUEST_TIMEOUT", 0.05)
-    gone, slow = (spawn.fork(Helper(settings(path)).serve) for _ in range(2))
+    gone, slow = (spawn.with_channel(Helper(settings(path)).serve) for _ in range(2))
     assert gone.end() == 0
     with pytest.raises(ContractBroken):
         slow.channel.receive(helper.VERDICT_LIMITS, PATIENCE)

@@ -1,9 +1,9 @@
-"""flood.py: the slots that sessions take, by a clock that the tests turn."""
+"""daemon/limits.py: the slots that sessions take, by a clock that the tests turn."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad.daemon.limits import STRETCH, Slots
+from popad.daemon.limits import STRETCH, Dropped, Slots
 
 A, B = b"\x7f\x00\x00\x01", b"\x7f\x00\x00\x02"
 
@@ -139,3 +139,16 @@ def test_what_is_counted_is_what_is_there(steps: list[Step]) -> None:
             pid += 1
             slots.started(pid, source, now)
             sessions.append({"pid": pid, "source": source, "start": now, "alive": True, "known": False})
+
+
+def test_the_journal_hears_of_drops_once_in_a_while() -> None:
+    dropped = Dropped()
+    assert dropped.due(0, 10) == {}
+    dropped.count("192.0.2.1", "a limit")
+    assert dropped.due(0, 10) == {"rhost": "192.0.2.1", "limit": "a limit", "dropped": 1}
+    for number in range(3):
+        dropped.count(f"192.0.2.{number}", "a limit")
+    assert dropped.due(9.9, 10) == {}
+    assert dropped.due(10, 10) == {"rhost": "192.0.2.2", "limit": "a limit", "dropped": 3}
+    assert dropped.due(30, 10) == {}
+    assert dropped.in_all == 4

@@ -207,7 +207,7 @@ def test_a_user_who_is_always_there_first(public_path: Path, attack: Callable[[]
         path.mkdir()
         path.chmod(0o1733)
         with attacked(path, attack):
-            sessions = [spawn.fork(session) for _ in range(3)]
+            sessions = [spawn.with_channel(session) for _ in range(3)]
             keys = {bytes(each.channel.receive([200], PATIENCE)[0]) for each in sessions}
             assert [each.end() for each in sessions] == [0, 0, 0]
             (key,) = keys

@@ -48,7 +48,7 @@ class Warm:
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                keeping.keep(keeping.Listener(self.listening.detach()), shout, idle)
+                keeping.serve_requests(keeping.Listener(self.listening.detach()), shout, idle)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -159,7 +159,7 @@ def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
         else:
             channel.send([b"answered"])
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     answer = child.channel.receive([30], PATIENCE)
     child.end()
     assert bytes(answer[0]) in (b"ContractBroken", b"BrokenPipeError", b"ConnectionResetError")
@@ -185,7 +185,7 @@ def test_a_request_to_one_that_has_left_waits_for_the_next(public_path: Path) ->
             pid = os.fork()
             if pid == 0:
                 try:
-                    keeping.keep(keeping.Listener(warm.listening.fileno()), shout, 0.01)
+                    keeping.serve_requests(keeping.Listener(warm.listening.fileno()), shout, 0.01)
                 finally:
                     os._exit(0)
             assert Channel(waiting).receive([20, 20], PATIENCE)[0] == b"HELLO"

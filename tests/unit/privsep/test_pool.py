@@ -35,12 +35,12 @@ def shout(channel: Channel) -> None:
 class Kept:
     """A process that keeps a helper warm."""
 
-    def __init__(self, make: "Callable[[], pool.Relay | pool.Listener]", idle: float) -> None:
+    def __init__(self, make: "Callable[[], pool.RelaySource | pool.Listener]", idle: float) -> None:
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it complains of what these tests do to it
-                pool.keep(make(), shout, idle)
+                pool.serve_requests(make(), shout, idle)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -68,9 +68,9 @@ class Relayed:
         self.kept = self.start()
 
     def start(self) -> Kept:
-        def make() -> pool.Relay:
+        def make() -> pool.RelaySource:
             self.end.close()
-            return pool.Relay(self.helpers_end)
+            return pool.RelaySource(self.helpers_end)
 
         return Kept(make, math.inf)
 
@@ -252,7 +252,7 @@ def test_descriptors_that_are_no_channel(relayed: Relayed, count: int) -> None:
 def test_a_channel_is_not_inherited_by_programs() -> None:
     """PAM modules start some."""
     ours, theirs = message_pair()
-    relay = pool.Relay(theirs)
+    relay = pool.RelaySource(theirs)
     asked = helpers.HelperRelay(ours).reach()
     channel = relay.take()
     assert channel is not None

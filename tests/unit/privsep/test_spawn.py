@@ -183,7 +183,7 @@ def test_a_role_answers_and_ends() -> None:
         (question,) = channel.receive([9], PATIENCE)
         channel.send([question + b"!", b"%d" % os.getpid()])
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     child.channel.send([b"well"])
     answer, pid = map(bytes, child.channel.receive([9, 9], PATIENCE))
     assert (answer, int(pid)) == (b"well!", child.pid)
@@ -194,7 +194,7 @@ def test_a_role_that_fails_leaves_nothing_running_in_the_parent(capfd: pytest.Ca
     def role(channel: Channel) -> None:
         raise KeyError("what")
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     with pytest.raises(ContractBroken):
         child.channel.receive([9], PATIENCE)
     assert child.end() == spawn.CRASHED
@@ -206,12 +206,12 @@ def test_a_role_that_leaves_early(leave: Callable[[], object], capfd: pytest.Cap
     def role(channel: Channel) -> None:
         leave()
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     assert child.end() != 0
 
 
 def test_a_role_killed_by_a_signal() -> None:
-    child = spawn.fork(lambda channel: os.kill(os.getpid(), signal.SIGKILL))
+    child = spawn.with_channel(lambda channel: os.kill(os.getpid(), signal.SIGKILL))
     assert child.end() == -signal.SIGKILL
 
 
@@ -223,7 +223,7 @@ def test_a_role_that_says_more_than_it_may(more: bytes) -> None:
         channel.send([b"a"])
         channel.socket.send(more)
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     assert child.channel.receive([1], PATIENCE) == [b"a"]
     select.select([child.channel], [], [], PATIENCE)
     with pytest.raises(ContractBroken, match="more than it may"):
@@ -241,7 +241,7 @@ def test_a_role_that_never_stops_ends_with_its_channel() -> None:
         except BrokenPipeError:
             os._exit(3)
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     child.channel.receive([1], PATIENCE)
     wait_until(lambda: status_of(child.pid or 0)["State"].startswith("S"))
     with pytest.raises(ContractBroken, match="more than it may"):
@@ -250,7 +250,7 @@ def test_a_role_that_never_stops_ends_with_its_channel() -> None:
 
 def test_a_role_that_does_not_listen() -> None:
     """The kernel tells of what it left unread as a connection reset: that is no message."""
-    child = spawn.fork(lambda channel: os.kill(os.getpid(), signal.SIGSTOP))
+    child = spawn.with_channel(lambda channel: os.kill(os.getpid(), signal.SIGSTOP))
     wait_until(lambda: status_of(child.pid or 0)["State"].startswith("T"))
     child.channel.send([b"a"])
     os.kill(child.pid or 0, signal.SIGCONT)
@@ -261,7 +261,7 @@ def test_a_role_that_waits_ends_with_its_channel() -> None:
     def role(channel: Channel) -> None:
         channel.receive([9], None)
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     assert child.end() == spawn.CRASHED
 
 
@@ -271,7 +271,7 @@ def test_the_end_of_a_role_that_does_not_end(monkeypatch: pytest.MonkeyPatch) ->
     def may_not(pid: int) -> None:
         raise ContractBroken("a child does not end")
 
-    child = spawn.fork(lambda channel: None)
+    child = spawn.with_channel(lambda channel: None)
     pid = child.pid or 0
     monkeypatch.setattr(spawn, "wait_for", may_not)
     with pytest.raises(ContractBroken, match="does not end"):
@@ -318,7 +318,7 @@ def in_a_child(role: Callable[[], str]) -> str:
             text = f"{type(error).__name__}: {error}"
         channel.send([text.encode()])
 
-    child = spawn.fork(answer)
+    child = spawn.with_channel(answer)
     try:
         return bytes(child.channel.receive([4096], PATIENCE)[0]).decode()
     finally:
@@ -535,7 +535,7 @@ def test_only_strangers_are_killed_as_strangers(kept: str) -> None:
         header = (ctypes.c_uint * 2)(0x20080522, no_kill)
         ctypes.CDLL(None).capset(header, (ctypes.c_uint * 6)(setuid, setuid, 0, 0, 0, 0))
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     assert child.channel.receive([100], PATIENCE) == [b"9 S S S S (0, 0, 0)"]
     child.end()
 
@@ -553,11 +553,11 @@ def test_the_kernel_ends_it_with_its_parent() -> None:
             inner.send([b"%d" % os.getpid()])
             signal.pause()
 
-        made = spawn.fork(role)
+        made = spawn.with_channel(role)
         channel.send(made.channel.receive([9], PATIENCE))
         os._exit(0)
 
-    child = spawn.fork(parent)
+    child = spawn.with_channel(parent)
     pid = int(child.channel.receive([9], PATIENCE)[0])
     child.end()
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or status_of(pid)["State"].startswith("Z"))
@@ -592,7 +592,7 @@ def test_close_all_but(kept: int) -> None:
         left.remove(channel.fileno())
         channel.send([b" ".join(b"%d" % fd for fd in left)])
 
-    child = spawn.fork(role)
+    child = spawn.with_channel(role)
     try:
         (left,) = child.channel.receive([256], PATIENCE)
         assert [int(fd) for fd in left.split()] == keep

@@ -192,7 +192,7 @@ def test_a_session_that_dies(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parallel, "in_turn", told_of_the_parts(parallel.in_turn, channel))
         box.open(max_messages=20_000)
 
-    child = spawn.fork(session)
+    child = spawn.with_channel(session)
     assert child.channel.receive([1], PATIENCE) == [b"x"]  # the second one has begun to tell
     assert child.pid
     os.kill(child.pid, signal.SIGKILL)

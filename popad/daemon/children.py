@@ -1,0 +1,103 @@
+"""What runs in the daemon's children: a session, the spare session, the auth helper. Each first gives up what belongs
+to the parent.
+"""
+
+import math
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    import signal
+
+    from popad.daemon.supervisor import Supervisor
+    from popad.session.preauth import Pairs, Preauth
+else:
+    import _signal as signal  # the C part: each child would copy what the enumerations around it touch
+
+from popad import journal
+from popad.auth.helper import Helper
+from popad.auth.loaded import Loaded
+from popad.daemon import exit_status
+from popad.daemon.spare import client_from
+from popad.errors import SettingWrong
+from popad.net.arrival import arrive, refuse_to_serve
+from popad.net.connection import Connection
+from popad.privsep import helpers, pool
+from popad.session import monitor, preauth
+
+WAKE_UP = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT)  # the parent's
+
+
+def forget_signals() -> None:
+    """A child is told to end by signals of its own."""
+    signal.set_wakeup_fd(-1)
+    for each in WAKE_UP:
+        signal.signal(each, signal.SIG_DFL)
+    os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
+
+
+def leave(parent: "Supervisor") -> None:
+    """Do without what belongs to the parent."""
+    forget_signals()
+    journal.Lost.entries = 0  # the parent says them
+    for fd in parent.wake_up:
+        os.close(fd)
+    for listener in parent.listeners:
+        listener.close()
+    if parent.spare:
+        parent.spare.dismiss()  # the parent alone has the other end: the spare leaves when it ends
+    parent.notifier.close()
+
+
+def session(parent: "Supervisor", connection: Connection) -> int:
+    """The session of a client that is there. Returns the exit status."""
+    leave(parent)
+    parent.helper.end.close()
+    return serve(parent, connection)
+
+
+def spare(parent: "Supervisor", parents_end: "_socket.socket", handoff: "_socket.socket", pairs: "Pairs") -> int:
+    """Wait for a client with all forks done. Returns the exit status.
+
+    The fork is the first thing done: each page written to before it would be copied once more after it. `parents_end`
+    is the other end of `handoff`: this process leaves when the parent alone has it, and closes it.
+    """
+    try:
+        child = preauth.start(None, 0, parent.settings, parent.facts.identity, pairs, forget_signals)
+    except OSError:
+        child = None  # perhaps it can be had when there is a client
+    parents_end.close()
+    leave(parent)
+    parent.helper.end.close()
+    if connection := client_from(handoff):
+        return serve(parent, connection, child)
+    if child:
+        child.end()
+    return monitor.SUCCESS
+
+
+def serve(parent: "Supervisor", connection: Connection, child: "Preauth | None" = None) -> int:
+    """One session, if the rules allow it. Returns the exit status."""
+    outcome = monitor.SUCCESS
+    try:
+        if arrived := arrive(connection, parent.facts):
+            outcome = monitor.serve(arrived, helpers.HelperRelay(parent.helper.relay), child)
+    except SettingWrong as wrong:  # rules that have been written since the start
+        refuse_to_serve(connection, wrong)
+        return monitor.CONFIG
+    if outcome in (monitor.SUCCESS, monitor.SERVED):
+        return exit_status.status(outcome == monitor.SERVED, journal.Lost.entries)
+    return outcome
+
+
+def helper(parent: "Supervisor") -> int:
+    """Answer the relay. Returns the exit status.
+
+    Where an update has been installed it leaves, and the parent forks one that loads what is there now.
+    """
+    leave(parent)
+    parent.helper.relay.close()
+    serve = Helper(parent.settings).serve
+    pool.serve_requests(pool.RelaySource(parent.helper.end), serve, math.inf, Loaded().is_outdated)
+    return monitor.SUCCESS
