@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from popad.maildrop.mbox import file
+from tests.support import clock
 from tests.support.serving import ALL, Server
 
 # No deadline: on a machine with two busy cores a slow example says nothing about the code.
@@ -39,6 +40,13 @@ def quick_path() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="popad-test-", dir=memory if os.access(memory, os.W_OK) else None))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def still_clock() -> Iterator[None]:
+    """No mailbox is touched within a tick of the clock: each change changes the size, or is not looked for."""
+    with clock.not_waited_for():
+        yield
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from tests.bench import generator
 from tests.support.machine import PACKAGES, Machine, tree
+from tests.support.patience import wait_until
 
 PORT = 110
+START_SECONDS = 20.0
 CANNED = "/usr/local/bin/canned"
 UNIT = "peer.service"
 # popa3d's are compiled in: 500 slots in all, each taken for 10 s; its 50 a source do not matter, every session comes
@@ -62,6 +64,15 @@ class Running:
         self.begun.extend([time.monotonic()] * sessions)
 
 
+def greeting(machine: Machine) -> bytes | None:
+    """What a client hears first; None where nobody listens."""
+    try:
+        with machine.connect("127.0.0.1", PORT) as client:
+            return client.recv(100)
+    except OSError:
+        return None
+
+
 def start(server: Server, machine: Machine, package: Path) -> Running:
     """Set the server up in the booted machine and wait until it greets."""
     # What wakes up now and then would do so in a measurement.
@@ -69,18 +80,11 @@ def start(server: Server, machine: Machine, package: Path) -> Running:
     if server.name.startswith("popad"):
         machine.install(package)
     server.set_up(machine)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with machine.connect("127.0.0.1", PORT) as client:
-                if client.recv(100).startswith(b"+OK"):
-                    break
-        except OSError:
-            pass
-        if time.monotonic() > deadline:
-            said = machine.run(["systemctl", "status", server.unit], check=False).stdout
-            raise RuntimeError(f"{server.title} does not serve: {said}")
-        time.sleep(0.05)
+    try:
+        wait_until(lambda: (greeting(machine) or b"").startswith(b"+OK"), START_SECONDS, pause=0.05)
+    except AssertionError as late:
+        said = machine.run(["systemctl", "status", server.unit], check=False).stdout
+        raise RuntimeError(f"{server.title} does not serve: {said}") from late
     return Running(server, machine, version(server, machine))
 
 
@@ -192,14 +196,7 @@ def answer_with(machine: Machine, messages: int, octets: int) -> None:
     machine.write(f"/etc/systemd/system/{UNIT}", f"[Service]\nExecStart={CANNED} {PORT} {messages} {octets}\n")
     machine.run(["systemctl", "daemon-reload"])
     machine.run(["systemctl", "restart", UNIT])
-    for _ in range(100):
-        try:
-            machine.connect("127.0.0.1", PORT).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError("the canned server does not listen")
+    wait_until(lambda: greeting(machine) is not None, START_SECONDS)
 
 
 SERVERS = {

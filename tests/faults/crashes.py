@@ -86,7 +86,7 @@ class Matrix:
                 world.recover()
                 where = f"{case.name}, mail meanwhile: {mode.name} at call {nth} of {len(calls)}, {count} appended"
                 # mypy cannot tell the type of a lambda that binds what the loop goes on to change.
-                self.kill(where, lambda mode=mode, nth=nth: update(mode, nth), mode, nth)  # type: ignore[misc]
+                self.kill(where, lambda mode=mode, nth=nth: update(mode, nth), mode, nth)  # type: ignore[misc]  # mypy infers no lambda with defaults
                 appended = [world.append(message) for message in APPENDED[:count]]
                 more = APPENDED[3] if case.before.endswith(b"\n") else b"\n\n" + APPENDED[3]
                 world.check(self.updates, where, Wanted(case, appended, meanwhile=more))

@@ -19,6 +19,7 @@ from tests.faults.interposer import Interposer, Kind, Mode
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
 from tests.faults.world import Wanted, World, open_files
+from tests.support import clock
 
 NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR, errno.EROFS, errno.EFBIG)
 FOR_GOOD = (errno.EROFS,)
@@ -232,7 +233,7 @@ def on_full_disks(every: Sequence[Case], most: int, tally: Tally, seed: int) -> 
     """Each case on each kind of file system that there is."""
     room = 2 * max(len(case.before) for case in every) + 64 * BLOCK
     for kind in ("tmpfs", "ext4"):
-        with ExitStack() as opened:
+        with ExitStack() as opened, clock.not_waited_for():
             try:
                 path = opened.enter_context(mounted(kind, room))
             except (subprocess.CalledProcessError, FileNotFoundError) as error:

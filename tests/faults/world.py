@@ -15,16 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.mbox import file, store, update
+from popad.maildrop.mbox import store, update
 from popad.maildrop.mbox.ids import SUFFIX
 from popad.maildrop.private import KEY, RESERVE, State
 from popad.maildrop.sealed import NEW
 from tests.faults import judge
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import Case
+from tests.support import clock
 
-# The clock that stamps files is not what is tried here, and the store would wait for it after each change.
-file.FINE_TICK = file.COARSE_TICK = 0
 LOCK_TIMEOUT = 5.0
 PAGE = update.PAGE
 
@@ -196,14 +195,15 @@ def write(fd: int, octets: bytes) -> None:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """In memory where there is a place for it."""
+    """In memory where there is a place for it. The clock that stamps files is not what is tried here."""
     memory = "/dev/shm"
     # The path is in the records, which are more than a sector then, and can be torn.
     prefix = f"popad-faults-{'long-' * 30}"
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=memory if os.access(memory, os.W_OK) else None))
     try:
         made = World(path)
-        yield made
+        with clock.not_waited_for():
+            yield made
         os.close(made.state.fd)
     finally:
         shutil.rmtree(path)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from popad.errors import MaildropUnavailable, PeerGone
 from popad.maildrop.maildrop import Maildrop
-from popad.maildrop.mbox import file
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import State
 from popad.protocol import authorization, replies, transaction
@@ -23,6 +22,7 @@ from popad.session import monitor
 from tests.fuzz.cutting import Octets
 from tests.fuzz.lines import expected as lines_of
 from tests.fuzz.message import on_the_wire, top_of
+from tests.support import clock
 from tests.support.mboxes import Message, messages
 
 PLACE = Path(tempfile.mkdtemp(prefix="popad-fuzz-"))
@@ -42,7 +42,6 @@ WORDS = {
 }
 APPEND, REWRITE = 0xFE, 0xFF  # what another program does
 
-file.FINE_TICK = file.COARSE_TICK = 0  # a new mailbox is not waited for: whoever writes to it here is this process
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
 STATE = State(str(PLACE))
 MAX_ARGUMENT = 40
@@ -256,7 +255,8 @@ def check_answers(model: Model, world: World) -> None:
 
 def try_one(data: bytes) -> None:
     world = World(Octets(data))
-    serve(world)
+    with clock.not_waited_for():  # whoever writes to the mailbox here is this process
+        serve(world)
     model = Model(messages(world.opened or b""))
     check_answers(model, world)
     opened, after = world.opened or b"", MAILBOX.read_bytes()

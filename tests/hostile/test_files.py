@@ -12,8 +12,9 @@ import pytest
 
 from tests.hostile import sizes
 from tests.support.here import ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import ALL, OWNER, Server, ids, needs_root
+from tests.support.serving import ALL, OWNER, Server, ids
 
 SECRET = b"From x\nDate: 1\n\nanother user's mail\n\n"
 

@@ -18,8 +18,9 @@ from popad.settings import PREAUTH_UIDS
 from tests.support.attacker import AGAINST_OTHERS, SIGNALS
 from tests.support.daemon import daemon
 from tests.support.here import CHECKOUT
+from tests.support.marks import needs_root
 from tests.support.patience import wait_until
-from tests.support.serving import PYTHON, Client, Server, children_of, ids, needs_root, read_logfmt, status_of
+from tests.support.serving import PYTHON, Client, Server, children_of, ids, read_logfmt, status_of
 
 ATTACKER = [PYTHON, str(CHECKOUT / "tests/support/attacker.py")]
 # The container's capabilities: a session may become its user, and kill nobody.
@@ -83,7 +84,7 @@ def strangers(
             for _ in range(count):
                 known = {each.session for each in found}
                 client = running.connect()
-                wait_until(lambda known=known: len(set(running.sessions) - known) == 1)  # type: ignore[misc]
+                wait_until(lambda known=known: len(set(running.sessions) - known) == 1)  # type: ignore[misc]  # mypy infers no lambda with defaults
                 (pid,) = set(running.sessions) - known
                 found.append(Stranger(client, pid))
             yield found

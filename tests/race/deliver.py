@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Sequence
+from typing import Any
 
 from .namespace import User
 
@@ -13,8 +14,8 @@ PIECES = 3  # what is appended in several writes is seen half by who ignores the
 
 def run(words: Sequence[str], message: bytes = b"", user: User | None = None) -> bool:
     """Whether the program says that it has done it."""
-    identity = {"user": user.uid, "group": user.uid, "extra_groups": []} if user else {}
-    done = subprocess.run(words, input=message, capture_output=True, timeout=SECONDS, **identity)  # type: ignore[call-overload]
+    identity: dict[str, Any] = {"user": user.uid, "group": user.uid, "extra_groups": []} if user else {}
+    done = subprocess.run(words, input=message, capture_output=True, timeout=SECONDS, **identity)
     return bool(done.returncode == 0)
 
 

@@ -140,14 +140,13 @@ def is_litter(path: Path) -> bool:
 
 def forget_locks() -> None:
     """popad without any lock: what it loses shows that this race can see a loss."""
-    module = importlib.import_module("popad.maildrop.mbox.locks")
 
     @contextmanager
     def no_lock(fd: int, *arguments: object, **options: object) -> Iterator[os.stat_result]:
         yield os.fstat(fd)
 
-    module.Lock = no_lock  # type: ignore[attr-defined]
-    importlib.import_module("popad.maildrop.mbox").Lock = no_lock  # type: ignore[attr-defined]
+    for module in ("locks", "store"):
+        vars(importlib.import_module(f"popad.maildrop.mbox.{module}"))["Lock"] = no_lock
 
 
 def fork(role: Callable[..., None], *arguments: object) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 PATIENCE = 120.0
 
 
-def wait_until(holds: Callable[[], object], timeout: float = PATIENCE) -> None:
+def wait_until(holds: Callable[[], object], timeout: float = PATIENCE, pause: float = 0.01) -> None:
     """Return as soon as `holds()`, which nothing announces, is true; a failure after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"not so after {timeout:.0f} s")
-        time.sleep(0.01)
+        time.sleep(pause)

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from popad.auth import credentials
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.patience import PATIENCE
@@ -48,8 +46,6 @@ POPAD_WITHOUT_JOURNAL = (
 STRANGER = "daemon"  # a user of every Debian, in place of popad's own
 OWNER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 NAME, PASSWORD = "alice", "secret"
-
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes other users")
 
 # 33, 34 and 35 octets on the wire.
 ONE = b"From a\nDate: 1\nSubject: one\n\nbody 1\n\n"

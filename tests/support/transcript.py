@@ -1,5 +1,6 @@
 """Transcripts (transcripts/README.md): how a file is read, and how it is played in process or over a connection."""
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from popad.session import monitor
 from popad.settings import Settings
+from tests.support.peer import Peer
 
 DIRECTORY = Path(__file__).parents[1] / "transcripts"
 NAME, PASSWORD = b"alice", b"secret"
@@ -154,28 +156,9 @@ def read_mails(path: Path) -> Mails:
     return mails
 
 
-class Peer:
-    """A client without a connection: hands out pieces, lets other programs act in between, then is gone."""
-
-    def __init__(self, steps: Sequence[Step], mailbox: Path) -> None:
-        self.steps = iter(steps)
-        self.mailbox = mailbox
-        self.received = bytearray()
-
-    def read(self) -> bytes:
-        for step in self.steps:
-            if isinstance(step, bytes):
-                return step
-            step(self.mailbox)
-        raise PeerGone
-
-    def write(self, data: bytes | bytearray, /) -> None:
-        self.received += data
-
-
 def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings) -> bytes:
     """What the client receives in a session without processes: what session.py does with protocol and maildrop."""
-    peer = Peer(steps, mailbox)
+    peer = Peer(*(step if isinstance(step, bytes) else functools.partial(step, mailbox) for step in steps))
     peer.write(arrival.GREETING)
     login, lines = authorization.Authorization(), Lines()
     try:
@@ -187,7 +170,7 @@ def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings)
                 transact(peer, lines.rest(), mailbox, state, settings)
     except (PeerGone, MaildropChanged, MaildropUnreadable):
         pass  # the session ends without another word
-    return bytes(peer.received)
+    return peer.received
 
 
 def transact(peer: Peer, ahead: bytes, mailbox: Path, state: State, settings: Settings) -> None:

@@ -76,7 +76,7 @@ def rules() -> Iterator[Rules]:
             machine.run(["ip", "address", "add", f"{address}/128", "dev", "lo", "nodad"])
         running = Rules(machine)
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            listener = machine.inside(lambda family=family: socket.socket(family))  # type: ignore[misc]
+            listener = machine.inside(lambda family=family: socket.socket(family))  # type: ignore[misc]  # mypy infers no lambda with defaults
             opened.enter_context(listener)
             listener.bind((address, 110))
             listener.listen(1024)

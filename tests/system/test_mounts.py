@@ -91,7 +91,7 @@ def test_a_spool_that_is_not_to_be_had(server: Server) -> None:
     with slow_spool(server, "_netdev,nofail") as spool:
         for _ in range(2):
             with server.connect() as client:
-                wait_until(lambda client=client: spool.waits(client) or spool.heard(client))  # type: ignore[misc]
+                wait_until(lambda client=client: spool.waits(client) or spool.heard(client))  # type: ignore[misc]  # mypy infers no lambda with defaults
                 assert not spool.heard(client)
                 spool.end("fail")
                 assert client.closed()

@@ -174,7 +174,7 @@ def test_killed_again_and_again(standalone: Server) -> None:
     for _ in range(7):
         before = main_pid(standalone)
         standalone.machine.run(["kill", "-KILL", str(before)])
-        wait_until(lambda before=before: main_pid(standalone) not in (0, before))  # type: ignore[misc]
+        wait_until(lambda before=before: main_pid(standalone) not in (0, before))  # type: ignore[misc]  # mypy infers no lambda with defaults
     with standalone.connect() as client:
         client.greeted()
     assert active(standalone, SOCKET) == "active"

@@ -14,9 +14,10 @@ import pytest
 
 from tests.support.daemon import Daemon, daemon, free_ports
 from tests.support.here import CHECKOUT, ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.pipe import Pipe
-from tests.support.serving import NAME, PASSWORD, POPAD_WITHOUT_JOURNAL, PYTHON, Client, Server, needs_root, read_logfmt
+from tests.support.serving import NAME, PASSWORD, POPAD_WITHOUT_JOURNAL, PYTHON, Client, Server, read_logfmt
 
 MAIL = b"From a@example.org Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"
 SETTINGS = {"POPAD_MIN_DELAY": "1", "POPAD_MAX_SESSIONS_PER_SOURCE": "2", "POPAD_GUESS_DELAY": "0"}

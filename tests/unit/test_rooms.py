@@ -1,6 +1,11 @@
 """What the house promises of its tests: who uses whom, what a test run leaves as it was, and that nobody sleeps."""
 
 import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,6 @@ from tests.support.here import CHECKOUT
 
 TESTS = CHECKOUT / "tests"
 FILES = sorted([*TESTS.rglob("*.py"), *TESTS.rglob("run")])
-names = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
 
 
 def tree_of(path: Path) -> ast.Module | None:
@@ -31,11 +35,92 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-@names
-def test_no_test_imports_a_test_or_another_part(path: Path) -> None:
+def test_no_test_imports_a_test_or_another_part() -> None:
     """What several use is in tests/support, which uses no part."""
-    found = {name for name in imports(path) if name.startswith("tests.")}
-    assert not {name for name in found if any(word.startswith("test_") for word in name.split("."))}
-    here = path.relative_to(TESTS).parts
-    rooms = {"support"} | ({here[0]} if len(here) > 1 and here[0] != "unit" else set())
-    assert {name.split(".")[1] for name in found} <= rooms
+    for path in FILES:
+        found = {name for name in imports(path) if name.startswith("tests.")}
+        assert not [name for name in found if ".test_" in name], path
+        here = path.relative_to(TESTS).parts
+        rooms = {"support"} | ({here[0]} if len(here) > 1 and here[0] != "unit" else set())
+        assert {name.split(".")[1] for name in found} <= rooms, path
+
+
+# Nobody waits by sleeping but patience.wait_until(). Who sleeps for another reason, and how often.
+SLEEPS = {
+    "support/patience.py": (1, "the wait"),
+    "race/clients.py": (1, "a session is killed at any moment"),
+    "bench/servers.py": (1, "popa3d's slots are free again after a time, which nothing announces"),
+    "bench/works.py": (1, "memory is looked at until it stays the same"),
+    "system/flood.py": (3, "the load goes on for a time"),
+    "system/test_limits.py": (1, "a slow line"),
+    "unit/daemon/test_supervisor.py": (1, "nothing happens for a time"),
+    "unit/maildrop/mbox/test_first_open.py": (1, "another process hangs"),
+    "unit/maildrop/mbox/test_parallel.py": (2, "one process is slower than the other"),
+    "unit/net/test_connection.py": (1, "a slow line"),
+    "unit/session/test_postauth.py": (1, "a slow line"),
+    "unit/session/test_preauth.py": (1, "time goes by that does not count"),
+    "unit/test_notify.py": (1, "a slow line"),
+}
+
+
+def test_nobody_sleeps_to_wait() -> None:
+    found: dict[str, int] = {}
+    for path in FILES:
+        for node in ast.walk(tree_of(path) or ast.Module([], [])):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep"):
+                found[str(path.relative_to(TESTS))] = found.get(str(path.relative_to(TESTS)), 0) + 1
+    assert found == {name: count for name, (count, _) in SLEEPS.items()}
+
+
+def test_what_the_type_checker_is_not_to_see_has_a_reason() -> None:
+    for path in FILES:
+        if tree_of(path):
+            for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+                if token.type == tokenize.COMMENT and "type: ignore" in token.string:
+                    assert re.search(r"type: ignore\[[a-z-]+\]  # \w", token.string), f"{path}: {token.line}"
+
+
+# Imports all of popad, then all of the tests, and prints which names of popad's modules and classes are others then.
+LOOK = """
+import importlib, inspect, pkgutil, sys
+import popad
+def known():
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] == "popad":
+            for key, value in vars(module).items():
+                yield f"{name}.{key}", value
+                if inspect.isclass(value) and value.__module__ == name:
+                    yield from ((f"{name}.{key}.{inner}", made) for inner, made in vars(value).items())
+for found in pkgutil.walk_packages(popad.__path__, "popad."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+before = dict(known())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+after = dict(known())
+skipped = ("__doc__", "__builtins__")
+print(*[name for name in before if after[name] is not before[name] and not name.endswith(skipped)])
+"""
+
+
+def test_importing_a_test_changes_nothing_of_popad() -> None:
+    """What a test needs otherwise it changes for itself, and changes back."""
+    needing_more = {"tests.bench.plots", "tests.bench.report", "tests.clients.fetch_poplib"}  # matplotlib, arguments
+    named = {".".join(path.relative_to(CHECKOUT).with_suffix("").parts) for path in FILES if path.suffix == ".py"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *sorted(named - needing_more)], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("part", ["bench", "faults", "race", "uids", "fuzz"])
+def test_a_run_says_what_it_can_without_what_it_needs(part: str, tmp_path: Path) -> None:
+    """--help, where neither pytest nor hypothesis nor matplotlib is installed."""
+    for name in ("pytest", "hypothesis", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    run = [str(TESTS / part / "run"), "--help"]
+    done = subprocess.run(
+        run, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: {'tests/' * (part in ('bench', 'fuzz'))}")

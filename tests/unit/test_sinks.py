@@ -17,9 +17,10 @@ import pytest
 from popad import sinks
 from popad.sinks import MOMENT, Datagrams, Sink, StandardError, Words
 from tests.support.here import CHECKOUT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
 from tests.support.pipe import Pipe
-from tests.support.serving import PYTHON, needs_root
+from tests.support.serving import PYTHON
 
 NOBODY = 65534
 LINE = b"event=x\n"

@@ -28,11 +28,11 @@ and SASL; ENOSPC and power loss with the faults' own tests):
 | names `../x`, `a/b`, CR, LF | name-with-a-path.txt, name-with-cr.txt, test_identity.py, test_monitor_logins.py |
 | a stuck lock holder | test_locks.py, test_store.py, test_monitor_ends.py |
 | append, truncate, rewrite, rename during RETR | mail-arrives.txt, truncated.txt, replaced.txt, test_store.py |
-| a client that never reads | test_connection.py, test_session_ends.py |
+| a client that never reads | test_connection.py, test_monitor_ends.py |
 | identical headers 100,000 times | test_uidl.py |
 | a header line of gigabytes | test_scan.py, test_uidl.py: memory does not grow with a line |
 | the time a known and an unknown name take | test_credentials.py, test_helper.py |
-| PASS and QUIT without their line end | unterminated-pass.txt, unterminated-quit.txt, test_session_ends.py |
+| PASS and QUIT without their line end | unterminated-pass.txt, unterminated-quit.txt, test_monitor_ends.py |
 """
 
 import os
@@ -49,7 +49,7 @@ from popad.maildrop.mbox.ids import SUFFIX
 from popad.maildrop.private import State
 from popad.protocol import authorization, transaction
 from popad.settings import Settings
-from tests.support import transcript
+from tests.support import clock, transcript
 from tests.support.serving import OWNER, POPAD, Client, Server
 from tests.support.transcript import DIRECTORY, Step, Transcript, play, singles, splits
 
@@ -86,10 +86,9 @@ def differences(script: Transcript, received: bytes) -> str:
 @pytest.fixture(scope="module")
 def place(quick_path: Path) -> Iterator[Place]:
     place = Place(quick_path / "transcripts")
-    with pytest.MonkeyPatch.context() as patch:
+    with clock.not_waited_for():
         # Other programs act only where a transcript says so, and then change the size or the file: no waiting for the
-        # clock. That a change within its tick is noticed is tested in test_mbox.py.
-        patch.setattr("popad.maildrop.mbox.file.FINE_TICK", 0)
+        # clock. That a change within its tick is noticed is tested in test_store.py.
         yield place
     os.close(place.state.fd)
     shutil.rmtree(quick_path / "transcripts")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, daemon, free_ports
+from tests.support.marks import needs_root
 from tests.support.patience import wait_until
 from tests.support.serving import (
     NAME,
@@ -17,7 +18,6 @@ from tests.support.serving import (
     Server,
     children_of,
     links_of,
-    needs_root,
     sockets_of,
     status_of,
 )

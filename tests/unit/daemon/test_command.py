@@ -15,8 +15,9 @@ from popad.daemon.command import Options
 from popad.errors import NotInvokedRight
 from tests.support.daemon import free_ports
 from tests.support.here import CHECKOUT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import POPAD, Client, Server, needs_root
+from tests.support.serving import POPAD, Client, Server
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,10 +48,10 @@ def test_a_host_without_ipv6(port: int, monkeypatch: pytest.MonkeyPatch, reason:
     """Both is IPv4 alone there; -6 is an error."""
 
     class Host(socket.socket):
-        def bind(self, address: object, /) -> None:
+        def bind(self, address: Any, /) -> None:
             if self.family == socket.AF_INET6:
                 raise OSError(reason, os.strerror(reason))
-            super().bind(address)  # type: ignore[arg-type]
+            super().bind(address)
 
     monkeypatch.setattr("socket.socket", Host)
     (only,) = listeners.listening([], BOTH)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.daemon import Daemon, daemon, free_ports
 from tests.support.here import CHECKOUT, ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
     NAME,
@@ -25,7 +26,6 @@ from tests.support.serving import (
     Client,
     Server,
     children_of,
-    needs_root,
     status_of,
 )
 

@@ -26,8 +26,8 @@ from popad.maildrop.private import (
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
 from tests.support.here import ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import needs_root
 
 NOBODY, OTHER = 65534, 1
 

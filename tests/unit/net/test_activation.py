@@ -127,7 +127,7 @@ def test_a_datagram_socket_is_no_connection(tmp_path: Path) -> None:
 
 def environment(**variables: str) -> "os._Environ[str]":
     """What accept() takes; only reading of it is needed."""
-    return variables  # type: ignore[return-value]
+    return variables  # type: ignore[return-value]  # a dict can be read like it
 
 
 def test_a_client_that_has_left_is_who_systemd_saw() -> None:

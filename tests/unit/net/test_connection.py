@@ -93,7 +93,7 @@ class Counted:
 
 def reads(pair: Pair, in_vain: int) -> list[int]:
     """The flags of the reads that read_soon() makes for a command."""
-    pair.server.socket = counted = Counted(pair.server.socket, in_vain)  # type: ignore[assignment]
+    pair.server.socket = counted = Counted(pair.server.socket, in_vain)  # type: ignore[assignment]  # in place of a socket
     assert pair.server.read_soon() == b"NOOP\r\n"
     return counted.reads
 
@@ -129,7 +129,7 @@ class Narrow:
 
 def test_read_soon_where_the_kernel_does_not_keep_the_time(pair: Pair) -> None:
     """Nothing is waited for, so read() goes on with its own clock."""
-    pair.server.socket = Narrow(pair.server.socket)  # type: ignore[assignment]
+    pair.server.socket = Narrow(pair.server.socket)  # type: ignore[assignment]  # in place of a socket
     pair.server.keep_time(PATIENCE)
     begun = time.monotonic()
     assert pair.server.read_soon() == b""
@@ -292,7 +292,7 @@ def test_what_is_sent_at_once_costs_one_call(pair: Pair) -> None:
             calls.append(name)
             return getattr(self.theirs, name)
 
-    pair.server.socket = Counting(theirs := pair.server.socket)  # type: ignore[assignment]
+    pair.server.socket = Counting(theirs := pair.server.socket)  # type: ignore[assignment]  # in place of a socket
     pair.server.write(b"+OK\r\n", PATIENCE, lambda: calls.append("took"))
     pair.server.socket = theirs
     assert calls == ["send"]

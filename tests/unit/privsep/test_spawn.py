@@ -39,8 +39,9 @@ from popad.privsep.identity import (
 )
 from popad.settings import PREAUTH_UIDS
 from tests.support.here import ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import needs_root, status_of
+from tests.support.serving import status_of
 
 NOBODY = 65534
 

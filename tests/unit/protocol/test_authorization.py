@@ -3,32 +3,18 @@
 import pytest
 
 import popad
-from popad.errors import PeerGone
 from popad.protocol import transaction
 from popad.protocol.authorization import MAX_COMMANDS, MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
-
-
-class Peer:
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = list(pieces)
-        self.written = b""
-
-    def read(self) -> bytes:
-        if not self.pieces:
-            raise PeerGone
-        return self.pieces.pop(0)
-
-    def write(self, data: bytes | bytearray, /) -> None:
-        self.written += data
+from tests.support.peer import Peer
 
 
 def said(text: bytes) -> tuple[Authorization, bytes, bytes]:
     """The state after `text`, the answers, and what is left for the next state."""
     state, lines, peer = Authorization(), Lines(), Peer(text)
     converse(peer, lines, TABLE, state, 40)
-    return state, peer.written, lines.rest()
+    return state, peer.received, lines.rest()
 
 
 def test_login_is_handed_over_not_answered() -> None:

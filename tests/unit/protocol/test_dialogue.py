@@ -21,6 +21,7 @@ from popad.protocol.dialogue import (
     dispatch,
 )
 from popad.protocol.lines import Lines
+from tests.support.peer import Peer
 
 
 class State:
@@ -60,23 +61,6 @@ TABLE = {
     b"REST": Command(note, REST),
     b"QUIT": Command(leave),
 }
-
-
-class Peer:
-    """Hands out pieces, then is gone; `written` has an item a write."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = list(pieces)
-        self.written: list[bytes] = []
-
-    def read(self) -> bytes:
-        if not self.pieces:
-            raise PeerGone
-        return self.pieces.pop(0)
-
-    def write(self, data: bytes | bytearray, /) -> None:
-        if data:
-            self.written.append(bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +202,7 @@ def test_answers_go_out_before_the_next_read() -> None:
 def test_lines_read_ahead_come_first() -> None:
     peer = Peer(b"IT\r\n")
     converse(peer, Lines(b"NONE\r\nQU"), TABLE, State(), 40)
-    assert b"".join(peer.written) == b"+OK\r\n+OK bye\r\n"
+    assert peer.received == b"+OK\r\n+OK bye\r\n"
 
 
 def test_nothing_is_executed_after_the_end() -> None:
@@ -234,7 +218,7 @@ def test_a_line_too_long_has_one_answer() -> None:
     peer = Peer(b"NONE " + b"x" * 1000, b"x" * 70000, b"\r\nNONE\r\nQUIT\r\n")
     state = State()
     converse(peer, Lines(), TABLE, state, 40)
-    assert b"".join(peer.written) == b"-ERR line too long\r\n+OK\r\n+OK bye\r\n"
+    assert peer.received == b"-ERR line too long\r\n+OK\r\n+OK bye\r\n"
     assert state.calls == [()]
 
 
@@ -258,7 +242,7 @@ def test_a_long_answer_is_written_as_it_comes() -> None:
     table = TABLE | {b"BIG": Command(lambda state: blocks(b"+OK\r\n", *big))}
     peer = Peer(b"NONE\r\nBIG\r\nQUIT\r\n")
     converse(peer, Lines(), table, State(), 40)
-    assert b"".join(peer.written) == b"+OK\r\n+OK\r\n" + b"".join(big) + b"+OK bye\r\n"
+    assert peer.received == b"+OK\r\n+OK\r\n" + b"".join(big) + b"+OK bye\r\n"
     assert max(map(len, peer.written)) <= dialogue.ENOUGH
     assert len(peer.written) > 2
 
@@ -279,7 +263,7 @@ def test_a_maildrop_that_fails_is_the_answer(failure: Exception, before: bytes, 
     peer = Peer(before + b"FAIL\r\nFAIL\r\nNONE\r\nQUIT\r\n")
     state = State()
     converse(peer, Lines(), table, state, 40)
-    answers = b"".join(peer.written).split(b"\r\n")[before.count(b"\n") :]
+    answers = peer.received.split(b"\r\n")[before.count(b"\n") :]
     assert [answer[:15] for answer in answers] == [b"-ERR [SYS/TEMP]"] * 2 + [b"+OK", b"+OK bye", b""]
     assert state.failures == [failure, failure]
 
@@ -292,7 +276,7 @@ def test_a_part_of_an_answer_that_has_left_gets_no_end(failure: Exception, parts
     state = State()
     with pytest.raises(type(failure)):
         converse(peer, Lines(), table, state, 40)
-    wire = b"".join(peer.written)
+    wire = peer.received
     assert wire.startswith(b"+OK\r\n+OK\r\nxxx")
     assert not wire.endswith(b"\n")
     assert (state.calls, state.failures) == ([()], [failure])
@@ -357,7 +341,7 @@ def test_a_state_has_its_time_when_all_is_written_and_nothing_has_come() -> None
 
     class Busy(State):
         def meanwhile(self) -> None:
-            written.append(len(b"".join(peer.written)))
+            written.append(len(peer.received))
 
     converse(peer, Lines(), TABLE, Busy(), 40)
     assert written == [0, 10, 15]

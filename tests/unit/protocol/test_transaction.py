@@ -24,9 +24,8 @@ Opened = Callable[..., Transaction]
 
 
 @pytest.fixture
-def opened(quick_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+def opened(quick_path: Path, tmp_path: Path, still_clock: None) -> Opened:
     """Open a mailbox of these octets. No other program changes it: the clock need not move on."""
-    monkeypatch.setattr("popad.maildrop.mbox.file.FINE_TICK", 0)
 
     def open_it(content: bytes = ONE + TWO + b"\n" + THREE) -> Transaction:
         path = quick_path / "mailbox"
@@ -295,7 +294,7 @@ def test_what_the_journal_hears_of(opened: Opened, failure: MaildropChanged | Ma
     def fail(marks: bytearray) -> None:
         raise failure
 
-    state.maildrop.store.remove = fail  # type: ignore[attr-defined]
+    state.maildrop.store.remove = fail  # type: ignore[attr-defined]  # an mbox's, here
     assert answer(state, "QUIT") == b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
     if isinstance(failure, MaildropUnreadable):
         assert (heard, state.update_failure) == ([failure], failure)
@@ -323,7 +322,7 @@ def test_quit_that_cannot_update(opened: Opened, quick_path: Path, monkeypatch: 
 def test_a_change_while_a_message_is_read(opened: Opened, quick_path: Path, command: str) -> None:
     """The look at the mailbox behind what was read, also where TOP does not read to the message's end."""
     state = opened(b"From a\nSubject: large\n\n" + b"body\n" * 100_000)
-    store = state.maildrop.store  # type: ignore[attr-defined]
+    store = state.maildrop.store  # type: ignore[attr-defined]  # an mbox's, here
     read = store.read
 
     def read_and_truncate(count: int, offset: int) -> bytes:
@@ -345,7 +344,7 @@ def test_an_empty_maildrop(opened: Opened) -> None:
 
 
 def test_capa_is_the_same_in_both_states(opened: Opened) -> None:
-    before = b"".join(authorization.capa(authorization.Authorization()))  # type: ignore[arg-type]
+    before = b"".join(authorization.capa(authorization.Authorization()))  # type: ignore[arg-type]  # it looks at nothing of it
     assert sorted(answer(opened(), "CAPA").splitlines()) == sorted(before.splitlines())
 
 

@@ -16,6 +16,7 @@ from popad.settings import PREAUTH_UIDS
 from tests.support import private
 from tests.support.daemon import daemon
 from tests.support.here import CHECKOUT, ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import (
     ALL,
@@ -34,7 +35,6 @@ from tests.support.serving import (
     four,
     handed_over,
     ids,
-    needs_root,
     status_of,
 )
 

@@ -7,8 +7,9 @@ import pytest
 from popad.net import arrival
 from popad.session import monitor
 from popad.settings import PREAUTH_UIDS
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import PYTHON, STRANGER, Server, ids, needs_root
+from tests.support.serving import PYTHON, STRANGER, Server, ids
 
 HOSTILE = """
 import os, sys

@@ -10,20 +10,9 @@ from popad.auth import credentials
 from popad.session import monitor
 from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, PREAUTH_UIDS
 from tests.support.here import ROOT
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import (
-    ALL,
-    NAME,
-    PASSWORD,
-    STRANGER,
-    Server,
-    children_of,
-    four,
-    ids,
-    needs_root,
-    sockets_of,
-    status_of,
-)
+from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, children_of, four, ids, sockets_of, status_of
 
 
 def add_to_credentials(server: Server, name: str) -> None:

@@ -8,12 +8,13 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from popad.errors import MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import sealed, uidl
-from popad.maildrop.mbox import file, ids, twins, update
+from popad.maildrop.mbox import ids, twins, update
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import KEY
 from tests.support.box import Box, marks
@@ -27,8 +28,7 @@ POPA3D = 0xE3ADA8857FE9EBCF  # of SDA and SDB
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    monkeypatch.setattr(file, "FINE_TICK", 0)  # each change here changes the size
+def box(tmp_path: Path, still_clock: None) -> Iterator[Box]:
     box = Box(tmp_path, None)
     yield box
     box.close()
@@ -246,13 +246,13 @@ def test_an_update_may_make_the_room(box: Box, monkeypatch: pytest.MonkeyPatch) 
     real = sealed.store
     done: list[bool] = []
 
-    def store(*arguments: object, **more: object) -> None:
+    def store(*arguments: Any, **more: Any) -> None:
         if not done:
             raise FULL
-        real(*arguments, **more)  # type: ignore[arg-type]
+        real(*arguments, **more)
 
-    def remove(*arguments: object) -> None:
-        real_remove(*arguments)  # type: ignore[arg-type]
+    def remove(*arguments: Any) -> None:
+        real_remove(*arguments)
         done.append(True)
 
     real_remove = update.remove

@@ -81,7 +81,7 @@ def test_of_a_grown_mailbox_the_new_part_is_scanned(box: Box, monkeypatch: pytes
     assert scanned == [len(ONE + TWO)]  # the last message of before
     assert len(store.sizes) == 4
     assert store.messages.ids.tolist() == ids
-    assert store.unique_ids()[:3].tolist() == ids  # type: ignore[attr-defined]
+    assert list(store.unique_ids()[:3]) == ids
     assert box.open().octets == 0
 
 

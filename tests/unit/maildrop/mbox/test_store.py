@@ -35,9 +35,8 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 
 @pytest.fixture
-def quick_box(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+def quick_box(box: Box, still_clock: None) -> Box:
     """A mailbox that is not touched within a tick of the clock."""
-    monkeypatch.setattr(file, "FINE_TICK", 0)
     return box
 
 
@@ -505,10 +504,10 @@ def test_update_blocks_signals_that_end_a_session(quick_box: Box, monkeypatch: p
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     real, pending = update.remove, set()
 
-    def remove(*arguments: object) -> None:
+    def remove(*arguments: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
         pending.update(signal.sigpending())
-        real(*arguments)  # type: ignore[arg-type]
+        real(*arguments)
 
     heard: list[int] = []
     old = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
