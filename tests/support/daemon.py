@@ -116,11 +116,17 @@ def tcp_connections() -> set[str]:
 
 
 def free_ports(family: socket.AddressFamily, address: str, count: int = 1) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.create_server((address, 0), family=family) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on, and that the kernel gives to nobody else as long as this process lives.
+
+    They stay bound here; who asks for one of them with SO_REUSEADDR, as servers do, may bind it too and listen.
+    """
+    ports = []
+    for _ in range(count):
+        with socket.socket(family) as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((address, 0))
+            ports.append(held.getsockname()[1])
+            held.detach()
     return ports
 
 

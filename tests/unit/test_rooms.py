@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import socket
 import subprocess
 import sys
 import tokenize
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.daemon import free_ports
 from tests.support.here import CHECKOUT
 
 TESTS = CHECKOUT / "tests"
@@ -124,3 +126,13 @@ def test_a_run_says_what_it_can_without_what_it_needs(part: str, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {'tests/' * (part in ('bench', 'fuzz'))}")
+
+
+def test_a_free_port_is_nobody_elses() -> None:
+    (port,) = free_ports(socket.AF_INET, "127.0.0.1")
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()):
+        server.accept()[0].close()
