@@ -238,7 +238,7 @@ def test_only_the_journal_writes_to_logs() -> None:
             if name in found:
                 found[name].add(path.name)
     assert found == {
-        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py"},
+        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py", "auth_helper.py"},
         "syslog": {"wrappers.py", "pam.py"},
         "systemd.journal": set(),
     }

@@ -1,0 +1,80 @@
+"""The administrator's commands, a row each, and their command line. A session and the daemon never load this file."""
+
+import argparse
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def check(_: argparse.Namespace) -> int:
+    """Run `popad check`."""
+    from popad.commands.check import check
+
+    return check(os.environ)
+
+
+def passwd(given: argparse.Namespace) -> int:
+    """Run `popad passwd`."""
+    from popad.commands.passwd import passwd
+
+    return passwd(given.name, *filter(None.__ne__, [given.iterations]))
+
+
+def auth_helper(_: argparse.Namespace) -> int:
+    """Run `popad auth-helper`."""
+    from popad.commands.auth_helper import auth_helper
+
+    return auth_helper()
+
+
+class Command:
+    """A row of the table: what it does, its arguments with their help (one in [] may be left out), who runs it."""
+
+    def __init__(
+        self, does: str, run: "Callable[[argparse.Namespace], int]", arguments: "dict[str, str] | None" = None
+    ) -> None:
+        self.does = does
+        self.run = run
+        self.arguments = arguments or {}
+
+
+COMMANDS = {
+    "check": Command("show the settings and check what they name", check),
+    "passwd": Command(
+        "read a password, print a line for the credentials file",
+        passwd,
+        {"NAME": "the name that the client gives", "[ITERATIONS]": "4096 to 10000000; more make each guess slower"},
+    ),
+    "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
+}
+
+USAGE = """\
+usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
+       popad -D [-4] [-6] [--foreground] [--listen ADDRESS:PORT]... [--config FILE]
+                             listen, and serve every connection (standalone daemon)
+"""
+for name, command in COMMANDS.items():
+    USAGE += f"       {' '.join(['popad', name, *command.arguments])}\n{'':29}{command.does}\n"
+USAGE += """\
+       popad COMMAND --help  print how a command is used
+       popad -V | --version  print the version
+       popad -h | --help     print this
+
+Settings are POPAD_* environment variables: see popad(8) and popad.conf(5).
+"""
+
+
+def main(arguments: "Sequence[str]") -> int:
+    """Run the command that the arguments name. Returns the exit status: 2 where they are wrong, after saying why."""
+    command = COMMANDS[arguments[0]]
+    parser = argparse.ArgumentParser(f"popad {arguments[0]}", description=command.does, allow_abbrev=False)
+    for argument, meaning in command.arguments.items():
+        name = argument.strip("[]")
+        parser.add_argument(name.lower(), metavar=name, nargs="?" if argument.startswith("[") else None, help=meaning)
+    try:
+        given = parser.parse_args(arguments[1:])
+    except SystemExit as done:  # it has printed the help, or what is wrong
+        return int(done.code or 0)
+    return command.run(given)

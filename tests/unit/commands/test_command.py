@@ -1,0 +1,46 @@
+"""commands/command.py: the table of commands, and each command's own help."""
+
+import subprocess
+import sys
+
+import pytest
+
+from popad.commands.command import COMMANDS, USAGE, main
+from tests.support.here import CHECKOUT
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_each_command_has_its_help(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, option]) == 0
+    said = capsys.readouterr().out
+    command = COMMANDS[name]
+    assert said.startswith(f"usage: {' '.join(['popad', name, '[-h]', *command.arguments])}\n")
+    assert command.does in said
+    for argument, meaning in command.arguments.items():
+        assert meaning in said
+        assert argument.strip("[]") in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_usage_lists_each_command(name: str) -> None:
+    command = COMMANDS[name]
+    assert f"\n       {' '.join(['popad', name, *command.arguments])}\n" in USAGE
+    assert f" {command.does}\n" in USAGE
+
+
+def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["passwd"]) == 2
+    assert "required: NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["popad.daemon.supervisor", "popad.daemon.command", "popad.commands.auth_helper"])
+def test_what_stays_in_memory_loads_no_command_line(module: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import sys, popad.__main__, {module}; print('argparse' in sys.modules)"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "False\n"
