@@ -99,12 +99,9 @@ def logged_fields() -> set[str]:
                 and node.func.attr in ("log", "send")
             ):
                 given |= {keyword.arg for keyword in node.keywords if keyword.arg}
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "taken":
-                said = [each for each in node.args if isinstance(each, ast.Dict)]
-                given |= {ast.literal_eval(key) for each in said for key in each.keys if key}
             elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and isinstance(node.value, ast.Dict):
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                if isinstance(target, ast.Attribute) and target.attr == "known":
+                if ast.unparse(target).rpartition(".")[2] in ("known", "fields"):
                     given |= {
                         key.value
                         for key in node.value.keys
