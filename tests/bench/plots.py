@@ -22,23 +22,6 @@ from tests.bench.servers import FLOOR
 
 # What matplotlib draws with, and what theme.css calls it.
 INK, QUIET, GRID, PAPER, GOOD, BAD = "#000001", "#000002", "#000003", "#000004", "#000005", "#000006"
-SERVER_COLOURS = {
-    DAEMON: "#000010",
-    ACCEPT: "#000011",
-    "popa3d": "#000012",
-    "dovecot": "#000013",
-    "dovecot-tuned": "#000014",
-    "courier": "#000015",
-    "mailutils": "#000016",
-    FLOOR: "#000017",
-    LINE_OF_PYTHON: "#000018",
-}
-STEP_COLOURS = dict(zip(LOGIN_STEPS, ("#000020", "#000021", "#000022", "#000023", "#000024"), strict=True))
-VARIABLES = {
-    **dict(zip((INK, QUIET, GRID, PAPER, GOOD, BAD), "ink quiet grid card good bad".split(), strict=True)),
-    **{colour: f"server-{name}" for name, colour in SERVER_COLOURS.items()},
-    **{colour: f"step-{name.lower()}" for name, colour in STEP_COLOURS.items()},
-}
 MARKERS = {
     DAEMON: "o",
     ACCEPT: "D",
@@ -47,6 +30,13 @@ MARKERS = {
     "dovecot-tuned": "v",
     "courier": "P",
     "mailutils": "X",
+}
+SERVER_COLOURS = {server: f"#0000{number}" for number, server in enumerate([*MARKERS, FLOOR, LINE_OF_PYTHON], 10)}
+STEP_COLOURS = {step: f"#0000{number}" for number, step in enumerate(LOGIN_STEPS, 20)}
+VARIABLES = {
+    **dict(zip((INK, QUIET, GRID, PAPER, GOOD, BAD), "ink quiet grid card good bad".split(), strict=True)),
+    **{colour: f"server-{name}" for name, colour in SERVER_COLOURS.items()},
+    **{colour: f"step-{name.lower()}" for name, colour in STEP_COLOURS.items()},
 }
 SIZE, WIDTH = 10.5, 10.0  # points, inches
 STYLE = {
@@ -60,6 +50,7 @@ STYLE = {
     "axes.labelcolor": QUIET,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.spines.left": False,
     "axes.titlesize": SIZE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -145,7 +136,6 @@ def figure_rows(
             fontweight="bold" if server in OURS else "normal",
         )
     axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
     axes.set_title(f"{what.title}, {'per second' if what.unit == '/s' else what.unit}")
     axes.set_xlabel("further right is better" if what.more_is_better else "further left is better")
     return most
@@ -228,7 +218,6 @@ def login_steps(figures: Figures, titles: Mapping[str, str]) -> str:
         name_servers(axes, servers, titles)
         axes.set_xlim(0, most * 1.1)
         axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
         axes.set_title("one login by replies, ms (medians)")
         axes.set_xlabel("shorter is better")
 
@@ -252,7 +241,6 @@ def greeting(figures: Figures, _titles: Mapping[str, str]) -> str:
         axes.set_ylim(1.5, -0.7)
         axes.set_xlim(left=0)
         axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
         axes.set_title("from connect to the first octet, ms, each connection a dot")
         axes.set_xlabel("further left is better")
 
@@ -283,7 +271,6 @@ def big(figures: Figures, titles: Mapping[str, str]) -> str:
         axes.set_ylim(len(jobs) - 0.5, -0.6)
         seconds_axis(axes.set_xscale, axes.xaxis)
         axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
         axes.set_xlabel("further left is better, logarithmic; hollow: extrapolated, or the generator's floor")
 
     return drawn("big", 0.42 * len(jobs) + 1.5, draw)
@@ -310,6 +297,7 @@ def growth(figures: Figures, titles: Mapping[str, str]) -> str:
             axes.xaxis.set_minor_locator(NullLocator())
             seconds_axis(axes.set_yscale, axes.yaxis)
             axes.grid()
+            axes.spines["left"].set_visible(True)
             axes.set_title(title)
             axes.set_xlabel("messages in the mailbox; lower is better")
 
@@ -384,7 +372,6 @@ def scores(reached: Sequence[Ratio]) -> str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "asked" if value == 1 else f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
         axes.set_xlabel("times what is asked, logarithmic; left of the line: better than asked")
 
     return drawn("scores", 0.36 * len(known) + 1.0, draw) if known else ""

@@ -250,9 +250,9 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 def links_of(pid: int) -> set[str]:
-    """What the descriptors of a process are, as far as they stay open while one looks; nothing of one that has gone."""
+    """What the descriptors of a process are that stay open while one looks; nothing where one may not (yet) look."""
     found = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 found.add(os.readlink(link))

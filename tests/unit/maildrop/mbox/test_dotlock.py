@@ -16,6 +16,8 @@ from tests.support.others import dead_pid
 from tests.support.patience import PATIENCE
 from tests.support.serving import PYTHON
 
+pytestmark = pytest.mark.usefixtures("known_processes")
+
 HOLDER = os.getppid()  # a process that lives, and is not ours
 
 
@@ -44,12 +46,6 @@ class Place:
 
 
 PROCESSES_ARE_KNOWN = dotlock.processes_are_known
-
-
-@pytest.fixture(autouse=True)
-def processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may run in a container."""
-    monkeypatch.setattr(dotlock, "processes_are_known", lambda: True)
 
 
 @pytest.fixture

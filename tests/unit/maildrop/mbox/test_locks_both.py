@@ -10,25 +10,21 @@ from pathlib import Path
 import pytest
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.mbox import dotlock, locks
+from popad.maildrop.mbox import locks
 from popad.maildrop.mbox.dotlock import Dotlock
 from popad.maildrop.mbox.locks import Lock, dotlock_of
 from tests.support.here import ROOT
 from tests.support.others import dead_pid, may_lock
 
+pytestmark = pytest.mark.usefixtures("known_processes")
+
 HOLDER = b"%d\n" % os.getppid()  # a process that lives, and is not ours
 NOBODY, DAEMON = 65534, 1
 
 
-@pytest.fixture(autouse=True)
-def processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may run in a container."""
-    monkeypatch.setattr(dotlock, "processes_are_known", lambda: True)
-
-
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "mailbox"
+def path(public_path: Path) -> Path:
+    path = public_path / "mailbox"
     path.touch()
     return path
 
@@ -208,8 +204,6 @@ def as_nobody(path: Path, role: Callable[[int], None], mode: int = 0o755, daemon
 
     `daemons`: what belongs to a third user.
     """
-    for directory in (path.parent, *path.parent.parents[:2]):
-        directory.chmod(0o755)
     path.parent.chmod(mode)
     os.chown(path, NOBODY, NOBODY)
     if daemons:

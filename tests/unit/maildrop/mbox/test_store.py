@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
-from popad.maildrop.mbox import dotlock, file, update
+from popad.maildrop.mbox import file, update
 from popad.maildrop.mbox.file import holes
 from popad.maildrop.mbox.locks import Lock
 from popad.maildrop.mbox.store import HEADER_BLOCK, Mbox
@@ -20,11 +20,7 @@ from popad.maildrop.private import SPARE, State
 from tests.support.box import ALL, ONE, THREE, TWO, Box, marks, texts
 from tests.support.others import lock_held, may_lock
 
-
-@pytest.fixture(autouse=True)
-def processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may run in a container, where a dead update's lock file would count until it is five minutes old."""
-    monkeypatch.setattr(dotlock, "processes_are_known", lambda: True)
+pytestmark = pytest.mark.usefixtures("known_processes")
 
 
 @pytest.fixture
