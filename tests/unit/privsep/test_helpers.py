@@ -16,6 +16,7 @@ from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
 from popad.privsep.channel import Channel, message_pair
 from popad.settings import Settings
+from tests.support.forked import Forked
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE
 from tests.support.serving import children_of
@@ -36,7 +37,7 @@ def shout(channel: Channel) -> None:
     channel.send([bytes(word).upper(), b"%d" % os.getpid()])
 
 
-class Warm:
+class Warm(Forked):
     """A warm helper in a process of its own, with a socket as systemd passes it."""
 
     def __init__(self, path: Path, idle: float) -> None:
@@ -45,27 +46,10 @@ class Warm:
         self.listening.bind(self.path)
         self.listening.listen()
         os.chmod(self.path, 0o777)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                keeping.serve_requests(keeping.Listener(self.listening.detach()), shout, idle)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        self.fd = os.pidfd_open(self.pid)
-
-    def left(self) -> int:
-        """Wait until it has gone; its exit status."""
-        assert select.select([self.fd], [], [], PATIENCE)[0], "the helper does not leave"
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.pid = 0
-        return status
+        super().__init__(lambda: keeping.serve_requests(keeping.Listener(self.listening.detach()), shout, idle))
 
     def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
+        super().close()
         self.listening.close()
 
 

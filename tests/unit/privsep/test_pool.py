@@ -17,6 +17,7 @@ import pytest
 from popad.errors import ContractBroken
 from popad.privsep import helpers, pool
 from popad.privsep.channel import Channel, message_pair
+from tests.support.forked import Forked
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import children_of
@@ -32,32 +33,15 @@ def shout(channel: Channel) -> None:
     channel.send([bytes(word).upper(), b"%d" % os.getpid()])
 
 
-class Kept:
+class Kept(Forked):
     """A process that keeps a helper warm."""
 
     def __init__(self, make: "Callable[[], pool.RelaySource | pool.Listener]", idle: float) -> None:
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it complains of what these tests do to it
-                pool.serve_requests(make(), shout, idle)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        self.fd = os.pidfd_open(self.pid)
+        def work() -> None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it complains of what these tests do to it
+            pool.serve_requests(make(), shout, idle)
 
-    def left(self) -> int:
-        """Wait until it has gone; its exit status."""
-        assert select.select([self.fd], [], [], PATIENCE)[0], "the helper does not leave"
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.pid = 0
-        return status
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
+        super().__init__(work)
 
 
 class Relayed:
