@@ -1,0 +1,85 @@
+"""What CONTRIBUTING.md and the files for those who change popad say of the tree is true: paths, parts, versions."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+
+from tests.support.here import CHECKOUT
+
+CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text()
+RUN = (CHECKOUT / "tests/run").read_text()
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+LINTERS = PROJECT["dependency-groups"]["lint"]
+PARTS = re.findall(r"^all_parts=\((.*)\)$", RUN, re.M)[0].split()
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+
+
+def table(head: str) -> dict[str, str]:
+    """The rows of the Markdown table whose first column has this head."""
+    rows = CONTRIBUTING.partition(f"| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows)}
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_documents_name_files_that_exist(document: str) -> None:
+    text = (CHECKOUT / document).read_text()
+    named = re.findall(r"\]\(([^):#]+)\)", text)
+    named += re.findall(r"(?<![\w/<{.])((?:popad|tests|units|packaging)/[\w./-]*[\w/])", text)
+    assert named
+    assert [path for path in named if not (CHECKOUT / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS[1:])
+def test_readme_links_each_document(document: str) -> None:
+    assert f"]({document})" in (CHECKOUT / "README.md").read_text()
+
+
+def test_each_file_and_package_has_its_place() -> None:
+    places = {place.strip("`") for place in table("place")}
+    rooms = {
+        str(path.relative_to(CHECKOUT)) + "/" * path.is_dir()
+        for path in (CHECKOUT / "popad").iterdir()
+        if path.name not in ("__init__.py", "__pycache__", "py.typed")
+    }
+    assert rooms <= places
+
+
+def test_the_parts_are_those_of_tests_run() -> None:
+    assert list(table("part")) == PARTS
+    assert set(re.findall(r"^part_(\w+)\(\)", RUN, re.M)) == set(PARTS)
+    for line in re.findall(r"^ +tests/run ((?!-)[a-z ]+?) *(?:#|$)", CONTRIBUTING, re.M):
+        assert set(line.split()) <= set(PARTS)
+
+
+def test_each_linter_has_one_exact_version() -> None:
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", linter) for linter in LINTERS)
+    hooks = re.findall(r'"([\w-]+==[\d.]+)"', (CHECKOUT / ".pre-commit-config.yaml").read_text())
+    assert set(hooks) == set(LINTERS)
+    assert not re.search(r"==\d", RUN)
+
+
+def test_tests_run_takes_the_linters_from_pyproject() -> None:
+    """Its own function, as it stands, in the checkout."""
+    function = RUN[RUN.index("tools_of_pyproject() {") :].partition("\n}\n")[0] + "\n}\ntools_of_pyproject\n"
+    shown = subprocess.run(["bash", "-c", function], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == LINTERS
+
+
+def test_the_workflow_calls_tests_run() -> None:
+    workflow = (CHECKOUT / ".github/workflows/tests.yml").read_text()
+    assert re.findall(r"^ +- run: (tests/run.*)$", workflow, re.M) == ["tests/run"]
+
+
+def test_the_changelog_begins_with_what_is_not_released() -> None:
+    heads = re.findall(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(), re.M)
+    assert heads[0] == "[Unreleased]"
+
+
+def test_the_project_is_described_for_an_index() -> None:
+    project = PROJECT["project"]
+    assert project["license"] == "ISC"
+    assert [name for name in project["license-files"] if not (CHECKOUT / name).exists()] == []
+    maintainer = re.search(r"^Maintainer: .* <(.*)>$", (CHECKOUT / "packaging/debian/control").read_text(), re.M)
+    assert maintainer and project["authors"][0]["email"] == maintainer[1]
