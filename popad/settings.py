@@ -15,8 +15,8 @@ from popad.errors import SettingWrong
 PREFIX = "POPAD_"
 STORES = ("mbox",)
 SWITCH = {"yes": True, "no": False}
-# Uids of processes that read what strangers send: the first of these and the process number (at most 2^22), so that no
-# two of them ever share one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
+# Uids of preauth children: the first of these and the process number (at most 2^22), so that no two of them ever share
+# one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
 # and FreeIPA give out end at 2,000,200,000.
 PREAUTH_UIDS = range(0x7E000000, 0x7E400000)
 COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its line end
@@ -198,7 +198,7 @@ TABLE: "dict[str, Setting]" = {
         optional_path,
         "",
         "",
-        "The warm authentication helper's socket. Empty: the session forks the helper itself, as under inetd.",
+        "The authentication helper's socket. Empty: the session starts a helper itself, as under inetd.",
     ),
     "POPAD_AUTH_TIMEOUT": Setting(
         seconds,
@@ -210,7 +210,7 @@ TABLE: "dict[str, Setting]" = {
         seconds,
         "300",
         "seconds",
-        "The warm helper leaves after this time without a login and is started again on demand.",
+        "The authentication helper leaves after this time without a login and is started again on demand.",
     ),
     "POPAD_VIRTUAL_USER": Setting(
         text,
@@ -222,8 +222,8 @@ TABLE: "dict[str, Setting]" = {
         word,
         "popad",
         "",
-        "Who reads what strangers send before they have logged in. Owns nothing, may open nothing. Each such process"
-        " has this user's group and a uid of its own (0x7E000000 and its process number), where there are as many.",
+        "The preauth user: its processes read from clients before the login. Owns nothing, may open nothing. Each has"
+        " this user's group and a uid of its own (0x7E000000 and its process number), where there are as many.",
     ),
     "POPAD_TIMEOUT": Setting(
         seconds,
@@ -232,7 +232,10 @@ TABLE: "dict[str, Setting]" = {
         "The autologout timer: RFC 1939 section 3 asks for at least ten minutes. Also for a client that takes nothing.",
     ),
     "POPAD_LOGIN_TIMEOUT": Setting(
-        seconds, "120", "seconds", "A stranger gets less time than a user: from the greeting to the end of the login."
+        seconds,
+        "120",
+        "seconds",
+        "From the greeting to the end of the login. A client that has not logged in gets less time than a user.",
     ),
     "POPAD_LOCK_TIMEOUT": Setting(
         seconds, "10", "seconds", "How long a locked mailbox is waited for. Clients give up after 30 to 60 seconds."
@@ -316,7 +319,7 @@ TABLE: "dict[str, Setting]" = {
         path,
         "/var/lib/popad",
         "",
-        "Where updates keep their journals, and room for the next, and unique-ids are remembered. Mode 1733.",
+        "Where updates keep their redo logs, and room for the next, and unique-ids are remembered. Mode 1733.",
     ),
     "POPAD_CACHE": Setting(
         optional_path,

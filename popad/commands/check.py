@@ -34,9 +34,7 @@ def check(environ: "Mapping[str, str]") -> int:
         value = (configured | given).get(name, row.default)
         print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
     if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
-        print(
-            f"note: POPAD_USER: no uids of their own in this container: who has not logged in runs as {settings.user}"
-        )
+        print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
     complaints = list(wrong(settings))
     for complaint in complaints:
         print(f"wrong: {complaint}")
@@ -62,7 +60,7 @@ def wrong(settings: Settings) -> "Iterator[str]":
     if settings.virtual_user:
         yield from wrong_user("POPAD_VIRTUAL_USER", settings.virtual_user)
         if settings.virtual_user == settings.user:
-            yield "POPAD_VIRTUAL_USER: who reads what strangers send (POPAD_USER) must not own mail"
+            yield f"POPAD_VIRTUAL_USER: {settings.user} is the preauth user (POPAD_USER) and must not own mail"
     if settings.auth == "file":
         yield from wrong_credentials(settings)
     elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
@@ -142,7 +140,7 @@ def wrong_maildrop(maildrop: str) -> "Iterator[str]":
     elif mode & 0o002:
         yield (
             f"POPAD_MAILDROP: everybody may make files in {directory} (chmod o-w), as the mailbox or the lock file of"
-            " another user; lock files of strangers do not count there"
+            " another user; lock files that other users make do not count there"
         )
 
 

@@ -253,7 +253,7 @@ def test_a_spool_where_everybody_may_make_files(place: Place, capsys: pytest.Cap
     place.mail.chmod(0o1777)
     [complaint] = checked(place, capsys)[2]
     assert f"everybody may make files in {place.mail} (chmod o-w)" in complaint
-    assert "lock files of strangers do not count" in complaint
+    assert "lock files that other users make do not count" in complaint
 
 
 @pytest.mark.parametrize("mode", [0o2775, 0o3775, 0o755, 0o711])
