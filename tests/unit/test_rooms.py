@@ -82,6 +82,7 @@ def test_what_the_type_checker_is_not_to_see_has_a_reason() -> None:
                     assert re.search(r"type: ignore\[[a-z-]+\]  # \w", token.string), f"{path}: {token.line}"
 
 
+PROGRAM = "tests.clients.fetch_poplib"  # runs when it is imported
 # Imports all of popad, then all of the tests, and prints which names of popad's modules and classes are others then.
 LOOK = """
 import importlib, inspect, pkgutil, sys
@@ -98,7 +99,11 @@ for found in pkgutil.walk_packages(popad.__path__, "popad."):
         importlib.import_module(found.name)
 before = dict(known())
 for name in sys.argv[1:]:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as missing:  # a tool that is not installed where only checks run
+        if missing.name.partition(".")[0] in ("popad", "tests"):
+            raise
 after = dict(known())
 skipped = ("__doc__", "__builtins__")
 print(*[name for name in before if after[name] is not before[name] and not name.endswith(skipped)])
@@ -107,10 +112,9 @@ print(*[name for name in before if after[name] is not before[name] and not name.
 
 def test_importing_a_test_changes_nothing_of_popad() -> None:
     """What a test needs otherwise it changes for itself, and changes back."""
-    needing_more = {"tests.bench.plots", "tests.bench.report", "tests.clients.fetch_poplib"}  # matplotlib, arguments
     named = {".".join(path.relative_to(CHECKOUT).with_suffix("").parts) for path in FILES if path.suffix == ".py"}
     done = subprocess.run(
-        [sys.executable, "-c", LOOK, *sorted(named - needing_more)], cwd=CHECKOUT, capture_output=True, text=True
+        [sys.executable, "-c", LOOK, *sorted(named - {PROGRAM})], cwd=CHECKOUT, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
