@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -58,6 +59,10 @@ def test_vector_of_rfc_7677() -> None:
         ("e\u0301", "\u00e9"),
         ("\u0627\u0628", "\u0627\u0628"),
         ("\u0627a\u0628", "\u0627a\u0628"),
+        # Section 6: right to left text begins and ends so, else it stays as it was typed (here, with NFKC to do).
+        ("\u0627\u2168", "\u0627\u2168"),
+        ("\u2168\u0627", "\u2168\u0627"),
+        ("\u06271\ufe8d", "\u06271\u0627"),
         ("pa\u2028ss", "pa\u2028ss"),
         ("\U0001f511", "\U0001f511"),  # unassigned in Unicode 3.2
         ("\u00ad", "\u00ad"),  # nothing would be left
@@ -119,6 +124,11 @@ B32 = base64.b64encode(bytes(32)).decode()
         f"alice SCRAM-SHA-256$10000001:{SALT}${B32}:{B32}",
         f"alice SCRAM-SHA-256$4096:{SALT[:-1]}${B32}:{B32}",
         f"alice SCRAM-SHA-256$4096:ä${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT[:4]}!{SALT[4:]}${B32}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32[:4]}!{B32[4:]}:{B32}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32[:4]}!{B32[4:]}",
+        f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32[:-4]}",
+        f"alice SCRAM-SHA-256$4096:c2FsdHNhbA==${B32}:{B32}",
         f"alice SCRAM-SHA-256$4096:{SALT}${B32}",
         f"alice SCRAM-SHA-256$4096:{SALT}${B32[:-4]}:{B32}",
         f"alice SCRAM-SHA-256$4096:{SALT}${B32}:{B32}:{B32}",
@@ -131,6 +141,17 @@ B32 = base64.b64encode(bytes(32)).decode()
 def test_a_line_that_is_not_understood(line: str) -> None:
     with pytest.raises(FileWrong, match=r"^here:"):
         parse(line.split(), "here")
+
+
+@pytest.mark.parametrize("iterations", [1, 4096, 10_000_000])
+def test_the_least_and_the_most_that_a_line_may_say(iterations: int) -> None:
+    credential = parse(["alice", f"SCRAM-SHA-256${iterations}:c2FsdHNhbHQ=${B32}:{B32}"], "here")
+    assert (credential.iterations, credential.salt) == (iterations, b"saltsalt")
+
+
+def test_new_lines_cost_what_the_rfc_asks_for() -> None:
+    """RFC 7677 section 4."""
+    assert credentials.ITERATIONS >= 4096
 
 
 # -- the file
@@ -263,6 +284,20 @@ def test_somebody_elses_file(path: Path) -> None:
         File(str(path)).authenticate("user", b"pencil", "")
 
 
+def test_the_file_of_the_user_that_popad_runs_as(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That user's, or root's."""
+    if not ROOT:
+        pytest.skip("needs root: gives a file away")
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    for owner, believed in ((0, True), (1, True), (2, False)):
+        os.chown(path, owner, owner)
+        if believed:
+            assert File(str(path)).authenticate("user", b"pencil", "").name == "user"
+        else:
+            with pytest.raises(Unavailable, match="owned by uid 2"):
+                File(str(path)).authenticate("user", b"pencil", "")
+
+
 def make_missing(path: Path) -> None:
     path.unlink()
 
@@ -298,3 +333,29 @@ def test_what_is_no_file_of_credentials(path: Path, make: "object") -> None:
     make(path)
     with pytest.raises(Unavailable, match=str(path)):
         File(str(path)).authenticate("user", b"pencil", "")
+
+
+@pytest.mark.parametrize("make", [make_missing, make_symlink, make_directory, make_fifo, make_socket])
+def test_a_file_that_is_swapped_between_the_look_and_the_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    """Nothing else is read, and nobody waits for a FIFO's writer."""
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    def lstat(name: str) -> os.stat_result:
+        status = real(name)
+        make(path)
+        return status
+
+    real = os.lstat
+    monkeypatch.setattr(os, "lstat", lstat)
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(10)
+    try:
+        with pytest.raises((FileWrong, OSError)):
+            credentials.read(str(path))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

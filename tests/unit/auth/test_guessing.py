@@ -1,5 +1,6 @@
 """auth/guessing.py: what wrong passwords cost, by a clock that the tests turn, and between processes."""
 
+import fcntl
 import os
 from collections.abc import Callable
 
@@ -91,6 +92,18 @@ def test_a_wrong_password_starts_the_while_anew(guesses: Guesses, clock: Clock) 
     assert guesses.put_off(HOME, b"alice", new(), False) == 15
 
 
+def test_forgotten_as_soon_on_a_machine_that_has_been_up_for_long() -> None:
+    """Times are kept in four octets: as seconds since the start of the machine they would be half a minute wrong."""
+    clock = Clock()
+    clock.now = 1_000_000_040.0
+    guesses = Guesses(15, 300, clock)
+    guesses.put_off(HOME, b"alice", new(), False)
+    clock.now += 299
+    assert guesses.put_off(HOME, b"bob", new(), True) == 1
+    clock.now += 2
+    assert guesses.put_off(HOME, b"bob", new(), True) == 0
+
+
 def test_never() -> None:
     guesses = Guesses(0, 300, Clock())
     assert [guesses.put_off(HOME, b"alice", new(), False) for _ in range(5)] == [0] * 5
@@ -117,8 +130,9 @@ def test_a_source_that_has_guessed_for_long(guesses: Guesses) -> None:
     assert guesses.put_off(HOME, b"alice", new(), True) == 15
 
 
-def test_the_table_has_a_fixed_size_and_the_oldest_goes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All in one row: the fifth takes the place of the one that guessed longest ago."""
+@pytest.fixture
+def one_row(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """A table in which all come into one row."""
 
     class OneRow:
         def __init__(self, what: bytes, digest_size: int, key: bytes) -> None:
@@ -128,7 +142,12 @@ def test_the_table_has_a_fixed_size_and_the_oldest_goes(clock: Clock, monkeypatc
             return bytes(8) + self.what.rjust(8, b"\0")[-8:]
 
     monkeypatch.setattr(guessing, "blake2b", OneRow)
-    table = Table(300, clock)
+    return Table(300, clock)
+
+
+def test_the_table_has_a_fixed_size_and_the_oldest_goes(clock: Clock, one_row: Table) -> None:
+    """The fifth takes the place of the one that guessed longest ago."""
+    table = one_row
     for number in range(WAYS):
         clock.now += 1
         assert table.count(b"%d" % number, 1) == 1
@@ -137,6 +156,13 @@ def test_the_table_has_a_fixed_size_and_the_oldest_goes(clock: Clock, monkeypatc
     assert table.count(b"new", 1) == 1
     assert [table.count(b"%d" % number, 0) for number in range(WAYS)] == [2, 0, 1, 1]
     assert os.fstat(table.fd).st_size == ROWS * ROW_OCTETS == len(table.octets)
+
+
+def test_the_oldest_goes_however_often_it_came(clock: Clock, one_row: Table) -> None:
+    for number in (0, 0, *range(WAYS), WAYS):
+        clock.now += 1
+        one_row.count(b"%d" % number, 1)
+    assert [one_row.count(b"%d" % number, 0) for number in range(WAYS + 1)] == [0, *[1] * WAYS]
 
 
 def test_many_sources_at_once(clock: Clock) -> None:
@@ -236,6 +262,33 @@ def test_processes_share_it(guesses: Guesses) -> None:
     children = [in_child(lambda: guesses.put_off(HOME, b"alice", new(), False)) for _ in range(20)]
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 20
     assert guesses.wrong.count(b"source " + HOME, 0) == 20
+
+
+def is_locked(guesses: Guesses) -> bool:
+    """Whether another process would have to wait."""
+    pid = in_child(lambda: fcntl.lockf(guesses.wrong.fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    return os.waitpid(pid, 0)[1] != 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_process_at_a_time(guesses: Guesses, clock: Clock, fails: bool) -> None:
+    """From the first look into the tables to the last, and no longer."""
+    locked = []
+
+    def look() -> float:
+        locked.append(is_locked(guesses))
+        if fails:
+            raise InterruptedError
+        return clock.now
+
+    guesses.wrong.clock = guesses.tried.clock = look
+    if fails:
+        with pytest.raises(InterruptedError):
+            guesses.put_off(HOME, b"alice", new(), False)
+    else:
+        guesses.put_off(HOME, b"alice", new(), False)
+    assert locked == [True] * (1 if fails else 3)
+    assert not is_locked(guesses)
 
 
 def test_a_child_that_dies_holding_the_lock(guesses: Guesses) -> None:
