@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from popad.maildrop.mbox import file
 from tests.support import clock
@@ -21,6 +21,9 @@ from tests.support.serving import ALL, Server
 settings.register_profile("default", deadline=None, database=None, print_blob=True)
 settings.register_profile(
     "ci", settings.get_profile("default"), derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(  # of tests/mutate: that a test fails says all, the smallest example is not looked for
+    "mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("default")
 

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,7 +96,17 @@ class Copy:
         unshare = ["unshare", "--mount"]
         if module not in WITH_THE_MACHINES_PIDS:
             unshare += ["--pid", "--fork", "--mount-proc", "--kill-child=KILL"]
-        pytest = [PYTHON, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=ci", "--tb=short"]
+        pytest = [
+            PYTHON,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--hypothesis-profile=mutants",
+            "--tb=short",
+        ]
         prepare = f"mount --bind {self.path} {PLACE} && mount -t tmpfs -o mode=1777 tmpfs /tmp && cd {PLACE} && exec"
         command = ["sh", "-c", f'{prepare} "$@"', "sh", *pytest, *tests]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -112,9 +123,11 @@ class Copy:
         try:
             self.said = process.communicate(timeout=seconds)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.communicate()
             return False
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
         return process.returncode == 0
 
 
@@ -175,7 +188,7 @@ def campaign(module: str, copy: Copy, chosen: Sequence[Mutant]) -> list[Mutant]:
         begun = time.monotonic()
         if some and not copy.passes(module, None, some, compiles=True):
             sys.exit(f"{copy.said}\ntests/mutate: {module}: the tests do not pass without a mutant")
-        limits.append(20 + 4 * (time.monotonic() - begun))
+        limits.append(5 + 5 * (time.monotonic() - begun))
     survivors = []
     for number, mutant in enumerate(chosen, 1):
         copy.write(module, mutant.source)
@@ -197,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not ROOT:
         parser.error("needs root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, and the copy goes
     python, reasons, wrong, rows = environment(), excused(), [], []
     with a_copy() as copy:
         for module in options.modules or MODULES:
