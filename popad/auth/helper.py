@@ -142,6 +142,7 @@ class Helper:
         try:
             (rhost,), credentials = channel.receive_with_channel(REQUEST_LIMITS, REQUEST_TIMEOUT)
         except TimeoutError:
+            signal.alarm(0)
             return  # it asks nothing
         except ContractBroken as broken:
             verdict = Verdict(UNAVAILABLE, reason=f"the request: {broken}")

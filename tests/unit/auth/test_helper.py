@@ -279,6 +279,118 @@ def test_limits_follow_from_one_another() -> None:
     assert (longest, longest) == helper.CREDENTIALS_LIMITS
 
 
+# -- guesses, and what a worker that lives on leaves behind
+
+
+@pytest.mark.parametrize(
+    ("typed", "password", "which", "guesses"),
+    [
+        (b"alice", b"wrong", FAILED, 1),
+        (b"bob", b"secret", UNKNOWN, 1),
+        (b"daemon", b"secret", REFUSED, 1),
+        (b"alice", b"secret", PASSED, 0),
+        (b"x" * (identity.MAX_NAME + 1), b"secret", BROKEN, 0),
+    ],
+)
+def test_which_verdicts_are_guesses(
+    path: Path, monkeypatch: pytest.MonkeyPatch, typed: bytes, password: bytes, which: bytes, guesses: int
+) -> None:
+    """The helper's processes share the tables: what a worker has counted is there."""
+    monkeypatch.setattr(credentials.File, "refused_soonest", 0.1)
+    made = Helper(settings(path, guess_delay="0"))
+    assert verdict_of(made, typed, password).which == which
+    assert made.guesses.wrong.count(b"source \xc0\x00\x02\x07", 0) == guesses
+    assert made.guesses.wrong.count(b"name " + typed, 0) == guesses
+
+
+def test_an_unavailable_login_is_no_guess_and_does_not_wait(path: Path) -> None:
+    made = Helper(settings(path, guess_delay="60"))
+    for number in range(9):
+        made.guesses.put_off(b"\xc0\x00\x02\x07", b"alice", b"%d" % number, False)
+    path.chmod(0o644)
+    assert verdict_of(made, b"alice", b"wrong").which == UNAVAILABLE
+    assert made.guesses.wrong.count(b"name alice", 0) == 9
+
+
+@pytest.mark.parametrize(("prefix", "waits"), [(48, 1), (64, 0)])
+def test_guesses_of_a_network(path: Path, prefix: int, waits: int) -> None:
+    """IPv6 addresses of one network are one source (POPAD_SOURCE_PREFIX)."""
+    made = Helper(settings(path, source_prefix=str(prefix)))
+    made.due(Verdict(UNKNOWN), bytearray(b"x"), bytearray(b"wrong"), "2001:db8:0:1::1", 0.0)
+    due = made.due(Verdict(PASSED, "alice"), bytearray(b"alice"), bytearray(b"secret"), "2001:db8:0:2::1", 0.0)
+    assert due == waits
+
+
+def test_a_verdict_is_put_off_only_for_as_long_as_the_session_waits(path: Path) -> None:
+    made = Helper(settings(path, guess_delay="60", auth_timeout="10"))
+    for number in range(9):
+        made.guesses.put_off(b"\xc0\x00\x02\x07", b"alice", b"%d" % number, False)
+    for verdict in (Verdict(PASSED, "alice"), Verdict(FAILED, "alice")):
+        assert made.due(verdict, bytearray(b"alice"), bytearray(b"x"), "192.0.2.7", 2.0) == 10 - helper.MARGIN - 2.0
+    assert 0 < helper.MARGIN < 1
+
+
+def test_what_has_been_typed_is_told_but_for_a_good_login(path: Path) -> None:
+    made = Helper(settings(path, lower_case="yes", guess_delay="0"))
+    assert verdict_of(made, b"ALICE", b"secret").name == "alice"
+    assert verdict_of(made, b"ALICE", b"wrong").name == "ALICE"
+    assert verdict_of(made, b"\xff", b"wrong").name == "\udcff"
+
+
+class Heard:
+    """The end of a preauth child that has said this."""
+
+    def __init__(self, *fields: bytes) -> None:
+        self.fields = [bytearray(field) for field in fields]
+        self.closed = False
+
+    def receive(self, limits: object, timeout: object) -> list[bytearray]:
+        return self.fields
+
+    def shut(self) -> None: ...
+    def is_empty(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("password", [b"secret", b"wrong"])
+def test_no_password_is_left_in_a_worker_that_lives_on(path: Path, password: bytes) -> None:
+    heard = Heard(b"alice", password)
+    Helper(settings(path)).hear(heard, "192.0.2.7", time.monotonic())  # type: ignore[arg-type]  # as much as is used
+    assert heard.fields == [b"alice", bytes(len(password))]
+    assert heard.closed
+
+
+@pytest.mark.parametrize("asks", ["a login", "another shape", "nothing", "nothing, and leaves"])
+def test_a_worker_that_lives_on_has_no_time_limit_left(path: Path, monkeypatch: pytest.MonkeyPatch, asks: str) -> None:
+    """Else it would be ended while it waits for the next login."""
+    real, alarms = signal.alarm, []
+
+    def alarm(seconds: int) -> int:
+        alarms.append(seconds)
+        return real(seconds)
+
+    monkeypatch.setattr(helper.signal, "alarm", alarm)
+    monkeypatch.setattr(helper, "REQUEST_TIMEOUT", 0.05)
+    ours, theirs = (Channel(end) for end in message_pair())
+    credentials, child = (Channel(end) for end in message_pair())
+    if asks == "a login":
+        ours.send((b"192.0.2.7",), child.fileno())
+        credentials.send((b"alice", b"secret"))
+    elif asks == "another shape":
+        ours.send(())
+    elif asks == "nothing, and leaves":
+        ours.close()
+    Helper(settings(path)).serve(theirs)
+    left = real(0)
+    for channel in (ours, theirs, credentials, child):
+        channel.close()
+    assert alarms[0] == 60 + helper.GRACE  # POPAD_AUTH_TIMEOUT, and the session gives up first
+    assert left == 0
+
+
 # -- names
 
 

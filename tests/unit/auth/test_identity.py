@@ -141,6 +141,17 @@ def test_all_groups_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     assert owner(VIRTUAL, settings(auth="file", virtual_user="daemon")).groups == sorted({DAEMON.pw_gid, 8, 24})
 
 
+def test_groups_that_nss_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login without them, and no word on the password."""
+
+    def groups(entry: pwd.struct_passwd) -> list[int]:
+        raise nss.Unanswered("no answer")
+
+    monkeypatch.setattr(nss, "groups", groups)
+    with pytest.raises(Unavailable, match="no answer"):
+        owner("daemon", settings())
+
+
 def test_more_groups_than_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer of them would be another user: one who may read less, or more where a group is kept out."""
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, nss.MAX_GROUPS + 2)))
@@ -190,6 +201,8 @@ def test_a_name_that_nss_does_not_know() -> None:
         owner(VIRTUAL, settings())
     with pytest.raises(Unknown, match="POPAD_VIRTUAL_USER"):
         owner(VIRTUAL, settings(auth="file"))
+    with pytest.raises(Unknown, match="known to NSS"):  # whom PAM lets in is not therefore a virtual user
+        owner(VIRTUAL, settings(auth="pam", virtual_user="nobody"))
 
 
 def test_a_virtual_user() -> None:

@@ -256,7 +256,9 @@ def sizes(parts: tuple[bytes, ...]) -> str:
 
 @pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
 @pytest.mark.parametrize("before", [b"", b"NONE\r\n", BEFORE], ids=len)
-@pytest.mark.parametrize("parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,)], ids=sizes)
+@pytest.mark.parametrize(
+    "parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,), (b"x" * dialogue.ENOUGH,)], ids=sizes
+)
 def test_a_maildrop_that_fails_is_the_answer(failure: Exception, before: bytes, parts: tuple[bytes, ...]) -> None:
     """Nothing of the answer under way has left: what was collected of it is taken back, and the session goes on."""
     table = TABLE | {b"FAIL": Command(lambda state: blocks(*parts, end=failure))}
