@@ -372,7 +372,7 @@ def test_a_worker_that_lives_on_has_no_time_limit_left(path: Path, monkeypatch: 
         alarms.append(seconds)
         return real(seconds)
 
-    monkeypatch.setattr(helper.signal, "alarm", alarm)
+    monkeypatch.setattr("popad.auth.helper.signal.alarm", alarm)
     monkeypatch.setattr(helper, "REQUEST_TIMEOUT", 0.05)
     ours, theirs = (Channel(end) for end in message_pair())
     credentials, child = (Channel(end) for end in message_pair())
