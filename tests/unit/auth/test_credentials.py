@@ -18,7 +18,7 @@ from popad.auth import credentials
 from popad.auth.credentials import File, FileWrong, keys, parse, prepared
 from popad.auth.identity import LoginFailed, Unavailable, Unknown
 from tests.support.here import ROOT
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE, wait_until
 
 # RFC 7677 section 3: user "user", password "pencil"; the proofs of its exchange are checked below.
 SALT, ITERATIONS = "W22ZaJ0SNY7soEsUEjb6gQ==", 4096
@@ -206,13 +206,22 @@ def test_it_is_read_once_a_change(path: Path, monkeypatch: pytest.MonkeyPatch) -
     changed = path.stat().st_ctime_ns
     wait_until(lambda: time.time_ns() - changed > credentials.CLOCK_STEP_NS)
     file = File(str(path))
+    assert len(reads) == 1  # for all processes that this one forks
     for name in ("user", "other", "user"):
         file.authenticate(name, b"pencil", "")
     assert len(reads) == 1
+    monkeypatch.setattr(credentials, "CLOCK_STEP_NS", int(PATIENCE * 1e9))
     path.write_text(f"user {VERIFIER}\n")
     for _ in range(2):
         file.authenticate("user", b"pencil", "")
-    assert len(reads) > 1
+    assert len(reads) == 3
+
+
+def test_a_file_is_recent_by_either_time(path: Path) -> None:
+    users, now = credentials.Users(str(path)), time.time_ns()
+    for times, recent in (((now, 0), True), ((0, now), True), ((0, 0), False)):
+        users.stamp = (*users.stamp[:3], *times)
+        assert users.is_recent() == recent
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o644), lambda path: path.unlink()])
@@ -251,6 +260,13 @@ def test_every_answer_costs_the_same(path: Path, monkeypatch: pytest.MonkeyPatch
         File(str(path)).authenticate("nobody", b"x", "")
 
 
+def test_what_the_most_expensive_line_costs(path: Path) -> None:
+    """One that asks for more than is allowed is refused, and costs others nothing."""
+    most = credentials.MAX_ITERATIONS
+    path.write_text("\n".join(f"user{rounds} SCRAM-SHA-256${rounds}:{SALT}${B32}:{B32}" for rounds in (most, most + 1)))
+    assert credentials.Users(str(path)).most == most
+
+
 @pytest.mark.parametrize("password", [b"", b"x", bytes(32)])
 def test_nothing_matches_the_stand_in_of_an_unknown_name(password: bytes) -> None:
     assert not credentials.NOBODYS.matches(password)
@@ -263,9 +279,9 @@ def test_a_name_that_stands_twice(path: Path) -> None:
 
 
 def test_a_wrong_line_is_named_and_of_one_user_only(path: Path) -> None:
-    path.write_text(f"# comment\nuser {VERIFIER}\nother\n")
+    path.write_text(f"\n# comment\nuser {VERIFIER}\nother\n")
     File(str(path)).authenticate("user", b"pencil", "")
-    with pytest.raises(Unavailable, match=f"{path}:3: expected"):
+    with pytest.raises(Unavailable, match=f"{path}:4: expected"):
         File(str(path)).authenticate("other", b"pencil", "")
 
 

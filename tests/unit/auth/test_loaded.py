@@ -53,7 +53,10 @@ def ask(name):
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.settimeout(PATIENCE)
     one.connect(path)
-    one.send(packed(name, b"secret", b""))
+    preauth, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with preauth, theirs:
+        socket.send_fds(one, [packed(b"")], [theirs.fileno()])
+        preauth.send(packed(name, b"secret"))
     return one
 
 def verdict(one):

@@ -112,6 +112,7 @@ def test_arguments_that_are_taken(line: bytes, arguments: tuple[object, ...]) ->
         b"NON",
         b"N\xd6NE",
         b"NONE x",
+        b"NONE 1",
         b"NONE  ",
         b"ONE",
         b"ONE ",
@@ -247,6 +248,22 @@ def test_a_long_answer_is_written_as_it_comes() -> None:
     assert len(peer.written) > 2
 
 
+ENOUGH = dialogue.ENOUGH
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "writes"),
+    [(1000, ENOUGH - 1000, [ENOUGH, ENOUGH]), (1000, ENOUGH - 999, [1000, ENOUGH - 999, ENOUGH])],
+)
+def test_a_write_has_as_much_as_is_enough_and_no_more(first: int, second: int, writes: list[int]) -> None:
+    """At the beginning, after a read, and within an answer."""
+    answer = (b"x" * first, b"x" * second, b"x" * (ENOUGH - 7), b"x" * 7)
+    table = TABLE | {b"BIG": Command(lambda state: blocks(*answer))}
+    peer = Peer(b"BIG\r\n", b"BIG\r\n", b"QUIT\r\n")
+    converse(peer, Lines(), table, State(), 40)
+    assert [len(data) for data in peer.written if data] == [*writes, *writes, len(b"+OK bye\r\n")]
+
+
 BEFORE = b"NONE\r\n" * 10_000  # as many answers as make one write, nearly
 
 
@@ -257,7 +274,7 @@ def sizes(parts: tuple[bytes, ...]) -> str:
 @pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
 @pytest.mark.parametrize("before", [b"", b"NONE\r\n", BEFORE], ids=len)
 @pytest.mark.parametrize(
-    "parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,), (b"x" * dialogue.ENOUGH,)], ids=sizes
+    "parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,), (b"x" * ENOUGH,)], ids=sizes
 )
 def test_a_maildrop_that_fails_is_the_answer(failure: Exception, before: bytes, parts: tuple[bytes, ...]) -> None:
     """Nothing of the answer under way has left: what was collected of it is taken back, and the session goes on."""
