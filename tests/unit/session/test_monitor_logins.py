@@ -80,6 +80,8 @@ def test_a_helper_that_cannot_answer(server: Server) -> None:
     heard, entry = refused(server, "alice")
     assert heard == monitor.LATER
     assert "mode 0644" in entry["reason"]
+    assert "user" not in entry  # nobody has found out whether it is a name
+    assert refused(server, "alice", log_unknown="yes")[1]["user"] == "alice"
 
 
 def test_an_answer_that_takes_too_long(server: Server) -> None:
