@@ -35,7 +35,7 @@ PLACE = "/mnt"  # where the copy is while the tests run
 # The modules that decide who gets in, what runs as whom, and what is written into mailboxes; and the tests that tell
 # of a mutant beside the module's own.
 MODULES: dict[str, tuple[str, ...]] = {
-    "auth/credentials": ("tests/unit/auth/test_helper.py",),
+    "auth/credentials": (),
     "auth/guessing": (),
     "auth/helper": (),
     "auth/identity": ("tests/unit/auth/test_helper.py",),

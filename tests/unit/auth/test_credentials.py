@@ -182,6 +182,11 @@ def test_wrong_password(path: Path, password: bytes) -> None:
     assert not isinstance(failed.value, Unknown)
 
 
+def test_a_refusal_is_given_soon() -> None:
+    """Sooner than PAM's, as all that a check takes is known; and not at once."""
+    assert 0 < File.refused_soonest <= 1
+
+
 @pytest.mark.parametrize("name", ["User", "nobody", "#user", "#", "", "user "])
 def test_unknown_name(path: Path, name: str) -> None:
     with pytest.raises(Unknown):
