@@ -157,6 +157,19 @@ def test_more_groups_than_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, nss.MAX_GROUPS + 2)))
     with pytest.raises(Refused, match="1025 groups, more than 1024"):
         owner("daemon", settings())
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, nss.MAX_GROUPS + 1)))
+    assert len(owner("daemon", settings()).groups) == nss.MAX_GROUPS
+
+
+def test_a_user_whom_nss_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is not "no such user": the client may try again later."""
+
+    def user(name: str) -> None:
+        raise nss.Unanswered("no answer")
+
+    monkeypatch.setattr(nss, "user", user)
+    with pytest.raises(Unavailable, match="no answer"):
+        owner("daemon", settings())
 
 
 def test_places() -> None:

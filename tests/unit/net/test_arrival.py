@@ -3,15 +3,18 @@
 import os
 import pwd
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from popad import journal
 from popad.errors import SettingWrong
-from popad.net import arrival
+from popad.net import arrival, wrappers
 from popad.net.connection import Connection
 from popad.settings import Settings
+from tests.support.patience import PATIENCE
 
 
 class Rules:
@@ -52,9 +55,12 @@ def facts(rules: Rules | None) -> arrival.Facts:
 
 @pytest.mark.parametrize("rules", [None, Rules(False)])
 def test_a_client_that_is_let_in_is_greeted(client: Client, logged: Logged, rules: Rules | None) -> None:
-    arrived = arrival.arrive(client[1], facts(rules))
+    known = facts(rules)
+    arrived = arrival.arrive(client[1], known)
     assert arrived
     assert arrived.connection is client[1]
+    assert arrived.facts is known
+    assert 0 <= time.monotonic() - arrived.began < PATIENCE
     assert client[0].recv(100) == arrival.GREETING
     assert logged == []
 
@@ -64,10 +70,35 @@ def test_a_client_that_is_refused_hears_nothing(client: Client, logged: Logged) 
     assert client[0].recv(100) == b""
 
 
-def test_a_client_that_leaves_before_the_greeting(client: Client, logged: Logged) -> None:
-    client[0].close()
-    assert arrival.arrive(client[1], facts(None)) is None
+def fill(client: socket.socket, connection: Connection) -> None:
+    """A client that reads nothing: no write comes through."""
+    connection.socket.setblocking(False)
+    with suppress(BlockingIOError):
+        while connection.socket.send(bytes(65536)):
+            pass
+
+
+@pytest.mark.parametrize("reads", ["gone", "nothing"])
+def test_a_client_that_leaves_before_the_greeting(
+    client: Client, logged: Logged, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    known = facts(None)
+    if reads == "gone":
+        client[0].close()
+    else:
+        fill(*client)
+        monkeypatch.setattr(known.settings, "login_timeout", 0.01)
+    assert arrival.arrive(client[1], known) is None
+    assert client[1].socket.fileno() == -1
     assert logged == [("login-not-attempted", {"rhost": "192.0.2.7", "rport": 1, "reason": "the client left"})]
+
+
+@pytest.mark.parametrize("reads", ["gone", "nothing"])
+def test_nobody_can_be_served_and_the_client_does_not_hear_it(client: Client, logged: Logged, reads: str) -> None:
+    client[0].close() if reads == "gone" else fill(*client)
+    arrival.refuse_to_serve(client[1], SettingWrong("POPAD_USER", "must not be root"))
+    assert client[1].socket.fileno() == -1
+    assert [event for event, _ in logged] == ["setting-wrong"]
 
 
 def test_nobody_can_be_served(client: Client, logged: Logged) -> None:
@@ -75,6 +106,14 @@ def test_nobody_can_be_served(client: Client, logged: Logged) -> None:
     assert client[0].recv(100) == arrival.NOT_SERVED
     assert client[0].recv(100) == b""
     assert logged == [("setting-wrong", {"rhost": "192.0.2.7", "reason": "POPAD_USER: must not be root"})]
+
+
+def test_rules_are_part_of_the_facts_where_they_are_asked_for() -> None:
+    settings = Settings({"POPAD_USER": "daemon"})
+    assert arrival.facts_of(settings, with_rules=False).rules is None
+    facts = arrival.facts_of(settings, with_rules=True)
+    assert isinstance(facts.rules, wrappers.Rules)
+    assert facts.settings is settings
 
 
 def test_who_the_preauth_child_becomes() -> None:

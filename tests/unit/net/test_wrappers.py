@@ -3,6 +3,8 @@
 import ctypes
 import os
 import socket
+import syslog
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,7 +152,8 @@ def is_asked(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether libwrap is asked about a client."""
 
     class Library:
-        def request_init(self, *_: object) -> None:
+        def request_init(self, *arguments: object) -> None:
+            assert arguments[-1] == 0  # ends the list of keys and values
             raise Asked
 
     monkeypatch.setattr(rules, "library", Library())
@@ -204,6 +207,23 @@ def test_tables_that_were_written_just_now_are(tables: Tables, monkeypatch: pyte
     """A rule that is written now could leave the same time."""
     tables.write("# nothing\n", "")
     assert is_asked(Rules(), monkeypatch)
+
+
+@pytest.mark.parametrize("time_of", [3, 4], ids=["mtime", "ctime"])
+def test_when_no_change_can_leave_the_same_times(time_of: int) -> None:
+    """More than 2 seconds after the last: FAT's steps. A size is no time."""
+    now = time.time_ns()
+    for age, settled in ((1.5, False), (2.5, True), (-3600, False)):
+        table = [1, 1, now, 0, 0]
+        table[time_of] = now - int(age * 1e9)
+        assert wrappers.is_settled((tuple(table), None)) == settled
+
+
+def test_what_libwrap_complains_of_is_in_the_log_of_mail(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[object, ...]] = []
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: opened.append(arguments))
+    Rules()
+    assert opened == [("popad", 0, syslog.LOG_MAIL)]
 
 
 def test_a_client_that_has_left(tables: Tables) -> None:

@@ -115,6 +115,31 @@ def test_a_helper_that_cannot_be_reached(tmp_path: Path, make: str) -> None:
         ask(str(path), b"hello")
 
 
+def test_a_relay_is_used_once() -> None:
+    """Its other end gets one end of a new channel, and the caller's copies are closed."""
+    ours, theirs = message_pair()
+    before = len(os.listdir("/proc/self/fd"))
+    relay = helpers.HelperRelay(ours)
+    child = relay.reach()
+    assert relay.socket.fileno() == -1
+    with socket.socket(fileno=theirs.detach()) as other:
+        _, (fd,), _, _ = socket.recv_fds(other, 10, 2)
+    with socket.socket(fileno=fd) as end:
+        child.channel.send([b"hello"])
+        assert Channel(end).receive([5], PATIENCE) == [b"hello"]
+    child.end()
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
+def test_a_relay_to_nobody() -> None:
+    ours, theirs = message_pair()
+    theirs.close()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError):
+        helpers.HelperRelay(ours).reach()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
 def test_requests_at_the_same_time(warm: Warm) -> None:
     """One that hangs keeps nobody else waiting."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hanging:

@@ -281,6 +281,86 @@ def test_the_end_of_a_role_that_does_not_end(monkeypatch: pytest.MonkeyPatch) ->
     os.waitpid(pid, 0)
 
 
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_role_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, may: bool) -> None:
+    """Whatever it ignores. Where that is not allowed, the session ends."""
+
+    def stay(channel: Channel) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        channel.send([b"x"])
+        while True:
+            signal.pause()
+
+    def may_not(pid: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(spawn, "PATIENCE", 0.05)
+    before = descriptors()
+    child = spawn.with_channel(stay)
+    pid = child.pid or 0
+    child.channel.receive([1], PATIENCE)
+    if may:
+        assert child.end() == -signal.SIGKILL
+    else:
+        monkeypatch.setattr(spawn, "kill", may_not)
+        with pytest.raises(ContractBroken, match="a child does not end"):
+            child.end()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert descriptors() == before
+
+
+def test_a_role_has_its_time_to_end() -> None:
+    """It is not killed before."""
+
+    def finish(channel: Channel) -> None:
+        with suppress(ContractBroken):
+            channel.receive([1], None)  # until the other end is closed
+        os._exit(3)
+
+    before = descriptors()
+    assert spawn.with_channel(finish).end() == 3
+    assert descriptors() == before
+
+
+def test_the_end_of_a_process_that_somebody_else_waits_for() -> None:
+    ours, theirs = message_pair()
+    assert spawn.Child(None, Channel(ours)).end() == 0
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+def test_a_role_that_cannot_be_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = descriptors()
+    with pytest.raises(BlockingIOError):
+        spawn.with_channel(lambda channel: None)
+    assert descriptors() == before
+
+
+def test_orphans_are_inherited() -> None:
+    """A grandchild whose parent has died is a child."""
+
+    def role(channel: Channel) -> None:
+        spawn.inherit_orphans()
+        read, write = os.pipe()
+        parent = spawn.spawn(lambda: spawn.spawn(lambda: None if os.read(read, 1) else 1) and 0)
+        os.waitpid(parent, 0)
+        os.write(write, b"x")
+        channel.send([b"%d" % os.waitpid(-1, 0)[1]])
+
+    child = spawn.with_channel(role)
+    assert child.channel.receive([9], PATIENCE) == [b"0"]
+    assert child.end() == 0
+
+
 def test_a_channel_of_any_number() -> None:
     """select(2) knows descriptors below 1,024."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
