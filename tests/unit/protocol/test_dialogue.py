@@ -252,15 +252,18 @@ ENOUGH = dialogue.ENOUGH
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "writes"),
-    [(1000, ENOUGH - 1000, [ENOUGH, ENOUGH]), (1000, ENOUGH - 999, [1000, ENOUGH - 999, ENOUGH])],
+    ("answer", "writes"),
+    [
+        ((1000, ENOUGH - 1000, ENOUGH - 7, 7), (ENOUGH, ENOUGH)),
+        ((1000, ENOUGH - 999, ENOUGH - 7, 7), (1000, ENOUGH - 999, ENOUGH)),
+        ((1000, ENOUGH - 1000, ENOUGH - 7, 8), (ENOUGH, ENOUGH - 7, 8)),
+    ],
 )
-def test_a_write_has_as_much_as_is_enough_and_no_more(first: int, second: int, writes: list[int]) -> None:
+def test_a_write_has_as_much_as_is_enough_and_no_more(answer: tuple[int, ...], writes: tuple[int, ...]) -> None:
     """At the beginning, after a read, and within an answer."""
-    answer = (b"x" * first, b"x" * second, b"x" * (ENOUGH - 7), b"x" * 7)
-    table = TABLE | {b"BIG": Command(lambda state: blocks(*answer))}
-    peer = Peer(b"BIG\r\n", b"BIG\r\n", b"QUIT\r\n")
-    converse(peer, Lines(), table, State(), 40)
+    table = TABLE | {b"BIG": Command(lambda state: blocks(*(b"x" * octets for octets in answer)))}
+    peer = Peer(b"BIG\r\n", b"QUIT\r\n")
+    converse(peer, Lines(b"BIG\r\n"), table, State(), 40)
     assert [len(data) for data in peer.written if data] == [*writes, *writes, len(b"+OK bye\r\n")]
 
 
@@ -274,7 +277,9 @@ def sizes(parts: tuple[bytes, ...]) -> str:
 @pytest.mark.parametrize("failure", [MaildropChanged("so"), MaildropUnreadable("so")])
 @pytest.mark.parametrize("before", [b"", b"NONE\r\n", BEFORE], ids=len)
 @pytest.mark.parametrize(
-    "parts", [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,), (b"x" * ENOUGH,)], ids=sizes
+    "parts",
+    [(), (b"+OK\r\n",), (b"+OK\r\n", b"x" * 1000), (b"x" * 60_000,), (b"x" * ENOUGH,), (b"x" * 20_000, b"y")],
+    ids=sizes,
 )
 def test_a_maildrop_that_fails_is_the_answer(failure: Exception, before: bytes, parts: tuple[bytes, ...]) -> None:
     """Nothing of the answer under way has left: what was collected of it is taken back, and the session goes on."""
