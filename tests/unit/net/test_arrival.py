@@ -68,6 +68,7 @@ def test_a_client_that_is_let_in_is_greeted(client: Client, logged: Logged, rule
 def test_a_client_that_is_refused_hears_nothing(client: Client, logged: Logged) -> None:
     assert arrival.arrive(client[1], facts(Rules(True))) is None
     assert client[0].recv(100) == b""
+    assert logged == []  # the rules have said it
 
 
 def fill(client: socket.socket, connection: Connection) -> None:

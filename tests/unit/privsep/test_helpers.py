@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.auth.helper import UNAVAILABLE, Verdict
+from popad.auth.helper import UNAVAILABLE, Helper, Verdict
 from popad.errors import ContractBroken
 from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
@@ -242,6 +242,27 @@ def test_a_verdict_of_a_helper_on_demand(tmp_path: Path) -> None:
     said = asked.verdict()
     assert (said.which, set(asked.done)) == (UNAVAILABLE, {"meanwhile"})
     assert "missing" in said.reason
+
+
+def test_a_helper_on_demand_has_nothing_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all sockets only its end of its channel: no client, and no other process of the session."""
+
+    def serve(self: Helper, channel: Channel) -> None:
+        opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 256) if os.path.exists(f"/proc/self/fd/{fd}")]
+        sockets = sum(target.startswith("socket:") for target in opened)
+        channel.send(Verdict(UNAVAILABLE, reason=f"{sockets} sockets").pack())
+
+    monkeypatch.setattr(Helper, "serve", serve)
+    with socket.socket():
+        said = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")}).verdict()
+    assert said.reason == "1 sockets"
+
+
+def test_what_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known about the login then."""
+    monkeypatch.setattr(Helper, "serve", lambda self, channel: channel.send([b"welcome"] * 7))
+    said = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")}).verdict()
+    assert (said.which, said.reason) == (UNAVAILABLE, "the authentication helper: not a verdict")
 
 
 def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:

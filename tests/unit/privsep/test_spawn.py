@@ -314,6 +314,18 @@ def test_a_role_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, may
     assert descriptors() == before
 
 
+def test_a_role_hears_that_its_parent_has_gone() -> None:
+    """It has not kept its parent's end of the channel open."""
+    child = spawn.with_channel(lambda channel: channel.receive([1], None))
+    pid = child.pid or 0
+    child.channel.close()
+    try:
+        wait_until(lambda: status_of(pid)["State"].startswith("Z"), timeout=20)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_a_role_has_its_time_to_end() -> None:
     """It is not killed before."""
 
