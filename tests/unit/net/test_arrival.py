@@ -109,6 +109,11 @@ def test_nobody_can_be_served(client: Client, logged: Logged) -> None:
     assert logged == [("setting-wrong", {"rhost": "192.0.2.7", "reason": "POPAD_USER: must not be root"})]
 
 
+def test_without_root_there_is_no_preauth_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert arrival.preauth_identity(Settings({"POPAD_USER": "nobody-here"})) is None
+
+
 def test_rules_are_part_of_the_facts_where_they_are_asked_for() -> None:
     settings = Settings({"POPAD_USER": "daemon"})
     assert arrival.facts_of(settings, with_rules=False).rules is None

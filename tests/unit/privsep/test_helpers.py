@@ -258,6 +258,30 @@ def test_a_helper_on_demand_has_nothing_of_the_session(tmp_path: Path, monkeypat
     assert said.reason == "1 sockets"
 
 
+def test_no_verdict_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Helper, "serve", lambda self, channel: signal.pause())
+    monkeypatch.setattr(spawn, "PATIENCE", 0.05)
+    environ = {"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing"), "POPAD_AUTH_TIMEOUT": "1"}
+    said = Conversation(environ).verdict()
+    assert (said.which, said.reason) == (UNAVAILABLE, "no verdict in 1 seconds")
+
+
+def test_what_is_done_while_the_helper_is_busy() -> None:
+    """The channel that is passed on is closed by then: nobody but the helper has it."""
+
+    def role(channel: Channel) -> None:
+        channel.receive_with_channel([20], PATIENCE)[1].close()
+        channel.send([b"HELLO"])
+
+    ours, theirs = (Channel(end) for end in message_pair())
+    seen: list[int] = []
+    worker = helpers.on_demand(role)
+    answer = helpers.ask(worker, [b"hello"], [20], PATIENCE, theirs, lambda: seen.append(theirs.fileno()))
+    ours.close()
+    assert answer == [b"HELLO"]
+    assert seen == [-1]
+
+
 def test_what_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known about the login then."""
     monkeypatch.setattr(Helper, "serve", lambda self, channel: channel.send([b"welcome"] * 7))

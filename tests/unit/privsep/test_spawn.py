@@ -198,7 +198,7 @@ def test_a_role_that_fails_leaves_nothing_running_in_the_parent(capfd: pytest.Ca
     child = spawn.with_channel(role)
     with pytest.raises(ContractBroken):
         child.channel.receive([9], PATIENCE)
-    assert child.end() == spawn.CRASHED
+    assert child.end() == spawn.CRASHED == os.EX_SOFTWARE
     assert "KeyError: 'what'" in capfd.readouterr().err
 
 
@@ -312,6 +312,17 @@ def test_a_role_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, may
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     assert descriptors() == before
+
+
+def test_a_child_that_may_not_be_killed_is_killed_as_a_preauth_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    def may_not(pid: int, number: int) -> None:
+        raise PermissionError
+
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", may_not)
+    monkeypatch.setattr(spawn, "kill_preauth", killed.append)
+    spawn.kill(4711)
+    assert killed == [4711]
 
 
 def test_a_role_hears_that_its_parent_has_gone() -> None:
