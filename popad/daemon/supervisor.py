@@ -29,7 +29,7 @@ from popad.daemon.spare import Spare
 from popad.daemon.stopped import Stopped
 from popad.daemon.warmup import rehearse
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
-from popad.maildrop.private import State, of_indexes, of_updates
+from popad.maildrop.private import SharedDirectory, of_indexes, of_updates
 from popad.net.arrival import Facts, facts_of
 from popad.net.connection import Connection, without_mapping
 from popad.notify import Notifier
@@ -77,7 +77,7 @@ class Supervisor:
         """The settings, and what they say of every client. Raises SettingWrong."""
         settings = self.load()
         for place in (of_updates(settings.state), of_indexes(settings.cache)):
-            if isinstance(place, State):
+            if isinstance(place, SharedDirectory):
                 place.close()  # it has its key now, if it had none
         return facts_of(settings, with_rules=settings.wrappers != "never")
 

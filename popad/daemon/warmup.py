@@ -18,7 +18,7 @@ from popad import journal
 from popad.auth import helper
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.net.arrival import Arrival, Facts, arrive
 from popad.net.connection import Connection
 from popad.privsep import spawn
@@ -117,9 +117,9 @@ def read_mail(facts: Facts, mailbox: str, opened: ExitStack) -> None:
     """From the mailbox's opening to the end."""
     client, connection = connected(opened)
     client.send(COMMANDS)
-    updates = State(facts.settings.state)
+    updates = SharedDirectory(facts.settings.state)
     opened.callback(updates.close)
-    store = Mbox(mailbox, updates.journal_of(mailbox), PATIENCE, MESSAGES, 0)
+    store = Mbox(mailbox, updates.files_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
     postauth.serve(Rehearsal(Arrival(connection, facts)), "nobody", Maildrop(store), b"")
 

@@ -5,49 +5,67 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Protocol
 
-    class Store(Protocol):
-        """Messages as one session found them, numbered from 0. Sizes: octets on the wire, every line end as CRLF.
+    class Texts(Protocol):
+        """What is asked of a list of unique-ids."""
 
-        All methods raise MaildropChanged when another program changed those messages, and MaildropUnreadable when they
-        cannot be read now.
-        """
+        def __len__(self) -> int: ...
+        def __getitem__(self, index: int, /) -> str: ...
 
-        sizes: Sequence[int]
 
-        def content(self, index: int) -> Iterator[bytes]:
-            """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
-            ...
+class Recovery:
+    """What became of an update that an earlier session left unfinished: it was finished, or what was kept of it was put
+    aside as the file `kept`, for `reason`.
+    """
 
-        def glimpse(self, index: int) -> bytes:
-            """The octets of a message that is short, else none: read without a look at what others have done."""
-            ...
+    def __init__(self, finished: bool, kept: str = "", reason: str = "") -> None:
+        self.finished = finished
+        self.kept = kept
+        self.reason = reason
 
-        def confirm(self) -> bool:
-            """Whether what glimpse() has given last is what the message is."""
-            ...
 
-        def unique_ids(self) -> Sequence[int]:
-            """One unique-id a message (RFC 1939 section 7, UIDL), all different: numbers of 64 bits."""
-            ...
+class Store:
+    """Messages as one session found them, numbered from 0. Sizes: octets on the wire, every line end as CRLF.
 
-        @property
-        def trouble(self) -> str:
-            """Why unique-ids may change or be given again, for an administrator; empty where all is well."""
-            ...
+    All methods raise MaildropChanged when another program changed those messages, and MaildropUnreadable when they
+    cannot be read now. A store offers the first four; the others have defaults.
+    """
 
-        def settle(self, wait: bool) -> None:
-            """Do what need not be done before an answer; unless `wait`, only what takes no time by now."""
-            ...
+    sizes: "Sequence[int]"
+    recovery: Recovery | None = None  # what opening it has found
 
-        def remove(self, marks: bytearray) -> None:
-            """Take the messages with a mark that is not 0 out of the store, for good, or raise MaildropUnavailable."""
-            ...
+    def content(self, index: int) -> "Iterator[bytes]":
+        """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""
+        raise NotImplementedError
+
+    def unique_ids(self) -> "Texts":
+        """A unique-id for each message, all different: 1 to 70 octets from "!" to "~" (RFC 1939 section 7, UIDL)."""
+        raise NotImplementedError
+
+    def remove(self, marks: bytearray) -> None:
+        """Take the messages with a mark that is not 0 out of the store, for good, or raise MaildropUnavailable."""
+        raise NotImplementedError
+
+    def prefetch(self, index: int) -> bytes:
+        """The octets of a message that is short, read without a look at what others have done; or none."""
+        return b""
+
+    def still_valid(self) -> bool:
+        """Whether what prefetch() has given last is what the message is."""
+        return False
+
+    def finish(self, wait: bool) -> None:
+        """Do what need not be done before an answer; unless `wait`, only what takes no time by now."""
+
+    @property
+    def trouble(self) -> str:
+        """Why unique-ids may change or be given again, for an administrator; empty where all is well."""
+        return ""
 
 
 class Maildrop:
     """The messages of a store with this session's marks. Message numbers begin at 1, as the protocol's do."""
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.sizes = store.sizes
         self.messages = len(store.sizes)
@@ -56,7 +74,7 @@ class Maildrop:
         self.deleted = 0
         self.deleted_octets = 0
         self.last = 0  # highest number given to RETR or DELE, as popa3d counts; RSET takes it back to 0
-        self.known_ids: Sequence[int] | None = None
+        self.known_ids: Texts | None = None
 
     @property
     def remaining(self) -> int:
@@ -81,25 +99,25 @@ class Maildrop:
     def unique_id(self, number: int) -> str:
         if self.known_ids is None:
             self.known_ids = self.store.unique_ids()
-        return f"{self.known_ids[number - 1]:016x}"
+        return self.known_ids[number - 1]
 
     def content(self, number: int) -> "Iterator[bytes]":
         return self.store.content(number - 1)
 
-    def glimpse(self, number: int) -> bytes:
-        return self.store.glimpse(number - 1)
+    def prefetch(self, number: int) -> bytes:
+        return self.store.prefetch(number - 1)
 
-    def confirm(self) -> bool:
-        return self.store.confirm()
+    def still_valid(self) -> bool:
+        return self.store.still_valid()
 
     @property
     def trouble(self) -> str:
         """What an administrator should know of the unique-ids, if anything."""
         return self.store.trouble
 
-    def settle(self, wait: bool) -> None:
+    def finish(self, wait: bool) -> None:
         """While the client thinks, and when it has gone (`wait`)."""
-        self.store.settle(wait)
+        self.store.finish(wait)
 
     def mark_deleted(self, number: int) -> None:
         self.marks[number - 1] = 1

@@ -1,4 +1,5 @@
-"""POPAD_STATE, where updates keep their journals, and POPAD_CACHE: opened by the session as root, used by the user.
+"""Files in directories that all users share: POPAD_STATE, with the redo logs of updates, and POPAD_CACHE. A session
+opens the directories as root, and uses them as the user.
 
 Every user may make a file there, and nobody see or remove another's (mode 1733). Names are made with a key that only
 root can read, so that nobody can take another user's name first and keep that user's deletions from happening. The
@@ -31,12 +32,12 @@ ENOUGH = 4 * RESERVE_OCTETS  # octets free for users from which on it is made
 FS_IOC_GETVERSION = 0x80087601 if sys.maxsize > 1 << 32 else 0x80047601  # linux/fs.h: _IOR('v', 1, long)
 
 
-class JournalForeign(Exception):
-    """The journal cannot be one of this mailbox and this user: it must not be applied. The text is for the journal."""
+class ForeignFile(Exception):
+    """The redo log cannot be one of this mailbox and this user: it must not be applied. The text is for the journal."""
 
 
-class State:
-    """The open directory and the key of its names."""
+class SharedDirectory:
+    """POPAD_STATE or POPAD_CACHE, opened, and the key of the names in it."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
@@ -131,7 +132,7 @@ class State:
     def sync(self) -> None:
         """Make names that came or went durable.
 
-        Not without root in another's directory: there a journal's name is as durable as fsync of the file makes it (on
+        Not without root in another's directory: there a redo log's name is as durable as fsync of the file makes it (on
         ext4, XFS and btrfs it does). sync(2) would wait for all that the machine writes.
         """
         try:
@@ -174,11 +175,11 @@ class State:
         os.close(self.fd)
         self.key = b""
 
-    def journal_of(self, mailbox: str) -> "Journal":
-        """Where this process's user keeps the journal of an update of the mailbox at this path."""
+    def files_of(self, mailbox: str) -> "PrivateFiles":
+        """Where this process's user keeps the redo log of an update of the mailbox at this path."""
         directory, name = os.path.split(mailbox)
         path = os.fsencode(os.path.join(os.path.realpath(directory), name))
-        return Journal(self, self.name_of(path), mailbox)
+        return PrivateFiles(self, self.name_of(path), mailbox)
 
     def name_of(self, what: bytes) -> str:
         """A name that is this user's, and that nobody can know without the key."""
@@ -215,24 +216,24 @@ def exchange(one: str, other: str, directory: int) -> None:
         raise OSError(number, os.strerror(number), other)
 
 
-def of_updates(path: str) -> State | MaildropUnavailable:
-    """The directory of journals, or why it cannot be had: for the user to hear, not root to act on."""
+def of_updates(path: str) -> SharedDirectory | MaildropUnavailable:
+    """The directory of redo logs, or why it cannot be had: for the user to hear, not root to act on."""
     try:
-        return State(path)
+        return SharedDirectory(path)
     except OSError as error:
         return MaildropUnavailable("SYS/TEMP", f"POPAD_STATE: {error}")
 
 
-def of_indexes(path: str) -> State | None:
+def of_indexes(path: str) -> SharedDirectory | None:
     """The directory of what is learnt of mailboxes (POPAD_CACHE), guarded like the other; None without one."""
     try:
-        return State(path) if path else None
+        return SharedDirectory(path) if path else None
     except OSError:
         return None  # `popad check` says so; sessions are only slower
 
 
-class Journal:
-    """The journal file of one mailbox's updates, in the state directory.
+class PrivateFiles:
+    """The files of one mailbox in a shared directory: the redo log of its updates, and what is kept beside it.
 
     It has two names to choose from: where another user's file stands under the first (put there by root; nobody else
     can guess it), that file can be neither believed nor removed, and must not keep the user from deleting mail.
@@ -242,60 +243,60 @@ class Journal:
     same on all file systems and after each restart.
     """
 
-    def __init__(self, state: State, name: str, mailbox: str) -> None:
-        self.state = state
+    def __init__(self, directory: SharedDirectory, name: str, mailbox: str) -> None:
+        self.directory = directory
         self.names = [name, f"{name}+"]
         self.names_of_file: list[str] = []
         self.spare = f"{name}.spare"
         self.mailbox = mailbox
 
     def names_of(self, mailbox: int) -> list[str]:
-        """All names that the journal of this file, which is open, may have. Raises OSError."""
+        """All names that the redo log of this file, which is open, may have. Raises OSError."""
         if not self.names_of_file:
-            name = self.state.name_of(b"file %d %d" % (os.fstat(mailbox).st_ino, generation(mailbox)))
+            name = self.directory.name_of(b"file %d %d" % (os.fstat(mailbox).st_ino, generation(mailbox)))
             self.names_of_file = [name, f"{name}+"]
         return [*self.names, *self.names_of_file]
 
     def exists(self, mailbox: int) -> bool:
         """Whether an update of this file has begun and not ended. Raises OSError where that cannot be told."""
-        return any(map(self.state.has, self.names_of(mailbox)))
+        return any(map(self.directory.has, self.names_of(mailbox)))
 
     def create(self, several: bool = False) -> tuple[str, int]:
-        """The spare, which gets the name of a journal, or a new file. `several`: the mailbox has several names.
+        """The spare, which gets the name of a redo log, or a new file. `several`: the mailbox has several names.
 
-        Raises OSError, FileExistsError if there is a journal.
+        Raises OSError, FileExistsError if there is a redo log.
         """
         name = (self.names_of_file if several else self.names)[0]
-        if self.state.has(name):
+        if self.directory.has(name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         try:
             fd = self.open(self.spare)
-        except (FileNotFoundError, JournalForeign):
+        except (FileNotFoundError, ForeignFile):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAME_FILE
-            return name, os.open(name, flags, 0o600, dir_fd=self.state.fd)
+            return name, os.open(name, flags, 0o600, dir_fd=self.directory.fd)
         try:
-            os.rename(self.spare, name, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+            os.rename(self.spare, name, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
         except BaseException:
             os.close(fd)
             raise
         return name, fd
 
     def put_away(self, name: str) -> None:
-        """A journal that is not needed any more is the next one's room. Raises OSError."""
+        """A redo log that is not needed any more is the next one's room. Raises OSError."""
         try:
-            os.rename(name, self.spare, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+            os.rename(name, self.spare, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
         except OSError:
-            os.unlink(name, dir_fd=self.state.fd)
+            os.unlink(name, dir_fd=self.directory.fd)
 
     def keep_room(self) -> None:
         """Have a spare, if there is room for it now: there may be none when an update needs it."""
         try:
-            if os.lstat(self.spare, dir_fd=self.state.fd).st_size >= SPARE:
+            if os.lstat(self.spare, dir_fd=self.directory.fd).st_size >= SPARE:
                 return
         except FileNotFoundError:
             pass
         try:
-            fd = os.open(self.spare, os.O_RDWR | os.O_CREAT | SAME_FILE, 0o600, dir_fd=self.state.fd)
+            fd = os.open(self.spare, os.O_RDWR | os.O_CREAT | SAME_FILE, 0o600, dir_fd=self.directory.fd)
             try:
                 os.posix_fallocate(fd, 0, SPARE)
             finally:
@@ -306,21 +307,21 @@ class Journal:
     def open(self, name: str) -> int:
         """The file that is there, if it is a plain one of this user that nobody else could write.
 
-        Raises JournalForeign for any other, FileNotFoundError where there is none, OSError.
+        Raises ForeignFile for any other, FileNotFoundError where there is none, OSError.
         """
         try:
-            fd = os.open(name, os.O_RDWR | SAME_FILE, dir_fd=self.state.fd)
+            fd = os.open(name, os.O_RDWR | SAME_FILE, dir_fd=self.directory.fd)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.ELOOP, errno.ENXIO, errno.EISDIR):
-                raise JournalForeign(f"{name} is not a file of this user") from error
+                raise ForeignFile(f"{name} is not a file of this user") from error
             raise
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
             os.close(fd)
-            raise JournalForeign(f"{name} is not a plain file of this user")
+            raise ForeignFile(f"{name} is not a plain file of this user")
         if status.st_mode & 0o077:
             os.close(fd)
-            raise JournalForeign(f"others may read or write {name}")
+            raise ForeignFile(f"others may read or write {name}")
         return fd
 
     def keep(self, name: str) -> str:
@@ -329,14 +330,14 @@ class Journal:
         One that cannot be renamed stays, and counts no more in this session.
         """
         number = 1
-        while self.state.has(kept := f"{name}.kept{number}"):
+        while self.directory.has(kept := f"{name}.kept{number}"):
             number += 1
         try:
-            os.rename(name, kept, src_dir_fd=self.state.fd, dst_dir_fd=self.state.fd)
+            os.rename(name, kept, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
         except OSError:
             for names in (self.names, self.names_of_file):
                 if name in names and len(names) > 1:
                     names.remove(name)
             return name
-        self.state.sync()  # what comes back with the power would be judged again, by a mailbox that has changed
+        self.directory.sync()  # what comes back with the power would be judged again, by a mailbox that has changed
         return kept

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 
     from popad.errors import MaildropUnavailable
     from popad.journal import Event, Value
-    from popad.maildrop.private import State
+    from popad.maildrop.private import SharedDirectory
     from popad.net.arrival import Arrival
     from popad.notify import Notifier
     from popad.privsep.channel import Channel
@@ -24,8 +24,8 @@ class Context:
         self.rhost = self.connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": self.connection.rport}
         self.notifier: Notifier | None = None
-        self.state: State | MaildropUnavailable  # POPAD_STATE and POPAD_CACHE: Preparation opens them
-        self.cache: State | None
+        self.state: SharedDirectory | MaildropUnavailable  # POPAD_STATE and POPAD_CACHE: Preparation opens them
+        self.cache: SharedDirectory | None
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session."""
@@ -45,17 +45,17 @@ class Context:
 
     def make_room(self) -> None:
         """As root, for a user who has logged in: on a full disk there shall be room to delete mail."""
-        from popad.maildrop.private import State
+        from popad.maildrop.private import SharedDirectory
 
-        if isinstance(self.state, State):
+        if isinstance(self.state, SharedDirectory):
             self.state.tend_reserve()
 
     def close_places(self) -> None:
         """Nobody has logged in: the process that hears the client out has no use for them."""
-        from popad.maildrop.private import State
+        from popad.maildrop.private import SharedDirectory
 
         for place in (self.state, self.cache):
-            if isinstance(place, State):
+            if isinstance(place, SharedDirectory):
                 place.close()
 
 
@@ -71,7 +71,7 @@ class Preparation:
             context.ready,
             load_maildrop,
             load_transaction,
-            load_mbox,
+            load_stores,
             load_postauth,
             self.open_places,
         ]
@@ -104,9 +104,9 @@ def load_transaction() -> None:
     from popad.protocol import transaction  # noqa: F401
 
 
-def load_mbox() -> None:
-    """The store."""
-    from popad.maildrop.mbox import store  # noqa: F401
+def load_stores() -> None:
+    """The stores."""
+    from popad.maildrop import open  # noqa: F401
 
 
 def load_postauth() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 from popad import journal
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone, PeerSilent
 from popad.maildrop.maildrop import Maildrop
-from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.open import open_store
 from popad.net.connection import LINGER
 from popad.protocol import replies, transaction
 from popad.protocol.dialogue import converse
@@ -56,7 +56,7 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     except OSError as error:
         connection.hang_up()
         session.log(journal.MAILDROP_UNREADABLE, reason=str(error))
-    drop.settle(wait=True)
+    drop.finish(wait=True)
     if drop.trouble:
         session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
     log_the_end(session, done)
@@ -83,7 +83,7 @@ class PostauthClient:
 
     A command resets the timer (RFC 1939 section 3), and each has an answer; so does what the client takes of an answer.
     Octets that make no command do not. Little by little it may read for ever, as it may say NOOP for ever: either holds
-    one session of those that its source may have. A stranger's time runs whatever he does (stranger.py).
+    one session of those that its source may have. A stranger's time runs whatever he does (preauth.py).
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class PostauthClient:
             raise PeerSilent
         if data := self.connection.read_soon():
             return data
-        self.drop.settle(wait=False)
+        self.drop.finish(wait=False)
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
         self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
         return self.connection.read(self.deadline - time.monotonic(), self.takes)
@@ -120,13 +120,9 @@ class PostauthClient:
 
 def open_maildrop(session: "Context", verdict: "Verdict") -> Maildrop:
     """The user's maildrop, after finishing what an earlier session may have left unfinished. MaildropUnavailable."""
-    settings, cache = session.settings, session.cache
     if isinstance(session.state, MaildropUnavailable):
         raise session.state
-    path = verdict.maildrop.partition(":")[2]
-    updates = session.state.journal_of(path)
-    limits = settings.lock_timeout, settings.max_messages, settings.max_octets
-    store = Mbox(path, updates, *limits, settings.locks, cache.journal_of(path) if cache else None)
+    store = open_store(verdict.maildrop, session.settings, session.state, session.cache)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
     if store.recovery and store.recovery.kept:

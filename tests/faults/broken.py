@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from popad.maildrop.mbox import update
+from popad.maildrop.mbox import copying, plan, recovery, update
 from popad.maildrop.mbox.record import MOVED, Record
 from popad.maildrop.mbox.update import Update
-from popad.maildrop.private import Journal
+from popad.maildrop.private import PrivateFiles
 from tests.faults.crashes import Matrix
 from tests.faults.interposer import Interposer
 from tests.faults.mailboxes import APPENDED, Case, message
@@ -92,9 +92,9 @@ def windows_at_once() -> None:
 def in_the_slot_in_force() -> None:
     """Its records overwrite one another."""
 
-    def stores(journal: int, record: Record) -> None:
-        update.write(journal, record.pack(), 0)
-        os.fdatasync(journal)
+    def stores(log: int, record: Record) -> None:
+        copying.write(log, record.pack(), 0)
+        os.fdatasync(log)
 
     update.store = stores
 
@@ -102,9 +102,9 @@ def in_the_slot_in_force() -> None:
 def in_place() -> None:
     """It moves what stays to the front, as popa3d does, and keeps nothing."""
 
-    def remove(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
-        stays = update.gaps(spans, os.fstat(mailbox).st_size)
-        update.copy(mailbox, stays, mailbox, spans[0][0])
+    def remove(mailbox: int, spans: Sequence[tuple[int, int]], files: PrivateFiles) -> None:
+        stays = plan.gaps(spans, os.fstat(mailbox).st_size)
+        copying.copy(mailbox, stays, mailbox, spans[0][0])
         os.ftruncate(mailbox, spans[0][0] + sum(end - begin for begin, end in stays))
         os.fsync(mailbox)
 
@@ -115,9 +115,9 @@ def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
     """Its recovery goes by what the running system sees, durable or not."""
 
     def breaks() -> None:
-        finish = update.finish
+        finish = recovery.finish
 
-        def finishes(mailbox: int, journal: int, record: Record) -> None:
+        def finishes(mailbox: int, log: int, record: Record) -> None:
             def once(*arguments: Any) -> None:
                 """The first call does nothing, and is the only one that comes here."""
                 os.fsync, update.store = fsync, store
@@ -127,9 +127,9 @@ def recovery_of_the_cache(skipped: str) -> Callable[[], None]:
                 os.fsync = instead
             else:
                 update.store = instead
-            finish(mailbox, journal, record)
+            finish(mailbox, log, record)
 
-        update.finish = finishes
+        recovery.finish = finishes
 
     return breaks
 
@@ -138,22 +138,22 @@ def begins_at_once() -> None:
     """It does not make sure that the mailbox is durable which its record speaks of."""
     remove = update.remove
 
-    def removes(mailbox: int, spans: Sequence[tuple[int, int]], journal: Journal) -> None:
+    def removes(mailbox: int, spans: Sequence[tuple[int, int]], files: PrivateFiles) -> None:
         def once(fd: int) -> None:
             os.fsync = fsync
 
         instead: Any = once
         os.fsync = instead
-        remove(mailbox, spans, journal)
+        remove(mailbox, spans, files)
 
     update.remove = removes
 
 
 def appended_is_forgotten() -> None:
     """Its recovery does not look for mail that was appended meanwhile."""
-    finish, go_on = update.finish, Update.go_on
+    finish, go_on = recovery.finish, Update.go_on
 
-    def finishes(mailbox: int, journal: int, record: Record) -> None:
+    def finishes(mailbox: int, log: int, record: Record) -> None:
         size = record.size
 
         def goes_on(self: Update, record: Record) -> None:
@@ -162,9 +162,9 @@ def appended_is_forgotten() -> None:
 
         replaced: Any = goes_on
         Update.go_on = replaced  # type: ignore[method-assign]  # broken on purpose
-        finish(mailbox, journal, record)
+        finish(mailbox, log, record)
 
-    update.finish = finishes
+    recovery.finish = finishes
 
 
 BROKEN: dict[str, Callable[[], None]] = {

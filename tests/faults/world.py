@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.mbox import store, update
+from popad.maildrop.mbox import copying, store, update
 from popad.maildrop.mbox.ids import SUFFIX
-from popad.maildrop.private import KEY, RESERVE, State
+from popad.maildrop.private import KEY, RESERVE, SharedDirectory
 from popad.maildrop.sealed import NEW
 from tests.faults import judge
 from tests.faults.judge import Tally
@@ -25,7 +25,7 @@ from tests.faults.mailboxes import Case
 from tests.support import clock
 
 LOCK_TIMEOUT = 5.0
-PAGE = update.PAGE
+PAGE = copying.PAGE
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class World:
         self.state_path = root / "state"
         self.state_path.mkdir()
         self.path.touch(0o600)
-        self.state = State(str(self.state_path))
+        self.state = SharedDirectory(str(self.state_path))
 
     @property
     def journal(self) -> Path:
-        return self.state_path / self.state.journal_of(str(self.path)).names[0]
+        return self.state_path / self.state.files_of(str(self.path)).names[0]
 
     def open(self) -> store.Mbox:
         # By fcntl alone: a lock file of a session that was killed would be waited for, each time, until it is removed.
         # wire.py has sessions that leave one.
-        return store.Mbox(str(self.path), self.state.journal_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0, "fcntl")
+        return store.Mbox(str(self.path), self.state.files_of(str(self.path)), LOCK_TIMEOUT, 1 << 22, 0, "fcntl")
 
     @contextmanager
     def session(self) -> Iterator[store.Mbox]:
@@ -111,8 +111,8 @@ class World:
 
     def use_windows_of(self, case: Case) -> None:
         """So small that the mailbox is as many as the case says. A journal may have room for larger ones."""
-        update.WINDOW = max(len(case.before) // case.windows, 2 * update.MARK)
-        update.PAGE = min(PAGE, update.WINDOW)
+        copying.WINDOW = max(len(case.before) // case.windows, 2 * update.MARK)
+        copying.PAGE = min(PAGE, copying.WINDOW)
 
     def update(self, case: Case) -> None:
         """A session that removes what goes."""

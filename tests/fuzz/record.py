@@ -5,7 +5,7 @@ whatever was written there.
 import zlib
 
 from popad.maildrop.mbox.record import DONE, MAGIC, MAGIC_2, MOVED, MOVING, NUMBERS_2, SLOT, Record
-from popad.maildrop.private import JournalForeign
+from popad.maildrop.private import ForeignFile
 from tests.fuzz.cutting import Octets
 
 # A file that an attacker makes has the right CRC, too.
@@ -27,7 +27,7 @@ def try_one(data: bytes) -> None:
     slot = text[:SLOT].ljust(SLOT, b"\0")
     try:
         record = Record.unpack(slot)
-    except JournalForeign:
+    except ForeignFile:
         return
     if record is None:
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from popad.errors import MaildropUnavailable, PeerGone
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.protocol import authorization, replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
@@ -43,7 +43,7 @@ WORDS = {
 APPEND, REWRITE = 0xFE, 0xFF  # what another program does
 
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
-STATE = State(str(PLACE))
+STATE = SharedDirectory(str(PLACE))
 MAX_ARGUMENT = 40
 
 
@@ -196,7 +196,7 @@ def serve(world: World) -> None:
             world.write(monitor.WRONG)
             return
         world.opened = world.content
-        store = Mbox(str(MAILBOX), STATE.journal_of(str(MAILBOX)), 1, 1000, 0)
+        store = Mbox(str(MAILBOX), STATE.files_of(str(MAILBOX)), 1, 1000, 0)
     except PeerGone:
         return
     except MaildropUnavailable as refused:

@@ -29,7 +29,7 @@ from popad.privsep import identity as spawn_identity
 from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
 from popad.session import monitor, preauth
-from popad.session.context import load_maildrop, load_mbox, load_postauth, load_transaction
+from popad.session.context import load_maildrop, load_postauth, load_stores, load_transaction
 from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
 from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, connection, read_logfmt
@@ -300,7 +300,7 @@ def play(cases: Iterable[Case]) -> tuple[Counter[str], int]:
     """How many cases there were of each outcome, and how many messages. AssertionError tells the case."""
     outcomes: Counter[str] = Counter()
     messages = 0
-    for load in (load_maildrop, load_transaction, load_mbox, load_postauth):
+    for load in (load_maildrop, load_transaction, load_stores, load_postauth):
         load()
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)

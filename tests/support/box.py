@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.mbox import ids, update
+from popad.maildrop.maildrop import Recovery
+from popad.maildrop.mbox import ids, recovery, update
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import KEY, Journal, State
+from popad.maildrop.private import KEY, PrivateFiles, SharedDirectory
 
 ONE = b"From a\nDate: 1\n\nbody 1\n\n"
 TWO = b"From b\nDate: 2\n\nbody 2\n\n"
@@ -41,8 +42,8 @@ class Box:
         self.state_path, self.cache_path = path / "state", path / "cache"
         for directory in (self.state_path, self.cache_path):
             directory.mkdir(exist_ok=True)
-        self.state, self.cache = State(str(self.state_path)), State(str(self.cache_path))
-        self.files = self.state.journal_of(str(self.path))
+        self.state, self.cache = SharedDirectory(str(self.state_path)), SharedDirectory(str(self.cache_path))
+        self.files = self.state.files_of(str(self.path))
         self.cached = cached
 
     def close(self) -> None:
@@ -52,8 +53,8 @@ class Box:
     # -- what is kept of it
 
     @property
-    def index_files(self) -> Journal:
-        return self.cache.journal_of(str(self.path))
+    def index_files(self) -> PrivateFiles:
+        return self.cache.files_of(str(self.path))
 
     @property
     def index(self) -> Path:
@@ -124,13 +125,13 @@ class Box:
         return unavailable.value
 
     def unique_ids(self) -> list[int]:
-        return [*self.open().unique_ids()]
+        return [*self.open().id_numbers()]
 
     def learn(self, unique_ids: bool = True) -> Watched:
         """A session that leaves an index."""
         store = self.open()
         if unique_ids:
-            store.unique_ids()
+            store.id_numbers()
         assert self.index.exists()
         return store
 
@@ -154,9 +155,9 @@ class Box:
         with self.opened() as fd:
             update.remove(fd, spans, self.files)
 
-    def recover(self) -> update.Recovery:
+    def recover(self) -> Recovery:
         with self.opened() as fd:
-            return update.recover(fd, self.files)
+            return recovery.recover(fd, self.files)
 
     @property
     def unfinished(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.net import arrival
 from popad.protocol import authorization, replies, transaction
 from popad.protocol.dialogue import converse
@@ -156,7 +156,7 @@ def read_mails(path: Path) -> Mails:
     return mails
 
 
-def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings) -> bytes:
+def play(steps: Sequence[Step], mailbox: Path, state: SharedDirectory, settings: Settings) -> bytes:
     """What the client receives in a session without processes: what session.py does with protocol and maildrop."""
     peer = Peer(*(step if isinstance(step, bytes) else functools.partial(step, mailbox) for step in steps))
     peer.write(arrival.GREETING)
@@ -173,8 +173,8 @@ def play(steps: Sequence[Step], mailbox: Path, state: State, settings: Settings)
     return peer.received
 
 
-def transact(peer: Peer, ahead: bytes, mailbox: Path, state: State, settings: Settings) -> None:
-    journal = state.journal_of(str(mailbox))
+def transact(peer: Peer, ahead: bytes, mailbox: Path, state: SharedDirectory, settings: Settings) -> None:
+    journal = state.files_of(str(mailbox))
     try:
         store = Mbox(str(mailbox), journal, settings.lock_timeout, settings.max_messages, settings.max_octets)
     except MaildropUnavailable as failure:

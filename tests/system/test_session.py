@@ -98,12 +98,12 @@ def test_before_the_login(server: Server) -> None:
         for limit in ("Max open files", "Max processes", "Max file size", "Max core file size"):
             (line,) = [line for line in limits if line.startswith(limit)]
             assert line[len(limit) :].split()[:2] == ["0", "0"], line
-        # The client and the channel to the session; its standard streams lead nowhere.
+        # The client and both channels; its standard streams lead nowhere.
         files = server.machine.run(["find", f"/proc/{child}/fd", "-type", "l", "-printf", "%f %l\n"]).stdout
         opened = dict(line.split(" ", 1) for line in files.splitlines())
         assert {opened.pop(standard) for standard in ("0", "1", "2")} == {"/dev/null"}
         assert all(target.startswith("socket:[") for target in opened.values()), opened
-        assert len(opened) == 2, opened
+        assert len(opened) == 3, opened
 
 
 def test_after_the_login(server: Server) -> None:

@@ -16,7 +16,7 @@ from popad.maildrop import uidl
 from popad.maildrop.mbox import twins, update
 from popad.maildrop.mbox.ids import Ids
 from popad.maildrop.mbox.store import Mbox
-from popad.maildrop.private import KEY, State
+from popad.maildrop.private import KEY, SharedDirectory
 
 Step = tuple[str, int, int]
 
@@ -68,8 +68,8 @@ class World:
         self.mailbox.touch()
         (path / "state").mkdir()
         (path / "cache").mkdir()
-        self.state = State(str(path / "state"))
-        self.cache = State(str(path / "cache"))
+        self.state = SharedDirectory(str(path / "state"))
+        self.cache = SharedDirectory(str(path / "cache"))
         self.messages: list[Message] = []
         self.serial = 0
         self.clients = [Client() for _ in range(CLIENTS)]
@@ -134,7 +134,7 @@ class World:
 
     def open(self) -> Mbox:
         path = str(self.mailbox)
-        return Mbox(path, self.state.journal_of(path), 1, 1000, 0, cache=self.cache.journal_of(path))
+        return Mbox(path, self.state.files_of(path), 1, 1000, 0, cache=self.cache.files_of(path))
 
     def leave(self, client: Client) -> None:
         if client.store and client.store.fd >= 0:
@@ -147,7 +147,7 @@ class World:
             self.log_in(number, 0)
         assert client.store
         try:
-            ids = client.store.unique_ids()
+            ids = client.store.id_numbers()
         except MaildropChanged:
             self.leave(client)
         else:

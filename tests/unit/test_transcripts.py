@@ -46,7 +46,7 @@ from pathlib import Path
 import pytest
 
 from popad.maildrop.mbox.ids import SUFFIX
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.protocol import authorization, transaction
 from popad.settings import Settings
 from tests.support import clock, transcript
@@ -63,7 +63,7 @@ class Place:
     def __init__(self, path: Path) -> None:
         self.mailbox = path / "mailbox"
         (path / "state").mkdir(parents=True)
-        self.state = State(str(path / "state"))
+        self.state = SharedDirectory(str(path / "state"))
 
     def check(self, script: Transcript, steps: list[Step]) -> None:
         """Play the steps: the client must receive what the transcript says, and the mailbox be what it says."""

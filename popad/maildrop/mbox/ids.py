@@ -1,4 +1,4 @@
-"""What is remembered of a mailbox's unique-ids (twins.py), in a file of POPAD_STATE beside the journal of its updates.
+"""What is remembered of a mailbox's unique-ids (twins.py), in a file of POPAD_STATE beside the redo log of its updates.
 
 Durable before what depends on it: before a listing leaves in which a message has an id because of another one, and
 before an update begins. Other listings write nothing.
@@ -7,7 +7,7 @@ An update that has been written down may not happen: it fails, or the machine do
 has. The last octet of the file says so. Where it does not, the mailbox tells when the file is read next: it does not
 begin any more with the octets that it had (their number, their CRC). Where a mail reader has rewritten the mailbox in
 between, it looks as if it had, and messages that are there get other ids; none gets that of another. The same goes for
-an update in parts (rewrite.py) of which some are done. A mailbox with several names has such a file for each of them.
+an update in parts (update.py) of which some are done. A mailbox with several names has such a file for each of them.
 
 Who writes holds the mailbox's exclusive lock, so sessions do so one behind the other. A listing is made without a lock;
 when it is to be written, and the file is not what it was, it is made again. (On a read-only file system the lock is a
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from popad.maildrop.mbox.scan import Messages
-    from popad.maildrop.private import Journal
+    from popad.maildrop.private import PrivateFiles
 
     class File(Protocol):
         """The mailbox as one session knows it. All raise MaildropChanged, OSError."""
@@ -61,7 +61,7 @@ from popad.maildrop import sealed
 from popad.maildrop.mbox import twins
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.twins import Gone, Memory
-from popad.maildrop.private import JournalForeign
+from popad.maildrop.private import ForeignFile
 
 VERSION = b"popad ids1" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
 SUFFIX = ".ids"
@@ -99,11 +99,11 @@ class Update:
 
 
 class Ids:
-    """The remembered ids of the mailbox whose updates have `journal`."""
+    """The remembered ids of the mailbox whose updates have `redo log`."""
 
-    def __init__(self, journal: "Journal") -> None:
-        self.journal = journal
-        self.name = f"{journal.names[0]}{SUFFIX}"
+    def __init__(self, files: "PrivateFiles") -> None:
+        self.files = files
+        self.name = f"{files.names[0]}{SUFFIX}"
         self.unwritten = b""  # what could not be made durable
         self.trouble = ""  # why ids may change or pass on, for an administrator
 
@@ -179,22 +179,22 @@ class Ids:
     def done(self) -> None:
         """The update has happened: the next session need not find out."""
         try:
-            fd = self.journal.open(self.name)
+            fd = self.files.open(self.name)
             try:
                 os.pwrite(fd, DONE, os.fstat(fd).st_size - len(DONE))
             finally:
                 os.close(fd)
-        except (OSError, JournalForeign):
+        except (OSError, ForeignFile):
             pass  # it finds out
 
     def load(self) -> bytes:
         """What was written last; empty where that is nothing, or not to be believed. Raises OSError."""
         for _ in range(ATTEMPTS):
             try:
-                content = sealed.load(self.journal, self.name, VERSION, LONGEST, len(DONE))
+                content = sealed.load(self.files, self.name, VERSION, LONGEST, len(DONE))
             except FileNotFoundError:
                 return b""
-            except JournalForeign as foreign:
+            except ForeignFile as foreign:
                 self.trouble = str(foreign)
             else:
                 self.trouble = "" if content else f"{self.name} is damaged, or of another version of popad"
@@ -204,7 +204,7 @@ class Ids:
     def write(self, content: bytes) -> bool:
         """Make it durable."""
         try:
-            sealed.store(self.journal, self.name, VERSION, content, durable=True, unsealed=len(DONE))
+            sealed.store(self.files, self.name, VERSION, content, durable=True, unsealed=len(DONE))
         except OSError as error:
             self.trouble = str(error)
             return False

@@ -15,8 +15,8 @@ Why an answer is never wrong for it:
    scanned. In any other case everything is.
  - What is left is a machine that lies: a clock set back, or a file system that after a power failure has the size and
    the times of a delivery and not its octets. So the borders of each message that is remembered and has not been read
-   are looked at before it is sent or removed (mbox.py). Where they are not, the session ends and the index goes.
- - An update computes what it leaves, under its lock. The CRC is that of what it has read and written (rewrite.py), or
+   are looked at before it is sent or removed (store.py). Where they are not, the session ends and the index goes.
+ - An update computes what it leaves, under its lock. The CRC is that of what it has read and written (update.py), or
    it is read once more. Should others have written meanwhile, who mind no lock, then a wrong CRC ends a session later.
 
 The file is written under another name and renamed. It is never made durable: a lost one costs time.
@@ -31,14 +31,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from popad.maildrop.private import Journal
+    from popad.maildrop.private import PrivateFiles
 
     Signature = tuple[int, int, int, int, int]
 
 from popad.maildrop import sealed
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.scan import Messages, Scan
-from popad.maildrop.private import JournalForeign
+from popad.maildrop.private import ForeignFile
 
 VERSION = b"popad3" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
 HEADER = 256  # octets of decimal numbers: the signature, the end, the CRC, how many messages and unique-ids
@@ -46,9 +46,9 @@ NUMBER = 8  # octets of each number behind the header
 
 
 class Index:
-    """The index of one mailbox in `file`, which is named, opened and made as a journal in POPAD_STATE is."""
+    """The index of one mailbox in `file`, which is named, opened and made as a redo log in POPAD_STATE is."""
 
-    def __init__(self, file: "Journal") -> None:
+    def __init__(self, file: "PrivateFiles") -> None:
         self.file = file
         self.name = file.names[0]
 
@@ -71,7 +71,7 @@ class Index:
         """What was stored last, if it can be believed."""
         try:
             content = sealed.load(self.file, self.name, VERSION, HEADER + 5 * NUMBER * most)
-        except (OSError, JournalForeign):
+        except (OSError, ForeignFile):
             return None
         return unpack(content) if content else None
 

@@ -1,15 +1,15 @@
-"""The records of an update's journal (rewrite.py): what a slot says, which of the two is in force, and what the version
-of popad before this one has left.
+"""The records of a redo log (update.py): what a slot says, which of the two is in force, and what the version of popad
+before this one has left.
 """
 
 import os
 import zlib
 
 from popad.maildrop.mbox.crc import joined_crc
-from popad.maildrop.private import JournalForeign
+from popad.maildrop.private import ForeignFile
 
 SLOT = 4096  # octets a record's slot takes: never in one disk sector with the other
-SLOTS = 2 * SLOT  # octets of both, at the journal's beginning
+SLOTS = 2 * SLOT  # octets of both, at the redo log's beginning
 LONGEST_PATH = 1024  # octets of the mailbox's path that a record shows to an administrator
 MAGIC = b"popad update journal 3"
 MAGIC_2 = b"popad update journal 2"
@@ -18,7 +18,7 @@ NUMBERS_2 = ("sequence", "inode", "first", "size", "moves", "crc_moves", "crc_be
 
 
 class Record:
-    """What a slot of the journal says. Offsets and sizes in octets."""
+    """What a slot of the redo log says. Offsets and sizes in octets."""
 
     NUMBERS = (
         *("sequence", "inode", "first", "size", "gone", "target", "length", "marked", "logged", "crc_window"),
@@ -32,7 +32,7 @@ class Record:
     target: int  # of the window
     length: int  # octets of the window, without the mark
     marked: int  # 1: the mark is behind them
-    logged: int  # 1: the journal has the window
+    logged: int  # 1: the redo log has the window
     crc_window: int  # of a logged one, without the mark
     before: int  # octets that are looked at right before the window ...
     crc_before: int
@@ -40,12 +40,12 @@ class Record:
     crc_behind: int
     plan: int  # octets of the plan, behind the slots; none: one span goes, from P on
     crc_plan: int
-    data: int  # where in the journal a window is ...
+    data: int  # where in the redo log a window is ...
     room: int  # ... and how many octets a logged one may have
 
     def __init__(self, mark: bytes, mailbox: str, phase: bytes = MOVING, tail: bytes = b"", **numbers: int) -> None:
         self.mark = mark
-        self.mailbox = mailbox  # not used: for whoever looks at a journal that was kept
+        self.mailbox = mailbox  # not used: for whoever looks at a redo log that was kept
         self.phase = phase
         self.tail = tail  # the last octets before S, none of them before P
         for name in self.NUMBERS:
@@ -72,13 +72,13 @@ class Record:
 
     @classmethod
     def unpack(cls, slot: bytes) -> "Record | None":
-        """The record in a slot; None where no complete one is. Raises JournalForeign for what pack() does not make."""
+        """The record in a slot; None where no complete one is. Raises ForeignFile for what pack() does not make."""
         text, _, crc = slot.rstrip(b"\0").rpartition(b"crc ")
         if not text or crc != b"%d\n" % zlib.crc32(text):
             return None
         magic, *lines = text.splitlines()
         if magic not in (MAGIC, MAGIC_2):
-            raise JournalForeign("it is of another version of popad")
+            raise ForeignFile("it is of another version of popad")
         try:
             words = dict(line.split(b" ", 1) for line in lines)
             names = cls.NUMBERS if magic == MAGIC else NUMBERS_2
@@ -94,7 +94,7 @@ class Record:
             if not record.makes_sense():
                 raise ValueError
         except (KeyError, ValueError):
-            raise JournalForeign("it has a record that popad does not write") from None
+            raise ForeignFile("it has a record that popad does not write") from None
         return record
 
     def makes_sense(self) -> bool:
@@ -115,7 +115,7 @@ def of_version_2(
     crc_before: int,
     crc_behind: int,
 ) -> dict[str, int]:
-    """The numbers of a record of popad's version before: all that moves is one window, which the journal has, and all
+    """The numbers of a record of popad's version before: all that moves is one window, which the redo log has, and all
     around it is what others have no business to change. `mark` in octets.
     """
     end = first + moves
@@ -142,7 +142,7 @@ def of_version_2(
     }
 
 
-def current_record(journal: int) -> Record | None:
+def current_record(log: int) -> Record | None:
     """The record in force: the valid one with the highest sequence number."""
-    records = [Record.unpack(os.pread(journal, SLOT, place)) for place in (0, SLOT)]
+    records = [Record.unpack(os.pread(log, SLOT, place)) for place in (0, SLOT)]
     return max((record for record in records if record), key=lambda record: record.sequence, default=None)

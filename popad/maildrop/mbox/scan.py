@@ -34,7 +34,7 @@ class Messages:
         self.ends = array("q")
         self.sizes = array("q")
         self.end = 0  # so many octets of the file were scanned
-        self.crc = 0  # and this is their CRC-32, once that is known (parts.py)
+        self.crc = 0  # and this is their CRC-32, once that is known (parallel.py)
         self.ids = array("Q")  # unique-ids of the first messages, as many as are known
         self.remembered = False  # from an earlier session, and not looked at in this one (index.py)
 

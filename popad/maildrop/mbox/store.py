@@ -7,11 +7,6 @@ whatever size or age, is noticed before an octet is given away. What cannot be r
 next access looks again.
 
 What was read counts only if nothing has happened since the last such look: then it is what the session knows.
-
-The CRC of a large mailbox that has to be scanned is computed by another process while the client already has its
-answer, in a few hundredths of a second. That process holds the fcntl lock meanwhile, and says how the file looked when
-it was done: a change by a program that knows no such lock, in just that time, counts as one of what is known. Where a
-lock is held that two processes cannot share, the CRC is waited for.
 """
 
 import fcntl
@@ -23,13 +18,15 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator, Sequence
 
-    from popad.maildrop.private import Journal
+    from popad.maildrop.maildrop import Texts
+    from popad.maildrop.private import PrivateFiles
 else:
     import _signal as signal  # the C part: the enumerations around it cost 3.6 ms
 
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import uidl
-from popad.maildrop.mbox import parallel, update
+from popad.maildrop.maildrop import Store
+from popad.maildrop.mbox import recovery, update
 from popad.maildrop.mbox.crc import crc_of, joined_crc
 from popad.maildrop.mbox.file import (
     MAX_HOLES,
@@ -41,10 +38,11 @@ from popad.maildrop.mbox.file import (
     signature,
     unavailable,
 )
+from popad.maildrop.mbox.first_scan import FirstScan
 from popad.maildrop.mbox.ids import Ids
 from popad.maildrop.mbox.index import Index, without
 from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
-from popad.maildrop.mbox.scan import Messages, Scan, hide_internal_data
+from popad.maildrop.mbox.scan import Messages, hide_internal_data
 from popad.maildrop.mbox.separators import FROM, LF
 from popad.maildrop.mbox.spans import spans
 
@@ -55,10 +53,10 @@ LARGE = 1 << 20
 IN_USE = "IN-USE"
 
 
-class Mbox:
+class Mbox(Store):
     """The messages of the mbox file at `path`, as they were when it was opened. See maildrop.Store.
 
-    `journal` is where an update keeps what it moves (rewrite.py), with the ids that are remembered beside it (ids.py),
+    `redo log` is where an update keeps what it moves (update.py), with the ids that are remembered beside it (ids.py),
     `cache` where what is learnt of a large mailbox is kept (index.py), if anywhere; `lock_timeout` is in seconds,
     `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
     maildrop, for the whole session.
@@ -67,31 +65,28 @@ class Mbox:
     def __init__(
         self,
         path: str,
-        journal: "Journal",
+        files: "PrivateFiles",
         lock_timeout: float,
         max_messages: int,
         max_octets: int,
         locks: str = "auto",
-        cache: "Journal | None" = None,
+        cache: "PrivateFiles | None" = None,
     ) -> None:
         self.path = path
-        self.journal = journal
+        self.files = files
         self.lock_timeout = lock_timeout
         self.max_messages = max_messages
         self.max_octets = max_octets
         self.dotlock = dotlock_of(path, locks)
         self.cache = cache
-        self.ids = Ids(journal)
+        self.ids = Ids(files)
         self.index: Index | None = None
         self.messages = Messages()
-        self.summing: parallel.Summing | None = None  # who will know their CRC, where that is not known yet
-        self.crc_missing = False  # who was to know it has said nothing, and it could not be computed here yet
-        self.lost = ""  # why it never will be known
-        self.recovery: update.Recovery | None = None
+        self.first_scan: FirstScan | None = None  # of a mailbox that is not remembered
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
         self.settled = False  # whether whatever is written since `signature` was taken must leave another
-        self.glimpsed = False  # whether glimpse() has read since then
+        self.prefetched = False  # whether prefetch() has read since then
         if self.fd >= 0:
             try:
                 self.load()
@@ -107,26 +102,26 @@ class Mbox:
         """Find the messages, after finishing what an earlier session may have left unfinished."""
         with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock) as seen:
             # Under the lock: before it, whoever holds it may still begin an update, and die.
-            if not (unfinished := self.journal.exists(self.fd)):
+            if not (unfinished := self.files.exists(self.fd)):
                 self.find_messages(seen)
                 if self.dotlock and self.dotlock.required:
                     self.know_all()
         if unfinished:
             make_sure_it_is_writable(self.fd, self.path)
             with Lock(self.fd, self.lock_timeout, IN_USE, self.dotlock, exclusive=True):
-                self.recovery = found = update.recover(self.fd, self.journal)
+                self.recovery = found = recovery.recover(self.fd, self.files)
                 try:
                     self.find_messages(os.fstat(self.fd))
                     self.know_all()
                 except MaildropUnavailable as refused:
                     if not found.kept:
                         raise
-                    why = f"{refused.reason}; the journal of an update was kept as {found.kept}: {found.reason}"
+                    why = f"{refused.reason}; the redo log of an update was kept as {found.kept}: {found.reason}"
                     raise MaildropUnavailable(refused.code, why) from refused
-        if not self.messages.remembered and not self.summing:
+        if self.first_scan and not self.first_scan.is_under_way:
             self.remember()
         if self.messages.starts:
-            self.journal.keep_room()
+            self.files.keep_room()
 
     def find_messages(self, seen: os.stat_result) -> None:
         """Under a lock: remember or scan where the messages of the file as it was seen are."""
@@ -141,11 +136,8 @@ class Mbox:
             if known := self.index.recall(self.signature, self.read, self.max_messages):
                 self.messages = known
                 return
-        if self.settled:
-            self.messages, self.summing = parallel.scan(self, size, self.max_messages)
-        else:  # it could be changed unnoticed, so its CRC must be that of the octets that are scanned
-            self.messages = Scan(self.read, size, self.max_messages).run()
-        hide_internal_data(self.messages, self.read)
+        self.first_scan = FirstScan(self, size, self.max_messages, self.settled)
+        self.messages = self.first_scan.messages
 
     def know_all(self) -> None:
         """Under a lock that only one process can hold: have the CRC, too, before those come who have waited for it."""
@@ -161,25 +153,12 @@ class Mbox:
             self.index.store(self.messages, self.signature)
 
     def know_crc(self) -> None:
-        """Wait for the CRC, if another process still computes it. Raises MaildropChanged where the file was changed
-        before that knew it (it may be the CRC of anything then), MaildropUnreadable.
-        """
-        summing, self.summing = self.summing, None
-        if summing or self.crc_missing:
-            self.crc_missing = True
-            try:
-                said = summing.end() if summing else None
-                self.messages.crc, seen = said or (crc_of(self.read, 0, self.messages.end), self.look())
-            except OSError as error:
-                raise MaildropUnreadable(str(error)) from error
-            self.crc_missing = False
-            if seen != self.signature:
-                self.lost = "it was changed while it was read for the first time"
-        if self.lost:
-            raise MaildropChanged(self.lost)
+        """Wait for the CRC, where the first scan does not know it yet. Raises MaildropChanged, MaildropUnreadable."""
+        if self.first_scan:
+            self.first_scan.know_crc(self.signature)
 
-    def settle(self, wait: bool) -> None:
-        if self.summing and (wait or self.summing.is_done()):
+    def finish(self, wait: bool) -> None:
+        if self.first_scan and self.first_scan.is_under_way and (wait or self.first_scan.is_done):
             try:
                 self.remember()
             except (MaildropChanged, MaildropUnreadable):
@@ -241,10 +220,10 @@ class Mbox:
         if crc_of(self.read, 0, known) != self.messages.crc:
             raise MaildropChanged("its messages were rewritten")
         self.signature, self.settled = seen, settled
-        self.messages.remembered = self.glimpsed = False
+        self.messages.remembered = self.prefetched = False
 
-    def glimpse(self, index: int) -> bytes:
-        self.glimpsed = True
+    def prefetch(self, index: int) -> bytes:
+        self.prefetched = True
         place, end = self.messages.starts[index], self.messages.ends[index]
         if not 0 < end - place <= CONTENT_BLOCK:
             return b""
@@ -252,9 +231,9 @@ class Mbox:
         # A read that meets octets which cannot be read ends before them, and the next one says so: content() asks.
         return block if len(block) == end - place else b""
 
-    def confirm(self) -> bool:
+    def still_valid(self) -> bool:
         self.check()
-        return self.glimpsed
+        return self.prefetched
 
     def content(self, index: int) -> "Iterator[bytes]":
         place, end = self.messages.starts[index], self.messages.ends[index]
@@ -324,7 +303,11 @@ class Mbox:
             yield block
             place += len(block)
 
-    def unique_ids(self) -> "Sequence[int]":
+    def unique_ids(self) -> "Texts":
+        return HexIds(self.id_numbers())
+
+    def id_numbers(self) -> "Sequence[int]":
+        """The unique-ids as numbers of 64 bits."""
         messages = self.messages
         if len(messages.ids) < len(messages.starts):
             try:
@@ -359,7 +342,7 @@ class Mbox:
         with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=may_write):
             if self.looks_different():
                 self.verify()
-            update.make_sure_none_is_unfinished(self.fd, self.journal)
+            update.make_sure_none_is_unfinished(self.fd, self.files)
             return work()
 
     def small_blocks(self, place: int, end: int) -> "Iterator[bytes]":
@@ -378,14 +361,14 @@ class Mbox:
             with Lock(self.fd, self.lock_timeout, TEMPORARY, self.dotlock, exclusive=True):
                 if self.looks_different():
                     self.verify()
-                update.make_sure_none_is_unfinished(self.fd, self.journal)
+                update.make_sure_none_is_unfinished(self.fd, self.files)
                 if self.messages.remembered:
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
                 goes, blank_lines_stay = spans(self.read, self.messages, marks)
                 crc = self.crc_without(goes) if self.index else None
                 self.ids.leaves(self, marks)
-                update.remove(self.fd, goes, self.journal)
+                update.remove(self.fd, goes, self.files)
                 self.ids.left()
                 if self.index and blank_lines_stay:
                     self.index.drop()  # without() does not know of them
@@ -421,6 +404,19 @@ class Mbox:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if settled:
             index.store(left, seen)
+
+
+class HexIds:
+    """Numbers of 64 bits as unique-ids: 16 hexadecimal digits each, made when they are asked for."""
+
+    def __init__(self, numbers: "Sequence[int]") -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> str:
+        return uidl.text_of(self.numbers[index])
 
 
 def begins(octets: bytes, place: int) -> bool:

@@ -18,8 +18,8 @@ from popad.maildrop.private import (
     RESERVE,
     RESERVE_OCTETS,
     SPARE,
-    JournalForeign,
-    State,
+    ForeignFile,
+    SharedDirectory,
     of_indexes,
     of_updates,
 )
@@ -41,8 +41,8 @@ def path(public_path: Path) -> Path:
 
 
 @contextmanager
-def state_at(path: Path) -> Iterator[State]:
-    state = State(str(path))
+def state_at(path: Path) -> Iterator[SharedDirectory]:
+    state = SharedDirectory(str(path))
     try:
         yield state
     finally:
@@ -105,7 +105,7 @@ def test_a_key_of_another_length_is_not_believed(path: Path, content: bytes) -> 
     (path / KEY).touch(0o600)
     (path / KEY).write_bytes(content)
     with pytest.raises(OSError, match="not of 32 octets"):
-        State(str(path))
+        SharedDirectory(str(path))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
@@ -113,7 +113,7 @@ def test_a_key_that_others_know_is_not_believed(path: Path, mode: int) -> None:
     (path / KEY).write_bytes(bytes(32))
     (path / KEY).chmod(mode)
     with pytest.raises(OSError, match="not a file of this user alone"):
-        State(str(path))
+        SharedDirectory(str(path))
 
 
 @needs_root
@@ -200,7 +200,7 @@ def test_a_user_who_is_always_there_first(public_path: Path, attack: Callable[[]
 
     def session(channel: Channel) -> None:
         place = of_updates(str(path))
-        channel.send([place.key if isinstance(place, State) else place.reason.encode()])
+        channel.send([place.key if isinstance(place, SharedDirectory) else place.reason.encode()])
 
     for number in range(12):
         path = public_path / str(number)
@@ -234,7 +234,7 @@ def test_no_descriptor_is_left_where_the_key_is_not_believed(path: Path) -> None
     (path / KEY).touch(0o600)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="not of 32 octets"):
-        State(str(path))
+        SharedDirectory(str(path))
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -249,7 +249,7 @@ def test_a_key_that_is_no_file(path: Path, make: str) -> None:
     else:
         (path / KEY).mkdir(0o700)
     with pytest.raises(OSError):
-        State(str(path))
+        SharedDirectory(str(path))
 
 
 @pytest.mark.parametrize("make", ["missing", "file", "fifo"])
@@ -260,7 +260,7 @@ def test_what_is_no_state_directory(tmp_path: Path, make: str) -> None:
     elif make == "fifo":
         os.mkfifo(path)
     with pytest.raises(OSError):
-        State(str(path))
+        SharedDirectory(str(path))
 
 
 # -- names
@@ -270,11 +270,11 @@ def test_what_is_no_state_directory(tmp_path: Path, make: str) -> None:
 def test_nobody_can_know_another_users_name(path: Path) -> None:
     """Whoever takes it first keeps that user's deletions from happening. Without the key it cannot be computed."""
     with state_at(path) as root:
-        theirs = root.journal_of("/var/mail/alice").names[0]
+        theirs = root.files_of("/var/mail/alice").names[0]
         with as_user(NOBODY), state_at(path) as state:
             assert state.key != root.key
             # The name of what the attacker asks for begins with another uid, and ends in another hash.
-            assert state.journal_of("/var/mail/alice").names[0].partition("-")[2] != theirs.partition("-")[2]
+            assert state.files_of("/var/mail/alice").names[0].partition("-")[2] != theirs.partition("-")[2]
             with pytest.raises(PermissionError):
                 (path / KEY).read_bytes()
             with pytest.raises(PermissionError):
@@ -283,10 +283,10 @@ def test_nobody_can_know_another_users_name(path: Path) -> None:
 
 def test_names_are_of_the_user_and_the_mailbox(path: Path, tmp_path: Path) -> None:
     with state_at(path) as state:
-        one = state.journal_of("/var/mail/alice")
+        one = state.files_of("/var/mail/alice")
         assert one.names[0].startswith(f"{os.geteuid()}-")
-        assert one.names[0] == state.journal_of("/var/mail/alice").names[0]
-        assert one.names[0] != state.journal_of("/var/mail/alicf").names[0]
+        assert one.names[0] == state.files_of("/var/mail/alice").names[0]
+        assert one.names[0] != state.files_of("/var/mail/alicf").names[0]
         assert "/" not in one.names[0]
         assert one.mailbox == "/var/mail/alice"
 
@@ -297,15 +297,15 @@ def test_two_ways_to_a_mailbox_are_one_name(path: Path, tmp_path: Path) -> None:
     (tmp_path / "spool").symlink_to("mail")
     (tmp_path / "mail/link").symlink_to("alice")
     with state_at(path) as state:
-        name = state.journal_of(f"{tmp_path}/mail/alice").names[0]
-        assert state.journal_of(f"{tmp_path}/spool/alice").names[0] == name
-        assert state.journal_of(f"{tmp_path}/mail/link").names[0] != name
+        name = state.files_of(f"{tmp_path}/mail/alice").names[0]
+        assert state.files_of(f"{tmp_path}/spool/alice").names[0] == name
+        assert state.files_of(f"{tmp_path}/mail/link").names[0] != name
 
 
 def test_any_path_has_a_name(path: Path) -> None:
     with state_at(path) as state:
         for mailbox in ("/" + "ä" * 2000, "/var/mail/\udcff", "/var/mail/a b\nc"):
-            assert len(state.journal_of(mailbox).names[0]) < 100
+            assert len(state.files_of(mailbox).names[0]) < 100
 
 
 # -- files
@@ -321,7 +321,7 @@ def mailbox(tmp_path: Path) -> Iterator[int]:
 
 def test_a_file_there_and_gone(path: Path, mailbox: int) -> None:
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         assert not journal.exists(mailbox)
         name, fd = journal.create()
         assert name == journal.names[0]
@@ -343,7 +343,7 @@ def test_a_file_there_and_gone(path: Path, mailbox: int) -> None:
 def test_what_was_put_away_is_the_next_journal(path: Path, mailbox: int) -> None:
     """No room needs to be found for it."""
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         inodes = set()
         for several in (False, True):
             journal.names_of(mailbox)
@@ -359,7 +359,7 @@ def test_what_was_put_away_is_the_next_journal(path: Path, mailbox: int) -> None
 
 def test_room_is_made_once(path: Path) -> None:
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         journal.keep_room()
         made = (path / journal.spare).stat()
         assert (made.st_size, stat.S_IMODE(made.st_mode)) == (SPARE, 0o600)
@@ -375,7 +375,7 @@ def test_room_is_made_once(path: Path) -> None:
 def test_the_reserve_is_there_while_there_is_room_and_given_up_when_there_is_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tend(state: State, free: int) -> None:
+    def tend(state: SharedDirectory, free: int) -> None:
         disk = os.statvfs_result((1, 1, 0, 0, free, 0, 0, 0, 0, 255))
         monkeypatch.setattr(os, "fstatvfs", lambda fd: disk)
         state.tend_reserve()
@@ -401,7 +401,7 @@ def test_the_reserve_is_there_while_there_is_room_and_given_up_when_there_is_non
 
 def test_a_spare_that_is_no_file_of_the_user_is_not_used(path: Path, tmp_path: Path, mailbox: int) -> None:
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         (tmp_path / "precious").write_bytes(b"precious")
         (path / journal.spare).symlink_to(tmp_path / "precious")
         journal.keep_room()
@@ -418,7 +418,7 @@ def test_a_spare_that_is_no_file_of_the_user_is_not_used(path: Path, tmp_path: P
 def test_a_spare_of_another_user_does_not_keep_a_journal_in_place(path: Path, mailbox: int) -> None:
     """It cannot be replaced in a sticky directory."""
     with state_at(path) as state, as_user(NOBODY):
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         with as_other(path / journal.spare):
             name, fd = journal.create()
             os.close(fd)
@@ -431,17 +431,17 @@ def test_a_file_has_the_same_name_under_each_of_its_own(path: Path, tmp_path: Pa
     with state_at(path) as state:
         fd = os.open(tmp_path / "other", os.O_RDONLY)
         another = os.open(tmp_path / "another", os.O_RDONLY | os.O_CREAT)
-        one, other = (state.journal_of(f"/{name}") for name in "ab")
+        one, other = (state.files_of(f"/{name}") for name in "ab")
         assert one.names_of(mailbox)[2:] == other.names_of(fd)[2:]
         assert not set(one.names_of(mailbox)[:2]) & set(other.names_of(fd)[:2])
-        assert not set(state.journal_of("/c").names_of(another)) & set(one.names_of(mailbox))
+        assert not set(state.files_of("/c").names_of(another)) & set(one.names_of(mailbox))
         os.close(fd)
         os.close(another)
 
 
 def test_descriptors_are_not_inherited_by_programs(path: Path) -> None:
     with state_at(path) as state:
-        _, fd = state.journal_of("/m").create()
+        _, fd = state.files_of("/m").create()
         assert not os.get_inheritable(fd)
         assert not os.get_inheritable(state.fd)
         os.close(fd)
@@ -452,7 +452,7 @@ def test_what_is_not_believed_and_kept(path: Path, mailbox: int, make: str) -> N
     if make == "others" and not ROOT:
         pytest.skip("needs root: gives a file away")
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         name = journal.names[0]
         place = path / name
         (path / "elsewhere").write_bytes(b"precious")
@@ -473,7 +473,7 @@ def test_what_is_not_believed_and_kept(path: Path, mailbox: int, make: str) -> N
             if make == "others":
                 os.chown(place, OTHER, OTHER)
         assert journal.exists(mailbox)
-        with pytest.raises(JournalForeign, match=name):
+        with pytest.raises(ForeignFile, match=name):
             journal.open(name)
         assert journal.keep(name) == f"{name}.kept1"
         assert os.path.lexists(path / f"{name}.kept1")
@@ -483,7 +483,7 @@ def test_what_is_not_believed_and_kept(path: Path, mailbox: int, make: str) -> N
 
 def test_each_kept_file_has_a_name_of_its_own(path: Path, mailbox: int) -> None:
     with state_at(path) as state:
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         kept = set()
         for content in (b"1", b"2", b"3"):
             (path / journal.names[0]).write_bytes(content)
@@ -495,7 +495,7 @@ def test_each_kept_file_has_a_name_of_its_own(path: Path, mailbox: int) -> None:
 @needs_root
 def test_another_users_file_stays_where_it_is(path: Path, mailbox: int) -> None:
     with state_at(path) as state, as_user(NOBODY):
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         name, other = journal.names
         with as_other(path / name):
             assert journal.keep(name) == name
@@ -503,7 +503,7 @@ def test_another_users_file_stays_where_it_is(path: Path, mailbox: int) -> None:
             # In this session it does not count any more; the next one sees it, and the second name.
             assert not journal.exists(mailbox)
             assert journal.create()[0] == other
-            assert state.journal_of("/m").exists(mailbox)
+            assert state.files_of("/m").exists(mailbox)
             assert journal.keep(other) == f"{other}.kept1"
 
 
@@ -511,7 +511,7 @@ def test_another_users_file_stays_where_it_is(path: Path, mailbox: int) -> None:
 def test_both_names_taken(path: Path, mailbox: int) -> None:
     """Then there is no update, and no endless search for a name."""
     with state_at(path) as state, as_user(NOBODY):
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         first, second = journal.names
         with as_other(path / first), as_other(path / second):
             assert [journal.keep(name) for name in (first, second)] == [first, second]
@@ -533,7 +533,7 @@ def as_other(place: Path) -> Iterator[None]:
 def test_the_directory_opened_by_root_serves_the_user(path: Path) -> None:
     """Create, make durable and remove: though the user may not even list the directory."""
     with state_at(path) as state, as_user(NOBODY):
-        journal = state.journal_of("/m")
+        journal = state.files_of("/m")
         name, fd = journal.create()
         os.close(fd)
         state.sync()
@@ -557,5 +557,5 @@ def test_a_directory_that_is_not_there(path: Path) -> None:
 
 def test_a_directory_that_is_there(path: Path) -> None:
     for opened in (of_updates(str(path)), of_indexes(str(path))):
-        assert isinstance(opened, State)
+        assert isinstance(opened, SharedDirectory)
         os.close(opened.fd)

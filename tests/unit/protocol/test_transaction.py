@@ -12,7 +12,7 @@ import pytest
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox import store
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.protocol import authorization, dialogue, transaction
 from popad.protocol.transaction import TABLE, Transaction
 
@@ -30,7 +30,9 @@ def opened(quick_path: Path, tmp_path: Path, still_clock: None) -> Opened:
     def open_it(content: bytes = ONE + TWO + b"\n" + THREE) -> Transaction:
         path = quick_path / "mailbox"
         path.write_bytes(content)
-        return Transaction(Maildrop(store.Mbox(str(path), State(str(tmp_path)).journal_of(str(path)), 1, 10, 0)))
+        return Transaction(
+            Maildrop(store.Mbox(str(path), SharedDirectory(str(tmp_path)).files_of(str(path)), 1, 10, 0))
+        )
 
     return open_it
 

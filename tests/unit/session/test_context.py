@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.maildrop.private import State
+from popad.maildrop.private import SharedDirectory
 from popad.net.arrival import Arrival, Facts
 from popad.net.connection import Connection
 from popad.privsep.channel import Channel, message_pair
@@ -37,7 +37,7 @@ def test_all_is_done_while_the_client_says_nothing(context: Context, ends: tuple
     preparation = Preparation(context)
     preparation.while_idle(ends[0])
     assert preparation.steps == []
-    assert isinstance(context.state, State)
+    assert isinstance(context.state, SharedDirectory)
     assert context.cache is None
     context.close_places()
     assert not Path(f"/proc/self/fd/{context.state.fd}").exists()
@@ -49,7 +49,7 @@ def test_a_client_that_has_spoken_does_not_wait(context: Context, ends: tuple[Ch
     preparation.while_idle(ends[0])
     assert not hasattr(context, "state")
     preparation.finish()
-    assert isinstance(context.state, State)
+    assert isinstance(context.state, SharedDirectory)
     preparation.finish()  # again is nothing
     context.close_places()
 

@@ -14,7 +14,7 @@ import pytest
 
 from popad.errors import MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import sealed, uidl
-from popad.maildrop.mbox import ids, twins, update
+from popad.maildrop.mbox import copying, ids, twins, update
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import KEY
 from tests.support.box import Box, marks
@@ -146,13 +146,13 @@ def test_a_session_beside_an_update_that_died_before_it_moved_anything(
     beside, dying = box.open(), box.open()
     with monkeypatch.context() as patch:
         patch.setattr(update, "copy", fails)
-        patch.setattr(update, "write", dies_of_a_window(update.write, dying))
+        patch.setattr(update, "write", dies_of_a_window(copying.write, dying))
         with pytest.raises(MaildropUnavailable):
             dying.remove(marks(dying, 1))
     assert box.path.stat().st_size == beside.messages.end
     with pytest.raises(MaildropUnreadable if asks else MaildropUnavailable, match="not been finished"):
         if asks:
-            beside.unique_ids()
+            beside.id_numbers()
         else:
             beside.remove(marks(beside, 2))
     after = box.open()
@@ -191,7 +191,7 @@ def test_mail_that_a_session_does_not_know_keeps_its_ids(box: Box) -> None:
     box.append(SDA, SDB, SDB)
     before = box.unique_ids()
     box.delete(5)
-    assert list(early.unique_ids()) == before[:2]
+    assert list(early.id_numbers()) == before[:2]
     assert box.unique_ids() == before[:4]
 
 
@@ -207,7 +207,7 @@ def test_a_listing_is_made_again_when_another_session_has_written(box: Box, monk
         return self.alone(work)
 
     monkeypatch.setattr(Mbox, "alone", alone)
-    assert list(store.unique_ids()) == others[0]
+    assert list(store.id_numbers()) == others[0]
 
 
 def test_a_mailbox_that_may_only_be_read(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_a_mailbox_that_may_only_be_read(box: Box, monkeypatch: pytest.MonkeyPat
     store.fd = os.open(box.path, os.O_RDONLY)
     with box.path.open() as reader:
         fcntl.lockf(reader, fcntl.LOCK_SH)
-        first = list(store.unique_ids())
+        first = list(store.id_numbers())
     assert box.unique_ids() == first
     assert box.ids.exists()
     os.close(store.fd)
@@ -231,7 +231,7 @@ def test_a_full_disk_keeps_nobody_from_mail(box: Box, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(sealed, "store", fails)
         store = box.open()
-        listed = list(store.unique_ids())
+        listed = list(store.id_numbers())
         assert len(set(listed)) == 2
         assert not store.messages.ids  # no index may rely on them
         store.remove(marks(store, 1))
@@ -275,10 +275,10 @@ def test_what_is_not_believed_is_said(box: Box, how: str) -> None:
     else:
         box.ids.write_bytes({"damaged": whole[:-9] + b"?" + whole[-8:], "cut": whole[:-1], "empty": b""}[how])
     store = box.open()
-    store.unique_ids()
+    store.id_numbers()
     assert store.trouble
     again = box.open()
-    again.unique_ids()
+    again.id_numbers()
     assert not again.trouble
 
 

@@ -47,27 +47,27 @@ def test_an_unchanged_mailbox_is_not_read(box: Box) -> None:
     second = box.open()
     assert second.octets == 0
     assert list(second.sizes) == list(first.sizes)
-    assert list(second.unique_ids()) == list(first.unique_ids())
+    assert list(second.id_numbers()) == list(first.id_numbers())
     assert second.octets == 0
     assert texts(second) == texts(first)
 
 
 def test_ids_are_remembered_once_somebody_has_asked(box: Box) -> None:
-    ids = list(box.learn(unique_ids=False).unique_ids())
+    ids = list(box.learn(unique_ids=False).id_numbers())
     assert box.open().messages.ids.tolist() == ids
     store = box.open()
-    assert list(store.unique_ids()) == ids
+    assert list(store.id_numbers()) == ids
 
 
 def test_ids_made_of_remembered_places(box: Box) -> None:
     box.learn(unique_ids=False)
     store = box.open()
     assert not store.messages.ids
-    assert list(store.unique_ids()) == list(box.open(cached=False).unique_ids())
+    assert list(store.id_numbers()) == list(box.open(cached=False).id_numbers())
 
 
 def test_of_a_grown_mailbox_the_new_part_is_scanned(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = list(box.learn().unique_ids())
+    ids = list(box.learn().id_numbers())
     with box.path.open("ab") as file:
         file.write(ONE)
     scanned = []
@@ -81,27 +81,27 @@ def test_of_a_grown_mailbox_the_new_part_is_scanned(box: Box, monkeypatch: pytes
     assert scanned == [len(ONE + TWO)]  # the last message of before
     assert len(store.sizes) == 4
     assert store.messages.ids.tolist() == ids
-    assert list(store.unique_ids()[:3]) == ids
+    assert list(store.id_numbers()[:3]) == ids
     assert box.open().octets == 0
 
 
 def test_a_last_message_that_has_grown(box: Box) -> None:
     """A delivery that was cut short, and went on: the message is another now."""
     box.path.write_bytes(ALL + b"From d\nDate: 4")
-    ids = list(box.learn().unique_ids())
+    ids = list(box.learn().id_numbers())
     with box.path.open("ab") as file:
         file.write(b"4\n\nbody\n\n")
     store = box.open()
     assert store.messages.ids.tolist() == ids[:3]
-    assert list(store.unique_ids()) == list(box.open(cached=False).unique_ids())
-    assert store.unique_ids()[3] != ids[3]
+    assert list(store.id_numbers()) == list(box.open(cached=False).id_numbers())
+    assert store.id_numbers()[3] != ids[3]
 
 
 @pytest.mark.parametrize("numbers", [(1,), (2,), (3,), (1, 3), (2, 3)])
 @pytest.mark.parametrize("appended", [b"", b"From d\nDate: 4\n\nbody 4\n\n"])
 def test_after_an_update_nothing_is_scanned(box: Box, numbers: tuple[int, ...], appended: bytes) -> None:
     store = box.learn()
-    ids = store.unique_ids()
+    ids = store.id_numbers()
     with box.path.open("ab") as file:
         file.write(appended)
     store.remove(marks(store, *numbers))
@@ -128,10 +128,10 @@ def test_twins_keep_their_ids_when_the_first_goes(box: Box) -> None:
     """RFC 1939 section 7: an id stays, with the index and without."""
     box.path.write_bytes(ONE + ONE + TWO)
     store = box.learn()
-    _, second, third = store.unique_ids()
+    _, second, third = store.id_numbers()
     store.remove(marks(store, 1))
-    assert list(box.open().unique_ids()) == [second, third]
-    assert list(box.open(cached=False).unique_ids()) == [second, third]
+    assert list(box.open().id_numbers()) == [second, third]
+    assert list(box.open(cached=False).id_numbers()) == [second, third]
 
 
 def test_small_mailboxes_have_none(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_small_mailboxes_have_none(box: Box, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("popad.maildrop.mbox.store.LARGE", len(ALL))
     store.remove(marks(store, 1))
     assert box.indexes == []
-    box.open().unique_ids()
+    box.open().id_numbers()
     assert box.indexes == []
 
 
@@ -185,7 +185,7 @@ def test_a_change_between_sessions(box: Box, change: Callable[[Path], None]) -> 
     change(box.path)
     store, full = box.open(), box.open(cached=False)
     assert rows(store.messages) == rows(full.messages)
-    assert list(store.unique_ids()) == list(full.unique_ids())
+    assert list(store.id_numbers()) == list(full.id_numbers())
     assert texts(store) == texts(full)
 
 
@@ -200,7 +200,7 @@ def test_a_change_while_a_remembered_mailbox_is_open(box: Box, change: Callable[
     with pytest.raises(MaildropChanged):
         list(store.content(0))
     with pytest.raises(MaildropChanged):
-        store.unique_ids()
+        store.id_numbers()
     with pytest.raises(MaildropChanged):
         store.remove(marks(store, 1))
 
@@ -210,7 +210,7 @@ def test_the_index_of_another_session_stays(box: Box) -> None:
     box.learn()
     store, other = box.open(), box.open()
     other.remove(marks(other, 1))
-    for read in (store.glimpse, lambda number: list(store.content(number))):
+    for read in (store.prefetch, lambda number: list(store.content(number))):
         with pytest.raises(MaildropChanged):
             read(1)
     assert box.open().messages.remembered
@@ -221,12 +221,12 @@ def test_a_glimpse_is_not_believed_before_it_is_confirmed(box: Box, number: int)
     box.learn()
     store = box.open()
     expected = texts(box.open(cached=False))[number]
-    assert (store.glimpse(number), store.confirm()) == (expected, True)
+    assert (store.prefetch(number), store.still_valid()) == (expected, True)
     with box.path.open("ab") as file:
         file.write(ONE)
-    assert (store.glimpse(number), store.confirm()) == (expected, False)
-    assert store.confirm() is False  # what has been read before the closer look
-    assert (store.glimpse(number), store.confirm()) == (expected, True)
+    assert (store.prefetch(number), store.still_valid()) == (expected, False)
+    assert store.still_valid() is False  # what has been read before the closer look
+    assert (store.prefetch(number), store.still_valid()) == (expected, True)
 
 
 def readable_up_to(bad: int) -> Callable[[int, int, int], bytes]:
@@ -248,7 +248,7 @@ def test_a_border_that_cannot_be_read(box: Box, bad: int, monkeypatch: pytest.Mo
     store = box.open()
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", readable_up_to(bad))
-        for read in (store.glimpse, lambda number: list(store.content(number))):
+        for read in (store.prefetch, lambda number: list(store.content(number))):
             with pytest.raises(MaildropUnreadable):
                 read(1)
     assert texts(store) == texts(box.open(cached=False))
@@ -266,7 +266,7 @@ def test_a_message_that_can_be_read_in_part(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", readable_up_to(bad))
         try:
-            assert store.glimpse(number) == b""
+            assert store.prefetch(number) == b""
         except MaildropUnreadable:
             assert remembered  # its borders cannot all be seen
         with pytest.raises(MaildropUnreadable):
@@ -380,9 +380,9 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
         if first == "content":
             list(store.content(number))
         elif first == "glimpse":
-            store.glimpse(number)
+            store.prefetch(number)
         elif first == "unique_ids":
-            store.unique_ids()
+            store.id_numbers()
         else:
             store.remove(marks(store, number + 1))
     assert box.path.read_bytes() == content
@@ -412,7 +412,7 @@ def test_damage_anywhere(box: Box) -> None:
 
 def test_an_index_of_another_mailbox_or_version(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.learn()
-    other = box.cache.journal_of(str(box.path) + "x")
+    other = box.cache.files_of(str(box.path) + "x")
     box.index.with_name(other.names[0]).touch(0o600)
     box.index.with_name(other.names[0]).write_bytes(box.index.read_bytes())
     assert Index(other).load(MOST) is None
@@ -590,9 +590,9 @@ def outcome(box: Box, cached: bool) -> tuple[object, list[int]]:
         store = box.open(cached)
     except MaildropUnavailable as unavailable:
         return (unavailable.code, unavailable.reason), []
-    store.settle(wait=True)
+    store.finish(wait=True)
     messages = store.messages
-    return (rows(messages), messages.end, messages.crc, texts(store)), list(store.unique_ids())
+    return (rows(messages), messages.end, messages.crc, texts(store)), list(store.id_numbers())
 
 
 @pytest.mark.parametrize("worth_it", [parallel.WORTH_IT, 1])

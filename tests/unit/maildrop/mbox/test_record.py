@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from popad.maildrop.mbox.crc import joined_crc
 from popad.maildrop.mbox.record import DONE, MAGIC_2, MOVED, MOVING, NUMBERS_2, SLOT, SLOTS, Record, current_record
-from popad.maildrop.private import JournalForeign
+from popad.maildrop.private import ForeignFile
 
 SENSIBLE = {"first": 7, "size": 50, "gone": 9, "target": 8, "length": 5, "data": SLOTS, "sequence": 3}
 
@@ -80,7 +80,7 @@ def test_a_record_that_is_whole_and_not_ours(old: bytes, new: bytes) -> None:
     text = Record(b"m", "/mail/alice", MOVING, b"t", **SENSIBLE).pack().rpartition(b"crc ")[0]
     assert Record.unpack(sealed(text)) is not None
     assert old in text
-    with pytest.raises(JournalForeign):
+    with pytest.raises(ForeignFile):
         Record.unpack(sealed(text.replace(old, new)))
 
 
@@ -160,5 +160,5 @@ def test_what_has_moved_is_all_before_the_end() -> None:
 @pytest.mark.parametrize("word", WORDS_2)
 def test_a_record_of_the_version_before_that_is_not_its(word: str) -> None:
     words = {name: number for name, number in WORDS_2.items() if name != word}
-    with pytest.raises(JournalForeign):
+    with pytest.raises(ForeignFile):
         Record.unpack(version_2(b"moving", words))

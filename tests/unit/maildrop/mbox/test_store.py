@@ -16,7 +16,7 @@ from popad.maildrop.mbox import file, update
 from popad.maildrop.mbox.file import holes
 from popad.maildrop.mbox.locks import Lock
 from popad.maildrop.mbox.store import HEADER_BLOCK, Mbox
-from popad.maildrop.private import SPARE, State
+from popad.maildrop.private import SPARE, SharedDirectory
 from tests.support.box import ALL, ONE, THREE, TWO, Box, marks, texts
 from tests.support.others import lock_held, may_lock
 
@@ -54,7 +54,7 @@ def test_a_missing_or_empty_mailbox_has_no_messages(quick_box: Box, content: byt
     store = quick_box.open()
     assert list(store.sizes) == []
     quick_box.append(ONE)
-    assert list(store.unique_ids()) == []
+    assert list(store.id_numbers()) == []
     assert list(store.sizes) == []
 
 
@@ -245,7 +245,7 @@ def test_a_change_is_noticed(box: Box, change: str, first: str) -> None:
         if first == "content":
             list(store.content(1))
         elif first == "unique_ids":
-            store.unique_ids()
+            store.id_numbers()
         else:
             store.remove(marks(store, 1))
     assert str(changed.value)
@@ -267,7 +267,7 @@ def test_appended_mail_is_left_alone(box: Box) -> None:
     for octets in (b"From d\nDate: 4\n\nbody 4\n\n", b"not even a From line", b"\n"):
         box.append(octets)
         assert texts(store) == [b"Date: %d\n\nbody %d\n" % (n, n) for n in (1, 2, 3)]
-        assert len(store.unique_ids()) == 3
+        assert len(store.id_numbers()) == 3
     box.append(THREE)
     store.remove(marks(store, 1, 3))
     assert box.path.read_bytes() == TWO + b"From d\nDate: 4\n\nbody 4\n\nnot even a From line\n" + THREE
@@ -373,14 +373,14 @@ def test_what_cannot_be_read_now_can_be_later(
             store.remove(marks(store, 1))
         assert failure.value.code == "SYS/TEMP"
     assert box.path.read_bytes() == ALL + b"x"
-    assert len(texts(store)) == len(store.unique_ids()) == 3
+    assert len(texts(store)) == len(store.id_numbers()) == 3
     store.remove(marks(store, 1))
     assert box.path.read_bytes() == TWO + THREE + b"x"
 
 
 def test_a_mailbox_whose_journal_cannot_be_looked_for(box: Box) -> None:
-    journal = State(str(box.state_path)).journal_of(str(box.path))
-    os.close(journal.state.fd)
+    journal = SharedDirectory(str(box.state_path)).files_of(str(box.path))
+    os.close(journal.directory.fd)
     with pytest.raises(MaildropUnavailable):
         Mbox(str(box.path), journal, 1, 100, 0)
 
@@ -389,13 +389,13 @@ def test_ids_of_long_headers(quick_box: Box) -> None:
     """More than the first block that is read of each message."""
     long = b"Subject: " + b"x" * 3 * HEADER_BLOCK + b"\n"
     quick_box.path.write_bytes(ONE + b"From d\n" + long + b"Date: 3\n\nDate: 4\n\n")
-    assert f"{quick_box.open().unique_ids()[1]:016x}" == "636e999147ce755e"
+    assert f"{quick_box.open().id_numbers()[1]:016x}" == "636e999147ce755e"
 
 
 def test_a_change_while_ids_are_made(box: Box) -> None:
     store = changed_while_read(box, lambda: other_octet(box))
     with pytest.raises(MaildropChanged):
-        store.unique_ids()
+        store.id_numbers()
 
 
 def test_a_holder_of_the_lock_may_be_changing_it(box: Box) -> None:
@@ -548,7 +548,7 @@ def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> Non
     store.remove(marks(store, 1))
     assert quick_box.path.with_name("other").read_bytes() == TWO + THREE
     interrupt_an_update(quick_box)
-    journal = quick_box.state.journal_of(str(quick_box.path.with_name("other")))
+    journal = quick_box.state.files_of(str(quick_box.path.with_name("other")))
     other = Mbox(str(quick_box.path.with_name("other")), journal, 1.0, 100, 0)
     assert other.recovery is not None
     assert other.recovery.finished
@@ -557,7 +557,7 @@ def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> Non
 
 
 def test_whoever_opens_a_mailbox_leaves_room_for_an_update(quick_box: Box) -> None:
-    spare = quick_box.state_path / quick_box.open().journal.spare
+    spare = quick_box.state_path / quick_box.open().files.spare
     assert spare.stat().st_blocks * 512 >= spare.stat().st_size == SPARE
     store = quick_box.open()
     store.remove(marks(store, 1))

@@ -64,8 +64,9 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 def done(store: Mbox) -> None:
     """Wait until the second process has computed it, and said so to nobody."""
-    assert store.summing
-    os.waitid(os.P_PID, store.summing.pid, os.WEXITED | os.WNOWAIT)
+    assert store.first_scan
+    assert store.first_scan.summing
+    os.waitid(os.P_PID, store.first_scan.summing.pid, os.WEXITED | os.WNOWAIT)
 
 
 def test_messages_are_there_before_the_crc(box: Box, release: Callable[[], None]) -> None:
@@ -73,13 +74,13 @@ def test_messages_are_there_before_the_crc(box: Box, release: Callable[[], None]
     assert texts(store) == [b"Date: 1\n\nbody 1\n", b"Date: 2\n\nbody 2\n", b"Date: 3\n\nbody 3\n"]
     assert box.indexes == []
     release()
-    store.settle(wait=True)
+    store.finish(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
 
 
 def test_the_same_index_as_from_one_process(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.open().settle(wait=True)
+    box.open().finish(wait=True)
     by_two = box.index.read_bytes()
     box.index.unlink()
     monkeypatch.setattr(parallel, "WORTH_IT", len(ALL) + 1)
@@ -91,9 +92,9 @@ def test_unique_ids_wait_for_it(box: Box, release: Callable[[], None]) -> None:
     """They go to the same file."""
     store = box.open()
     release()
-    ids = list(store.unique_ids())
+    ids = list(store.id_numbers())
     assert box.open().messages.ids.tolist() == ids
-    store.settle(wait=True)  # nothing is left to do
+    store.finish(wait=True)  # nothing is left to do
 
 
 def test_mail_that_comes_before_it_is_known(box: Box, release: Callable[[], None]) -> None:
@@ -112,7 +113,7 @@ def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) 
     with box.path.open("ab") as file:
         file.write(ONE)
     release()
-    store.settle(wait=True)
+    store.finish(wait=True)
     assert box.indexes == []
     with pytest.raises(MaildropChanged, match="read for the first time"):
         store.check()
@@ -123,11 +124,11 @@ def test_nobody_asks_after_mail_has_come(box: Box, release: Callable[[], None]) 
 
 def test_a_client_that_thinks_does_not_wait(box: Box, release: Callable[[], None]) -> None:
     store = box.open()
-    store.settle(wait=False)
+    store.finish(wait=False)
     assert box.indexes == []
     release()
     done(store)
-    store.settle(wait=False)
+    store.finish(wait=False)
     assert box.open().messages.remembered
 
 
@@ -139,14 +140,14 @@ def test_a_crc_that_cannot_be_had(box: Box, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(parallel, "crc_of", fail)
     with monkeypatch.context() as patch:
-        patch.setattr("popad.maildrop.mbox.store.crc_of", fail)
+        patch.setattr("popad.maildrop.mbox.first_scan.crc_of", fail)
         store = box.open()
-        store.settle(wait=True)
+        store.finish(wait=True)
         for _ in range(2):
             with pytest.raises(MaildropUnreadable, match="Input/output error"):
                 store.remove(marks(store, 1))
         assert box.indexes == []
-    store.unique_ids()  # the disk can be read again, and nobody has touched the file
+    store.id_numbers()  # the disk can be read again, and nobody has touched the file
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
 
@@ -159,9 +160,9 @@ def test_a_crc_that_comes_too_late(box: Box, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(parallel, "crc_of", fail)
     with monkeypatch.context() as patch:
-        patch.setattr("popad.maildrop.mbox.store.crc_of", fail)
+        patch.setattr("popad.maildrop.mbox.first_scan.crc_of", fail)
         store = box.open()
-        store.settle(wait=True)
+        store.finish(wait=True)
     with box.path.open("ab") as file:
         file.write(ONE)
     with pytest.raises(MaildropChanged, match="read for the first time"):
@@ -178,7 +179,8 @@ def test_where_no_other_process_can_hold_the_lock(box: Box, why: str) -> None:
     else:
         box.redo_log.touch(0o600)
     store = Mbox(str(box.path), journal, 1, 10, 0, locks, box.index_files)
-    assert not store.summing
+    assert store.first_scan
+    assert not store.first_scan.summing
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered
 
@@ -257,7 +259,7 @@ def test_a_process_that_dies_over_it(box: Box, touched: bool, monkeypatch: pytes
         with pytest.raises(MaildropChanged):
             store.check()
     else:
-        store.settle(wait=True)
+        store.finish(wait=True)
         assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.open().messages.remembered != touched
 
@@ -279,7 +281,7 @@ def test_while_it_computes_the_mailbox_is_held(box: Box, release: Callable[[], N
     done(store)
     fcntl.lockf(store.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.lockf(store.fd, fcntl.LOCK_UN)
-    store.settle(wait=True)
+    store.finish(wait=True)
 
 
 def test_times_in_the_future(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +294,7 @@ def test_times_in_the_future(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_directory_for_it(box: Box) -> None:
     store = box.open(cached=False)
-    store.settle(wait=True)
+    store.finish(wait=True)
     assert store.messages.crc == crc_of(store.read, 0, len(ALL))
     assert box.indexes == []
 

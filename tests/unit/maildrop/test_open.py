@@ -1,0 +1,49 @@
+"""maildrop/open.py: each scheme that a setting may name opens its store."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popad.errors import MaildropUnavailable
+from popad.maildrop import open as opening
+from popad.maildrop.maildrop import Store
+from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.private import SharedDirectory
+from popad.settings import STORES, Settings
+
+MAIL = b"From a Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[SharedDirectory]:
+    (tmp_path / "state").mkdir()
+    state = SharedDirectory(str(tmp_path / "state"))
+    yield state
+    state.close()
+
+
+def opened(path: Path, state: SharedDirectory, **settings: str) -> Store:
+    made = Settings({f"POPAD_{name.upper()}": value for name, value in settings.items()})
+    return opening.open_store(f"mbox:{path}/mail", made, state, None)
+
+
+def test_settings_and_the_table_know_the_same_stores() -> None:
+    assert set(STORES) == set(opening.STORES)
+
+
+def test_an_mbox(tmp_path: Path, state: SharedDirectory) -> None:
+    (tmp_path / "mail").write_bytes(MAIL)
+    store = opened(tmp_path, state)
+    assert isinstance(store, Mbox)
+    assert len(store.sizes) == 1
+    assert store.recovery is None
+    assert all(re.fullmatch("[!-~]{1,70}", store.unique_ids()[index]) for index in range(len(store.unique_ids())))
+
+
+@pytest.mark.parametrize("limits", [{"max_octets": "10"}, {"max_messages": "1"}])
+def test_the_limits_of_the_settings_count(tmp_path: Path, state: SharedDirectory, limits: dict[str, str]) -> None:
+    (tmp_path / "mail").write_bytes(MAIL * 2)
+    with pytest.raises(MaildropUnavailable):
+        opened(tmp_path, state, **limits)
