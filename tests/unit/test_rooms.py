@@ -56,7 +56,7 @@ SLEEPS = {
     "system/flood.py": (3, "the load goes on for a time"),
     "system/test_limits.py": (1, "a slow line"),
     "unit/daemon/test_supervisor.py": (1, "nothing happens for a time"),
-    "unit/maildrop/mbox/test_first_open.py": (1, "another process hangs"),
+    "unit/maildrop/mbox/test_first_scan.py": (1, "another process hangs"),
     "unit/maildrop/mbox/test_parallel.py": (2, "one process is slower than the other"),
     "unit/net/test_connection.py": (1, "a slow line"),
     "unit/session/test_postauth.py": (1, "a slow line"),
