@@ -363,6 +363,17 @@ def test_no_password_is_left_in_a_worker_that_lives_on(path: Path, password: byt
     assert heard.closed
 
 
+@pytest.mark.parametrize("error", [TimeoutError(), ContractBroken("so")])
+def test_a_broken_contract_does_not_wait(path: Path, error: Exception) -> None:
+    class Wrong(Heard):
+        def receive(self, limits: object, timeout: object) -> list[bytearray]:
+            raise error
+
+    heard = Wrong()
+    verdict, left = Helper(settings(path)).hear(heard, "192.0.2.7", time.monotonic())  # type: ignore[arg-type]  # as above
+    assert (verdict.which, left, heard.closed) == (BROKEN, 0.0, True)
+
+
 @pytest.mark.parametrize("asks", ["a login", "another shape", "nothing", "nothing, and leaves"])
 def test_a_worker_that_lives_on_has_no_time_limit_left(path: Path, monkeypatch: pytest.MonkeyPatch, asks: str) -> None:
     """Else it would be ended while it waits for the next login."""
@@ -399,6 +410,21 @@ def test_a_name_as_the_settings_read_it(path: Path) -> None:
     assert made.judge(b"Alice@Example.ORG", b"secret", "").name == "alice"
     assert made.judge(b"alice@example.net", b"secret", "").which == UNKNOWN
     assert Helper(settings(path)).judge(b"Alice", b"secret", "").which == UNKNOWN
+
+
+def test_a_name_that_the_source_maps(path: Path) -> None:
+    """PAM may let a name in that NSS does not know, and say who that is."""
+
+    class Source:
+        refused_soonest = 0.0
+
+        def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
+            return Account(OWNER)
+
+    made = Helper(settings(path, auth="pam", virtual_user="", maildrop="mbox:/srv/{user}"))
+    made.source = Source()
+    verdict = made.judge(b"a.b@example.org", b"secret", "")
+    assert (verdict.which, verdict.name, verdict.maildrop) == (PASSED, OWNER, f"mbox:/srv/{OWNER}")
 
 
 @pytest.mark.parametrize("typed", [b"alice", b"ALICE", b"alice@example.org"])
@@ -483,6 +509,11 @@ verdicts = st.builds(
     st.text(max_size=2000),
     st.lists(st.integers(0, 2**32 - 2), max_size=nss.MAX_GROUPS),
 )
+
+
+def test_the_longest_maildrop_of_a_verdict() -> None:
+    longest = Verdict(PASSED, "alice", 1, 1, "x" * 4096)
+    assert all(len(field) <= limit for field, limit in zip(longest.pack(), helper.VERDICT_LIMITS, strict=True))
 
 
 @given(verdicts)
