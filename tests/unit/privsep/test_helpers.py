@@ -248,6 +248,7 @@ def test_a_helper_on_demand_has_nothing_of_the_session(tmp_path: Path, monkeypat
     """Of all sockets only its end of its channel: no client, and no other process of the session."""
 
     def serve(self: Helper, channel: Channel) -> None:
+        channel.receive_with_channel([64], PATIENCE)[1].close()
         opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 256) if os.path.exists(f"/proc/self/fd/{fd}")]
         sockets = sum(target.startswith("socket:") for target in opened)
         channel.send(Verdict(UNAVAILABLE, reason=f"{sockets} sockets").pack())
@@ -284,7 +285,12 @@ def test_what_is_done_while_the_helper_is_busy() -> None:
 
 def test_what_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known about the login then."""
-    monkeypatch.setattr(Helper, "serve", lambda self, channel: channel.send([b"welcome"] * 7))
+
+    def serve(self: Helper, channel: Channel) -> None:
+        channel.receive_with_channel([64], PATIENCE)[1].close()
+        channel.send([b"welcome"] * 7)
+
+    monkeypatch.setattr(Helper, "serve", serve)
     said = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")}).verdict()
     assert (said.which, said.reason) == (UNAVAILABLE, "the authentication helper: not a verdict")
 
