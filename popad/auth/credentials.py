@@ -64,7 +64,7 @@ class File:
         self.path = path
         self.users: Users | None = None
         try:
-            self.read()  # once for all workers of a warm helper
+            self.read()  # once for all workers of the helper
         except (FileWrong, OSError):
             pass  # each login will say so
 

@@ -4,7 +4,7 @@ The same wrong password again, from the same source for the same name, is no fur
 every minute tells nobody anything, and must not keep its whole network waiting. It waits for the guesses that there
 were, and adds none. What has been tried is known by a keyed hash; a password is not kept.
 
-The tables are memory that the warm helper shares with its workers. Each has a fixed size: 4 places for each of 4,096
+The tables are memory that the auth helper shares with its workers. Each has a fixed size: 4 places for each of 4,096
 values of a keyed hash, so that nobody can choose whose place he takes; where all 4 are in use, the oldest goes.
 """
 

@@ -104,9 +104,9 @@ def why_refused(entry: "pwd.struct_passwd", settings: "Settings") -> str | None:
     """Why popad does not serve this user; None if it does. Raises Unavailable."""
     if entry.pw_uid == 0:
         return "uid 0"
-    stranger = lookup(settings.user)
-    if entry.pw_uid in PREAUTH_UIDS or (stranger and entry.pw_uid == stranger.pw_uid):
-        return "who reads what strangers send has no mail"
+    preauth = lookup(settings.user)
+    if entry.pw_uid in PREAUTH_UIDS or (preauth and entry.pw_uid == preauth.pw_uid):
+        return "the preauth user has no mail"
     return None
 
 

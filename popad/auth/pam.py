@@ -41,7 +41,7 @@ UNAVAILABLE = {
 class Pam:
     """A PAM service.
 
-    Making one loads libpam (and asks ldconfig where it is) and the service's modules: a warm helper does it before it
+    Making one loads libpam (and asks ldconfig where it is) and the service's modules: the helper does it before it
     forks. What the service's file says later counts all the same, as each request reads it anew. A module that is in
     memory stays as it is: loaded.py notices when its file is replaced.
     """

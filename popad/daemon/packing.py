@@ -3,6 +3,8 @@
 Python counts the references to an object in the object, and a session copies each page that it writes to. The daemon's
 memory has holes, where objects were that are gone; what is made next goes into them, each hole in a page of its own. So
 they are used up before popad's own parts are loaded, and again before the first session is forked.
+
+What that buys, on Debian 12 and two machines: an idle session has 1.86 MB (PSS) and not 2.00; 2.36 and not 2.42.
 """
 
 import sys

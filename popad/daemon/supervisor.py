@@ -184,8 +184,8 @@ class Supervisor:
         self.spare_due = time.monotonic() + TICK  # if it cannot be had: a client that comes before is told why
         ends: list[_socket.socket] = []
         try:
-            ours, theirs = way = message_pair()
-            ends += way
+            ours, theirs = handoff = message_pair()
+            ends += handoff
             pairs = message_pair(), message_pair()  # between the session and its preauth child
             ends += [end for pair in pairs for end in pair]
             self.spare = Spare(spawn.spawn(lambda: children.spare(self, ours, theirs, pairs)), ours)

@@ -2,7 +2,7 @@
 
 Python makes code that has run some times faster by rewriting it in memory (PEP 659), and counts until then in the code
 itself; what it has looked up, it keeps in a table. A session would do so in its own copy of each page, and lose it at
-its end: it copies a tenth less of a daemon that has rehearsed.
+its end. What the rounds buy, on Debian 12: an idle session has 2.36 MB (PSS) and not 2.62.
 """
 
 import _socket
@@ -12,6 +12,8 @@ from contextlib import ExitStack, closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from popad.journal import Event, Value
 
 from popad import journal
@@ -37,40 +39,21 @@ LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
 COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
 
 
-class Rehearsal(Context):
-    """A session of which the journal hears nothing."""
-
-    def log(self, event: "Event", **fields: "Value") -> None:
-        known = {name: value for name, value in (self.known | fields).items() if value is not None}
-        journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
+def silent(event: "Event", known: "Mapping[str, Value]") -> bool:
+    """In place of journal.taken(): an entry is made, and goes nowhere."""
+    journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
+    return True
 
 
-class RehearsedMonitor(monitor.Monitor):
-    """A monitor whose auth helper knows nobody."""
-
-    def __init__(self, context: Context, child: Preauth, opened: ExitStack) -> None:
-        relay, self.helpers_end = message_pair()
-        opened.callback(relay.close)
-        opened.callback(self.helpers_end.close)
-        super().__init__(context, HelperRelay(relay), child)
-        self.preparation.steps.append(self.be_the_helper)
-
-    def be_the_helper(self) -> None:
-        """Answer the question that is there by now."""
-        _, fd = receive_descriptor(self.helpers_end, 1)
-        if fd is not None:
-            with closing(Channel(_socket.socket(fileno=fd))) as channel:
-                _, credentials = channel.receive_with_channel(helper.REQUEST_LIMITS, PATIENCE)
-                with closing(credentials):
-                    credentials.receive(helper.CREDENTIALS_LIMITS, PATIENCE)
-                channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
-
-
-class Rehearsing(Preauth):
-    """A preauth child that has had its client."""
-
-    def introduce(self, connection: Connection) -> bool:
-        return True
+def answer(relay: _socket.socket) -> None:
+    """Be the auth helper that is asked over the other end of this relay, and knows nobody."""
+    _, fd = receive_descriptor(relay, 1)
+    if fd is not None:
+        with closing(Channel(_socket.socket(fileno=fd))) as channel:
+            _, credentials = channel.receive_with_channel(helper.REQUEST_LIMITS, PATIENCE)
+            with closing(credentials):
+                credentials.receive(helper.CREDENTIALS_LIMITS, PATIENCE)
+            channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
 
 
 def rehearse() -> None:
@@ -83,6 +66,7 @@ def rehearse() -> None:
     place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
     os.mkdir(place, 0o700)
     facts = Facts(Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"}), None, None)
+    taken, journal.taken = journal.taken, silent
     try:
         mailbox = os.path.join(place, "mailbox")
         with open(mailbox, "xb") as file:
@@ -92,24 +76,34 @@ def rehearse() -> None:
                 log_in(facts, opened)
                 read_mail(facts, mailbox, opened)
     finally:
+        journal.taken = taken
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)
 
 
 def log_in(facts: Facts, opened: ExitStack) -> None:
-    """From the greeting to the verdict."""
+    """From the greeting to the verdict. All objects are of the classes that sessions have: Python keeps what it has
+    looked up for one class alone.
+    """
     client, connection = connected(opened)
     requests, credentials = ([Channel(end) for end in message_pair()] for _ in range(2))
-    for end in (*requests, *credentials):
+    relay, helpers_end = message_pair()
+    for channel in (*requests, *credentials):
+        opened.callback(channel.close)
+    for end in (relay, helpers_end):
         opened.callback(end.close)
     client.send(LOGIN)
     client.shutdown(_socket.SHUT_WR)
     if arrived := arrive(connection, facts):
-        preauth.speak(connection, requests[1], credentials[1], time.monotonic() + PATIENCE, facts.settings)
-        context = Rehearsal(arrived)
-        child = Rehearsing(spawn.Child(None, requests[0]), credentials[0])
-        monitor.authorize(context, RehearsedMonitor(context, child, opened))
+        context = Context(arrived)
+        child = Preauth(spawn.Child(None, requests[0]), credentials[0])
+        made = monitor.Monitor(context, HelperRelay(relay), child)
+        made.preparation.steps.append(lambda: answer(helpers_end))
+        if its_client := preauth.client_of(requests[1]):
+            opened.callback(its_client.socket.close)
+            preauth.speak(its_client, requests[1], credentials[1], time.monotonic() + PATIENCE, facts.settings)
+        monitor.authorize(context, made)
         monitor.passed(context, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"))
 
 
@@ -121,7 +115,7 @@ def read_mail(facts: Facts, mailbox: str, opened: ExitStack) -> None:
     opened.callback(updates.close)
     store = Mbox(mailbox, updates.files_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
-    postauth.serve(Rehearsal(Arrival(connection, facts)), "nobody", Maildrop(store), b"")
+    postauth.serve(Context(Arrival(connection, facts)), "nobody", Maildrop(store), b"")
 
 
 def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:

@@ -99,7 +99,7 @@ class SharedDirectory:
             try:
                 os.unlink(new, dir_fd=self.fd)
             except (FileNotFoundError, IsADirectoryError):
-                pass  # it has its name; a stranger's directory has this one
+                pass  # it has its name; a directory of somebody else has this one
         self.sync()
 
     def put_in_place(self, new: str) -> None:

@@ -157,9 +157,9 @@ def message_pair() -> tuple[_socket.socket, _socket.socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
 
 
-def send_descriptor(way: _socket.socket, message: bytes, fd: int) -> None:
+def send_descriptor(socket: _socket.socket, message: bytes, fd: int) -> None:
     """One message with a descriptor. Raises OSError when the other end is gone."""
-    way.sendmsg([message], [rights(fd)], _socket.MSG_NOSIGNAL)
+    socket.sendmsg([message], [rights(fd)], _socket.MSG_NOSIGNAL)
 
 
 def rights(fd: int) -> tuple[int, int, bytes]:
@@ -167,12 +167,12 @@ def rights(fd: int) -> tuple[int, int, bytes]:
     return _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(DESCRIPTOR, sys.byteorder)
 
 
-def receive_descriptor(way: _socket.socket, most: int) -> tuple[bytes, int | None]:
+def receive_descriptor(socket: _socket.socket, most: int) -> tuple[bytes, int | None]:
     """One message of at most so many octets, and the descriptor that came with it. Raises OSError.
 
     There is room for one: the kernel closes what else comes. It must not stay open in a program that a PAM module
     starts.
     """
     room = _socket.CMSG_LEN(DESCRIPTOR)
-    message, ancillary, _, _ = way.recvmsg(most, room, _socket.MSG_CMSG_CLOEXEC)
+    message, ancillary, _, _ = socket.recvmsg(most, room, _socket.MSG_CMSG_CLOEXEC)
     return message, int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else None

@@ -119,7 +119,7 @@ def ask(
     try:
         worker.channel.send(request, passed_on.fileno() if passed_on else None)
         if passed_on:
-            passed_on.close()  # else the helper would not hear when who has the other end closes that
+            passed_on.close()  # the helper alone has it now: who has the other end hears when the helper closes it
         meanwhile()
         return worker.channel.receive(answer_limits, timeout)
     finally:

@@ -1,4 +1,4 @@
-"""Keeping a helper warm: a process with everything loaded, and workers forked from it that answer."""
+"""A pool of workers: a process that has everything loaded, and the workers forked from it that answer requests."""
 
 import _socket
 import errno
@@ -93,15 +93,15 @@ class RelaySource:
 
 
 class Worker:
-    """A child that answers one request after the other, and our end of the way to it."""
+    """A child that answers one request after the other, and our end of the channel to it."""
 
-    def __init__(self, way: _socket.socket) -> None:
-        self.way = way
+    def __init__(self, socket: _socket.socket) -> None:
+        self.socket = socket
 
     def give(self, channel: Channel) -> bool:
         """Hand a request over; False where the worker has gone."""
         try:
-            send_descriptor(self.way, b"\0", channel.fileno())
+            send_descriptor(self.socket, b"\0", channel.fileno())
         except OSError:
             return False
         return True
@@ -109,7 +109,7 @@ class Worker:
     def has_answered(self) -> bool:
         """Whether it has just said that it waits for the next request; else it has gone."""
         try:
-            return bool(self.way.recv(1, _socket.MSG_DONTWAIT))
+            return bool(self.socket.recv(1, _socket.MSG_DONTWAIT))
         except OSError:
             return False
 
@@ -126,7 +126,7 @@ class Workers:
         self.role = role
         self.is_outdated = is_outdated
         self.free: list[Worker] = []  # whoever became free last is the next to work: its memory is at hand
-        self.busy: dict[int, Worker] = {}  # by the descriptor of the way to it
+        self.busy: dict[int, Worker] = {}  # by the descriptor of the channel to it
         self.poll = select.poll()
 
     def answer(self, channel: Channel) -> None:
@@ -137,7 +137,7 @@ class Workers:
             if worker.give(channel):
                 self.watch(worker)
                 return
-            worker.way.close()
+            worker.socket.close()
         self.start(channel)
 
     def look(self) -> None:
@@ -148,13 +148,13 @@ class Workers:
             if worker.has_answered() and len(self.free) < MOST_FREE:
                 self.free.append(worker)
             else:
-                worker.way.close()
+                worker.socket.close()
 
     def shrink(self) -> bool:
         """No request has come for a while: let all go but one. Returns whether nothing is left to do."""
         self.look()
         while len(self.free) > 1:
-            self.free.pop(0).way.close()
+            self.free.pop(0).socket.close()
         return not self.busy
 
     def start(self, channel: Channel) -> None:
@@ -174,15 +174,15 @@ class Workers:
             theirs.close()
         self.watch(Worker(ours))
 
-    def work(self, channel: Channel | None, way: RelaySource) -> None:
+    def work(self, channel: Channel | None, requests: RelaySource) -> None:
         """What a worker does: answer, say so, wait for the next.
 
-        Ends with the warm process, after REQUESTS, and when what it has loaded is outdated.
+        Ends with the pool's process, after REQUESTS, and when what it has loaded is outdated.
         """
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
         os.close(self.source.fileno())
         for worker in (*self.free, *self.busy.values()):
-            worker.way.close()  # the warm process alone has these: the workers leave when it ends
+            worker.socket.close()  # the pool's process alone has these: the workers leave when it ends
         for left in reversed(range(REQUESTS)):
             if channel is None:
                 return
@@ -191,15 +191,15 @@ class Workers:
             if not left or self.is_outdated():
                 return
             try:
-                way.socket.send(b"\0", _socket.MSG_NOSIGNAL)
-                channel = way.take()
+                requests.socket.send(b"\0", _socket.MSG_NOSIGNAL)
+                channel = requests.take()
             except (Exhausted, OSError):
                 return
 
     def watch(self, worker: Worker) -> None:
         """It is busy: look() hears of it again."""
-        self.busy[worker.way.fileno()] = worker
-        self.poll.register(worker.way, select.POLLIN)
+        self.busy[worker.socket.fileno()] = worker
+        self.poll.register(worker.socket, select.POLLIN)
 
 
 def serve_requests(

@@ -83,7 +83,7 @@ class PostauthClient:
 
     A command resets the timer (RFC 1939 section 3), and each has an answer; so does what the client takes of an answer.
     Octets that make no command do not. Little by little it may read for ever, as it may say NOOP for ever: either holds
-    one session of those that its source may have. A stranger's time runs whatever he does (preauth.py).
+    one session of those that its source may have. Before the login the time runs whatever the client does (preauth.py).
     """
 
     def __init__(

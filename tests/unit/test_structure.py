@@ -158,7 +158,7 @@ def test_what_is_loaded_at_the_greeting(server: Server) -> None:
 
 
 def test_what_is_loaded_in_a_session(server: Server) -> None:
-    """With a warm helper, to the end: login, listing, a message, an update."""
+    """With the auth helper, to the end: login, listing, a message, an update."""
     *_, (moment, modules) = loaded_at(server, "postauth_role")
     assert moment == "postauth_role"
     assert modules & NEVER_IN_A_SESSION == set()
@@ -316,7 +316,7 @@ def test_each_file_says_its_role(path: Path) -> None:
 def test_no_password_passes_the_monitor(server: Server) -> None:
     """It never has it, neither while it is checked nor after the login: the child says it to the helper."""
     password = secrets.token_hex(32)
-    server.credentials.write_text(credentials.line(NAME, password.encode(), 100_000) + "\n")
+    server.credentials.write_text(credentials.line(NAME, password.encode(), credentials.MAX_ITERATIONS) + "\n")
     socket_path = str(server.path / "auth.sock")
     with (
         WarmHelper(server, socket_path) as warm,

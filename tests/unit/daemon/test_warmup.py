@@ -60,7 +60,7 @@ def test_what_runs_often_enough_to_be_made_faster() -> None:
         *(
             "unpack_verdict",
             "printable",
-            "State.read_key",
+            "SharedDirectory.read_key",
             "Mbox.load",
             "Mbox.content",
             "Mbox.check",
