@@ -1,6 +1,6 @@
 """What the standalone daemon learns of a session from its exit status: has somebody logged in, what was not logged.
 
-It believes the status, which is root's until a login has passed: what clients send before it reaches a child
+It believes the status, which is root's until a login has passed: what clients send before that reaches a child
 only, and that has no say here. From then on it is the user's, who has logged in indeed.
 """
 
