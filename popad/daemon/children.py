@@ -9,9 +9,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     import signal
+    import socket
+    from typing import Protocol
 
-    from popad.daemon.supervisor import Supervisor
+    from popad.daemon.helper_process import HelperProcess
+    from popad.daemon.spare import Spare
+    from popad.net.arrival import Facts
+    from popad.notify import Notifier
     from popad.session.preauth import Pairs, Preauth
+    from popad.settings import Settings
+
+    class Parent(Protocol):
+        """What a child has of the parent (supervisor.py) when it begins."""
+
+        listeners: list[socket.socket]
+        facts: Facts
+        helper: HelperProcess
+        spare: Spare | None
+        notifier: Notifier
+        wake_up: tuple[int, ...]
+
+        @property
+        def settings(self) -> Settings: ...
 else:
     import _signal as signal  # the C part: each child would copy what the enumerations around it touch
 
@@ -37,7 +56,7 @@ def forget_signals() -> None:
     os.setsid()  # the terminal of a daemon in the foreground interrupts the parent alone
 
 
-def leave(parent: "Supervisor") -> None:
+def leave(parent: "Parent") -> None:
     """Do without what belongs to the parent."""
     forget_signals()
     journal.Lost.entries = 0  # the parent says them
@@ -50,14 +69,14 @@ def leave(parent: "Supervisor") -> None:
     parent.notifier.close()
 
 
-def session(parent: "Supervisor", connection: Connection) -> int:
+def session(parent: "Parent", connection: Connection) -> int:
     """The session of a client that is there. Returns the exit status."""
     leave(parent)
     parent.helper.end.close()
     return serve(parent, connection)
 
 
-def spare(parent: "Supervisor", parents_end: "_socket.socket", handoff: "_socket.socket", pairs: "Pairs") -> int:
+def spare(parent: "Parent", parents_end: "_socket.socket", handoff: "_socket.socket", pairs: "Pairs") -> int:
     """Wait for a client with all forks done. Returns the exit status.
 
     The fork is the first thing done: each page written to before it would be copied once more after it. `parents_end`
@@ -77,7 +96,7 @@ def spare(parent: "Supervisor", parents_end: "_socket.socket", handoff: "_socket
     return monitor.SUCCESS
 
 
-def serve(parent: "Supervisor", connection: Connection, child: "Preauth | None" = None) -> int:
+def serve(parent: "Parent", connection: Connection, child: "Preauth | None" = None) -> int:
     """One session, if the rules allow it. Returns the exit status."""
     outcome = monitor.SUCCESS
     try:
@@ -91,7 +110,7 @@ def serve(parent: "Supervisor", connection: Connection, child: "Preauth | None" 
     return outcome
 
 
-def helper(parent: "Supervisor") -> int:
+def helper(parent: "Parent") -> int:
     """Answer the relay. Returns the exit status.
 
     Where an update has been installed it leaves, and the parent forks one that loads what is there now.

@@ -28,8 +28,9 @@ from popad.net.arrival import NOT_SERVED
 from popad.net.connection import LINGER
 from popad.privsep.identity import become, become_preauth, leave_no_core_file, never_gain_privileges
 from popad.session import preauth
-from popad.session.context import Context, Preparation
+from popad.session.context import Context
 from popad.session.preauth import ERRORS, GONE, LOGIN, MAX_AHEAD, QUIT, SILENT, Preauth
+from popad.session.preparation import Preparation
 
 # All that the monitor ever says to a client that has not logged in. Response codes: RFC 2449 section 8, RFC 3206.
 WRONG = b"-ERR [AUTH] authentication failed\r\n"

@@ -29,7 +29,7 @@ from popad.privsep import identity as spawn_identity
 from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
 from popad.session import monitor, preauth
-from popad.session.context import load_maildrop, load_postauth, load_stores, load_transaction
+from popad.session.preparation import load_maildrop, load_postauth, load_stores, load_transaction
 from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
 from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, connection, read_logfmt
