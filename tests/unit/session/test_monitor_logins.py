@@ -150,3 +150,12 @@ def test_lengths_around_the_limits(server: Server, command: bytes, octets: int, 
     assert "Traceback" not in server.stderr.read_text()
     too_long = [b"-ERR", b"-ERR", b"+OK "] if command == b"USER " else [b"+OK ", b"-ERR", b"+OK "]
     assert answers == ([b"+OK "] * 3 if fits else too_long)
+
+
+@needs_root
+def test_who_has_logged_in_gains_no_privileges(server: Server) -> None:
+    """Also where no unit has seen to it."""
+    with server.session() as (client, process):
+        assert client.log_in().startswith(b"+OK")
+        assert status_of(process.pid)["NoNewPrivs"] == "1"
+        client.ask("QUIT")

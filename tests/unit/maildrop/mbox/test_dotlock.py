@@ -1,5 +1,6 @@
 """maildrop/dotlock.py: lock files made, judged and removed. With real processes, dead and alive."""
 
+import errno
 import os
 import subprocess
 import threading
@@ -230,6 +231,19 @@ def test_a_lock_that_is_older_than_the_machines_start(place: Place, monkeypatch:
     place.others(b"1\n", age=since_boot - 1)
     place.judge()
     assert place.dotlock.in_the_way()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ESRCH, False), (errno.EMFILE, True), (errno.ENOSYS, True)])
+def test_what_cannot_be_told_of_a_process_is_no_end_of_it(
+    monkeypatch: pytest.MonkeyPatch, number: int, expected: bool
+) -> None:
+    """No descriptor to be had, or an old kernel: the lock of a process that lives must not be taken for a stale one."""
+
+    def refused(pid: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    assert dotlock.lives(1) is expected
 
 
 def test_the_number_of_a_thread_is_no_process(place: Place) -> None:

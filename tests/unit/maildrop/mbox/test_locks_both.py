@@ -530,3 +530,22 @@ def test_what_the_setting_means() -> None:
     automatic, required = locks.dotlock_of("/x", "auto"), locks.dotlock_of("/x", "fcntl,dotlock")
     assert automatic is not None and not automatic.required
     assert required is not None and required.required
+
+
+def test_a_writer_that_knows_lock_files_alone_and_pauses_between_its_writes(
+    path: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the look for its lock file and the look at the mailbox, which does not change any more then."""
+    look, looks = Dotlock.in_the_way, []
+
+    def comes_behind_the_first(self: Dotlock) -> bool:
+        found = look(self)
+        looks.append(found)
+        if len(looks) == 1:
+            lock_file(path).write_bytes(HOLDER)
+            path.write_bytes(b"From a\n\nhalf a mess")
+        return found
+
+    monkeypatch.setattr(Dotlock, "in_the_way", comes_behind_the_first)
+    assert refusal(dotlocked(path, fd, AUTO, exclusive=False, timeout=0.1)).code == "IN-USE"
+    assert looks[0] is False

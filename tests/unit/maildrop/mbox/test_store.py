@@ -494,26 +494,30 @@ def test_update_of_a_mailbox_replaced_while_its_lock_was_waited_for(box: Box, mo
     assert box.path.read_bytes() == TWO + THREE
 
 
-def test_update_blocks_signals_that_end_a_session(quick_box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemctl stop in the middle of an UPDATE: the signal waits until it is done."""
-    store = quick_box.open()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_update_blocks_signals_that_end_a_session(
+    quick_box: Box, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """systemctl stop in the middle of an UPDATE, or a terminal that goes: the signal waits until it is done."""
+    # Without a lock file, which is not to be left behind either, and blocks them as well.
+    store = Mbox(str(quick_box.path), quick_box.open().files, 1.0, 100, 0, "fcntl")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     real, pending = update.remove, set()
 
     def remove(*arguments: Any) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         pending.update(signal.sigpending())
         real(*arguments)
 
     heard: list[int] = []
-    old = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    old = signal.signal(number, lambda number, frame: heard.append(number))
     monkeypatch.setattr(update, "remove", remove)
     try:
         store.remove(marks(store, 2))
     finally:
-        signal.signal(signal.SIGTERM, old)
-    assert pending == {signal.SIGTERM}
-    assert heard == [signal.SIGTERM]
+        signal.signal(number, old)
+    assert pending == {number}
+    assert heard == [number]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert quick_box.path.read_bytes() == ONE + THREE
 
