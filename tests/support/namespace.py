@@ -208,7 +208,7 @@ def remembering(main: Callable[[], object]) -> Callable[[], object]:
 
     def indexed() -> None:
         index: Any = sys.modules["popad.maildrop.mbox.index"]
-        mbox: Any = sys.modules["popad.maildrop.mbox"]
+        store: Any = sys.modules["popad.maildrop.mbox.store"]
         recall = index.Index.recall
 
         def recall_aloud(*arguments: object) -> object:
@@ -218,7 +218,7 @@ def remembering(main: Callable[[], object]) -> Callable[[], object]:
             return messages
 
         index.Index.recall = recall_aloud
-        mbox.LARGE = 1
+        store.LARGE = 1
         main()
 
     return indexed

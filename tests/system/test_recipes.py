@@ -384,7 +384,6 @@ NOT_HERE = [
         "podman run",
         "no podman in the machine: tests/container runs the image with these options",
     ),
-    ("README.md", "popad/__main__.py", "a list of files"),
 ]
 
 

@@ -52,12 +52,13 @@ def attacked(server: Server, request: pytest.FixtureRequest) -> Iterator[Server]
 class Stranger:
     """A client, its session and its authorization child."""
 
-    def __init__(self, server: Server, client: Pop3) -> None:
+    def __init__(self, server: Server, client: Pop3, before: str) -> None:
+        """`before`: the journal's cursor before the client came, as an earlier one may have had its port."""
         self.server = server
         self.client = client
         assert self.does("ping") == b"done"
         opened = {"POPAD_EVENT": "session-opened", "POPAD_RPORT": str(client.port)}
-        entry = server.machine.wait_entry(opened)
+        entry = server.machine.wait_entry(opened, after=before)
         self.unit = str(entry["_SYSTEMD_UNIT"])
         self.session = int(entry["_PID"])
         (self.pid,) = map(int, server.machine.run(["pgrep", "--parent", str(self.session)]).stdout.split())
@@ -80,8 +81,9 @@ class Stranger:
 
 @contextmanager
 def stranger(server: Server) -> Iterator[Stranger]:
+    before = server.machine.cursor()
     with server.connect().greeted() as client:
-        yield Stranger(server, client)
+        yield Stranger(server, client, before)
 
 
 def test_nobody_can_do_anything_to_another(attacked: Server) -> None:
