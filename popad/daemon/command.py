@@ -43,7 +43,7 @@ class Options:
 
 
 def main(arguments: "Sequence[str]") -> int:
-    """`popad -D`: returns the exit status. Whatever is wrong is said on stderr before the daemon detaches."""
+    """`popad -D`: returns the exit status. Errors are said on stderr before the daemon detaches."""
     options = Options(arguments)
     os.close(open_standard_streams())
     sinks.guard_standard_error()

@@ -27,7 +27,7 @@ from popad.daemon.helper_process import HelperProcess
 from popad.daemon.limits import Dropped, Slots
 from popad.daemon.spare import Spare
 from popad.daemon.stopped import Stopped
-from popad.daemon.warmup import rehearse
+from popad.daemon.warmup import warm_up
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
 from popad.maildrop.private import SharedDirectory, of_indexes, of_updates
 from popad.net.arrival import Facts, facts_of
@@ -92,7 +92,7 @@ class Supervisor:
         leave_no_core_file()
         AddressSpace.look()
         try:
-            rehearse()
+            warm_up()
         except (OSError, MaildropUnavailable, PeerSilent):
             pass  # no place for it, or no time: sessions are a little slower
         except Exception:

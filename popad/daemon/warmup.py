@@ -34,7 +34,7 @@ from popad.settings import Settings
 ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
 PATIENCE = 1.0  # seconds; nothing is waited for
 MESSAGES = 3
-MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: a rehearsal\n\nOne line.\n.\n\n" * MESSAGES
+MAIL = b"From nobody Thu Jan  1 00:00:00 1970\nSubject: warm-up\n\nOne line.\n.\n\n" * MESSAGES
 LOGIN = b"CAPA\r\nUSER nobody\r\nPASS nothing\r\n"
 COMMANDS = b"STAT\r\nUIDL\r\nLIST\r\nUIDL 1\r\nLIST 1\r\nRETR 1\r\nTOP 1 1\r\nNOOP\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
 
@@ -53,10 +53,10 @@ def answer(relay: _socket.socket) -> None:
             _, credentials = channel.receive_with_channel(helper.REQUEST_LIMITS, PATIENCE)
             with closing(credentials):
                 credentials.receive(helper.CREDENTIALS_LIMITS, PATIENCE)
-            channel.send(helper.Verdict(helper.FAILED, reason="a rehearsal").pack())
+            channel.send(helper.Verdict(helper.FAILED, reason="warm-up").pack())
 
 
-def rehearse() -> None:
+def warm_up() -> None:
     """With the default settings, but for the places.
 
     Raises OSError where there is no room for a mailbox in the directory for temporary files, and MaildropUnavailable

@@ -61,9 +61,9 @@ def become_preauth(uid: int, gid: int) -> None:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close every descriptor but these and the standard streams, whoever has opened it.
+    """Close every descriptor but these and the standard streams, also those that other code has opened.
 
-    For a process that logs nothing: the ways to the logs are closed, too.
+    For a process that logs nothing: the logs' sockets are closed, too.
     """
     place = STANDARD_STREAMS
     for fd in sorted(kept):

@@ -48,7 +48,7 @@ class Listener:
         return self.socket.fileno()
 
     def take(self) -> Channel | None:
-        """The channel of one request, unless whoever connected may not ask."""
+        """The channel of one request, unless the peer may not ask."""
         try:
             connection, _ = self.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -125,7 +125,7 @@ class Workers:
         self.source = source
         self.role = role
         self.is_outdated = is_outdated
-        self.free: list[Worker] = []  # whoever became free last is the next to work: its memory is at hand
+        self.free: list[Worker] = []  # the last one is the next to work: its memory is at hand
         self.busy: dict[int, Worker] = {}  # by the descriptor of the channel to it
         self.poll = select.poll()
 

@@ -124,7 +124,7 @@ COMMANDS = AGAINST_OTHERS | FOR_ITSELF
 
 
 def taken_over(connection: Connection, *others: Any) -> None:
-    """In place of the AUTHORIZATION state, when all doors have been closed: a daemon rehearses before it forks."""
+    """In place of the AUTHORIZATION state, when all doors have been closed: a daemon warms up before it forks."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
         return speak(connection, *others)
     while line := connection.read(60):

@@ -36,71 +36,71 @@ def logged_in(running: Daemon) -> Client:
 
 
 def greeted(running: Daemon) -> tuple[Client, int, int]:
-    """A client, its session, and the session's authorization child when that is nobody any more."""
+    """A client, its session, and the session's preauth child when it is root no more."""
     client = running.connect()
     assert client.line().startswith(b"+OK")
     (session,) = running.sessions
     wait_until(lambda: bool(children_of(session)))
-    (stranger,) = children_of(session)
-    wait_until(lambda: status_of(stranger)["Uid"].split()[0] != "0")
-    return client, session, stranger
+    (preauth,) = children_of(session)
+    wait_until(lambda: status_of(preauth)["Uid"].split()[0] != "0")
+    return client, session, preauth
 
 
 @needs_root
 def test_a_session_of_root_becomes_its_user(server: Server) -> None:
     with daemon(server, QUICK) as running:
-        client, session, stranger = greeted(running)
+        client, session, preauth = greeted(running)
         client.ask(f"USER {NAME}")
         assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         assert status_of(session)["Uid"].split() == [str(server.mailbox.stat().st_uid)] * 4
-        assert gone(stranger)
+        assert gone(preauth)
         client.close()
 
 
 @needs_root
 def test_started_without_standard_streams(server: Server) -> None:
-    """Whoever opens a socket then must not get one of their numbers, which a stranger's process keeps."""
+    """A socket that is opened then must not get one of their numbers, which a preauth child keeps open."""
     program = ["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *POPAD_WITHOUT_JOURNAL]
     with daemon(server, QUICK, program=program) as running:
         assert links_of(running.process.pid) >= {"/dev/null"}
-        _, _, stranger = greeted(running)
+        _, _, preauth = greeted(running)
         # The daemon has the connection, too, until it has given it away.
-        wait_until(lambda: not sockets_of(stranger) & sockets_of(running.process.pid))
+        wait_until(lambda: not sockets_of(preauth) & sockets_of(running.process.pid))
 
 
 @needs_root
 def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
-    """Neither a listening socket nor systemd's ear; a stranger's process not even the way to the helper."""
+    """Neither a listening socket nor systemd's ear; the preauth child not even the relay."""
     with daemon(server, QUICK) as running:
-        client, session, stranger = greeted(running)
-        # Listening, systemd, both ends of the relay, the way to the spare session.
+        client, session, preauth = greeted(running)
+        # Listening, systemd, both ends of the relay, the handoff to the spare session.
         wait_until(lambda: len(sockets_of(running.process.pid)) == 5)
         of_daemon = sockets_of(running.process.pid)
         assert len(sockets_of(session) & of_daemon) == 1
-        assert not sockets_of(stranger) & of_daemon
+        assert not sockets_of(preauth) & of_daemon
         client.ask(f"USER {NAME}")
         assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         assert not sockets_of(session) & of_daemon
         assert len(sockets_of(running.helper) & of_daemon) == 1
         wait_until(lambda: bool(children_of(running.spare)))
-        (its_stranger,) = children_of(running.spare)
-        wait_until(lambda: len(sockets_of(its_stranger)) == 2)  # its ends of its channels
-        assert not sockets_of(its_stranger) & (of_daemon | sockets_of(running.spare))
+        (spares_child,) = children_of(running.spare)
+        wait_until(lambda: len(sockets_of(spares_child)) == 2)  # its ends of its channels
+        assert not sockets_of(spares_child) & (of_daemon | sockets_of(running.spare))
         assert len(sockets_of(running.spare) & of_daemon) == 1
         client.close()
 
 
 def test_the_next_client_gets_the_spare(server: Server) -> None:
-    """With its stranger's process, which was there before the client; and another one waits."""
+    """With its preauth child, which was there before the client; and another one waits."""
     with daemon(server, QUICK) as running:
         for _ in range(3):
             wait_until(lambda: running.at_rest and bool(children_of(running.spare)))
             spare = running.spare
-            (stranger,) = children_of(spare)
+            (preauth,) = children_of(spare)
             client = running.connect()
             assert client.line().startswith(b"+OK")
             assert running.sessions == [spare]
-            assert children_of(spare) == [stranger]
+            assert children_of(spare) == [preauth]
             wait_until(lambda: len(running.children) == 3)
             assert client.ask(f"USER {NAME}").startswith(b"+OK")
             assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
@@ -108,15 +108,15 @@ def test_the_next_client_gets_the_spare(server: Server) -> None:
     assert {entry["rhost"] for entry in server.log if "rhost" in entry} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("whom", ["spare", "stranger"])
+@pytest.mark.parametrize("whom", ["spare", "its child"])
 def test_a_spare_that_is_killed(server: Server, whom: str) -> None:
-    """Whoever comes next is served all the same."""
+    """The next client is served all the same."""
     with daemon(server, QUICK) as running:
         wait_until(lambda: running.at_rest and bool(children_of(running.spare)))
         spare = running.spare
         killed = spare if whom == "spare" else children_of(spare)[0]
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: gone(killed) or not links_of(killed))  # nobody waits for the stranger's process yet
+        wait_until(lambda: gone(killed) or not links_of(killed))  # nobody waits for the spare's child yet
         client = running.connect()
         assert client.line().startswith(b"+OK")
         assert client.ask(f"USER {NAME}").startswith(b"+OK")
@@ -140,7 +140,7 @@ def test_settings_that_are_read_again_are_for_the_next_client(server: Server) ->
         client.line()
         assert client.ask(f"USER {'x' * 50}").startswith(b"+OK")
         client.close()
-        wait_until(lambda: all(map(gone, left)))  # the old helper, the old spare and its stranger's process
+        wait_until(lambda: all(map(gone, left)))  # the old helper, the old spare and its preauth child
 
 
 def test_a_terminal_interrupts_the_daemon_alone(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""farewell.py: what a session's exit status says, and what it does not."""
+"""daemon/exit_status.py: what a session's exit status says, and what it does not."""
 
 import os
 
@@ -28,7 +28,7 @@ def test_what_there_is_no_room_for() -> None:
     assert exit_status.told(exit_status.status(True, 1000) << 8) == (True, exit_status.MOST_LOST)
 
 
-def test_a_session_without_a_word_was_a_stranger() -> None:
+def test_success_says_that_nobody_has_logged_in() -> None:
     assert exit_status.status(False, 0) == SUCCESS
     assert exit_status.told(SUCCESS) == (False, 0)
 

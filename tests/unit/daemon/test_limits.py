@@ -110,7 +110,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS)
 def test_what_is_counted_is_what_is_there(steps: list[Step]) -> None:
-    """Against the rule in plain words: a slot is taken while its process lives, or is a stranger's of the last 10 s.
+    """Against the rule in plain words: a slot is taken while its process lives, and for 10 s where nobody logged in.
 
     With 4 sources, 6 slots in all and 3 of each.
     """

@@ -1,4 +1,4 @@
-"""spare.py: the way on which a session gets its client. What the daemon does with it: test_daemon.py."""
+"""daemon/spare.py: the handoff over which a session gets its client. What the daemon does with it: test_children.py."""
 
 import _socket
 import os

@@ -415,11 +415,11 @@ def test_a_login_while_the_daemon_stops(server: Server) -> None:
         assert running.ended() == 0
 
 
-@pytest.mark.parametrize("state", ["stranger", "user"])
+@pytest.mark.parametrize("state", ["before the login", "after it"])
 def test_sigterm_ends_what_does_not_finish(server: Server, state: str) -> None:
-    """A stranger's process goes with its session, the helper with the last one."""
+    """A preauth child goes with its session, the helper with the last one."""
     with daemon(server, QUICK | {"POPAD_STOP_TIMEOUT": "1"}) as running:
-        if state == "user":
+        if state == "after it":
             client = logged_in(running)
         else:
             client = running.connect()
@@ -435,8 +435,8 @@ def test_sigterm_ends_what_does_not_finish(server: Server, state: str) -> None:
 def test_sessions_outlive_a_daemon_that_is_killed(server: Server) -> None:
     """And so does the helper, for those that still have to log in; then it leaves. The port is free for the next."""
     with daemon(server, QUICK) as running:
-        user, stranger = logged_in(running), running.connect()
-        assert stranger.line().startswith(b"+OK")
+        user, newcomer = logged_in(running), running.connect()
+        assert newcomer.line().startswith(b"+OK")
         processes = running.descendants
         running.process.kill()
         running.ended()
@@ -444,17 +444,17 @@ def test_sessions_outlive_a_daemon_that_is_killed(server: Server) -> None:
         with socket.socket() as next_one:
             next_one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             next_one.bind(("127.0.0.1", running.ports[0]))
-        assert stranger.ask(f"USER {NAME}").startswith(b"+OK")
-        assert stranger.ask(f"PASS {PASSWORD}").startswith(b"+OK")
+        assert newcomer.ask(f"USER {NAME}").startswith(b"+OK")
+        assert newcomer.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         assert user.ask("DELE 1").startswith(b"+OK")
         assert user.ask("QUIT").startswith(b"+OK")
-        stranger.close()
+        newcomer.close()
         user.close()
         wait_until(lambda: all(map(gone, processes)))
 
 
 def test_a_helper_that_is_killed(server: Server) -> None:
-    """A new one is started, and logs in whoever asked meanwhile."""
+    """A new one is started, and logs in the client that asked meanwhile."""
     with daemon(server, QUICK) as running:
         helper = running.helper
         client = running.connect()
@@ -524,17 +524,17 @@ def test_a_session_that_is_stopped_and_goes_on(server: Server) -> None:
 
 
 def test_a_session_that_is_killed(server: Server) -> None:
-    """Its slot is free in time, its stranger's process goes, the client sees the end, and nothing is left of it."""
+    """Its slot is free in time, its preauth child goes, the client sees the end, and nothing is left of it."""
     with daemon(server, QUICK | {"POPAD_MAX_SESSIONS": "1"}) as running:
         client = running.connect()
         assert client.line().startswith(b"+OK")
         (session,) = running.sessions
         wait_until(lambda: bool(children_of(session)))
-        (stranger,) = children_of(session)
+        (preauth,) = children_of(session)
         os.kill(session, signal.SIGKILL)
         assert client.rest() == b""
         client.close()
-        wait_until(lambda: gone(stranger) and gone(session))
+        wait_until(lambda: gone(preauth) and gone(session))
         assert not running.zombies
 
         def served() -> bool:

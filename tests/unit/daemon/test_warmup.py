@@ -1,4 +1,4 @@
-"""rehearsal.py: it does all that a session does, and leaves nothing."""
+"""daemon/warmup.py: it does all that a session does, and leaves nothing."""
 
 import os
 import sys
@@ -18,16 +18,16 @@ from tests.support.serving import Server
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory for temporary files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    # The daemon has none when it rehearses. Here the hard limit would stay, and not every root may raise it again.
+    # The daemon has none when it warms up. Here the hard limit would stay, and not every root may raise it again.
     monkeypatch.setattr("popad.privsep.identity.leave_no_core_file", lambda: None)
     return tmp_path
 
 
 def test_nothing_is_left(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No file, no descriptor, no word, no change of who this process is and what it may do."""
-    warmup.rehearse()  # opens what is opened once
+    warmup.warm_up()  # opens what is opened once
     before = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
-    warmup.rehearse()
+    warmup.warm_up()
     after = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
     assert after == before
     assert os.listdir(place) == []
@@ -44,7 +44,7 @@ def test_what_runs_often_enough_to_be_made_faster() -> None:
 
     sys.setprofile(count)
     try:
-        warmup.rehearse()
+        warmup.warm_up()
     finally:
         sys.setprofile(None)
     for hot in (
@@ -75,16 +75,16 @@ def test_no_room(place: Path) -> None:
     gone = str(place / "gone")
     os.environ["TMPDIR"] = gone
     with pytest.raises(FileNotFoundError):
-        warmup.rehearse()
+        warmup.warm_up()
 
 
 def test_descriptors_after_a_failure(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that the daemon forks would have them."""
-    warmup.rehearse()
+    warmup.warm_up()
     before = sorted(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(warmup, "MESSAGES", 1)
     with pytest.raises(MaildropUnavailable):
-        warmup.rehearse()
+        warmup.warm_up()
     assert sorted(os.listdir("/proc/self/fd")) == before
     assert os.listdir(place) == []
 

@@ -1,4 +1,4 @@
-"""warm.py: a helper kept warm behind the daemon's relay or a socket with a name: what it survives, when it leaves."""
+"""privsep/pool.py: workers that answer over a relay or a listening socket: what the pool survives, when it leaves."""
 
 import _socket
 import contextlib
@@ -33,8 +33,8 @@ def shout(channel: Channel) -> None:
     channel.send([bytes(word).upper(), b"%d" % os.getpid()])
 
 
-class Kept(Forked):
-    """A process that keeps a helper warm."""
+class Pool(Forked):
+    """A process with a pool of workers."""
 
     def __init__(self, make: "Callable[[], pool.RelaySource | pool.Listener]", idle: float) -> None:
         def work() -> None:
@@ -49,14 +49,14 @@ class Relayed:
 
     def __init__(self) -> None:
         self.end, self.helpers_end = message_pair()
-        self.kept = self.start()
+        self.pool = self.start()
 
-    def start(self) -> Kept:
+    def start(self) -> Pool:
         def make() -> pool.RelaySource:
             self.end.close()
             return pool.RelaySource(self.helpers_end)
 
-        return Kept(make, math.inf)
+        return Pool(make, math.inf)
 
     def session(self) -> helpers.HelperRelay:
         """What a session inherits."""
@@ -68,7 +68,7 @@ class Relayed:
     def close(self) -> None:
         self.end.close()
         self.helpers_end.close()
-        self.kept.close()
+        self.pool.close()
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def worker(relayed: Relayed) -> int:
 
 
 def test_a_worker_answers_one_request_after_the_other(relayed: Relayed) -> None:
-    """Never the warm process itself. One that has answered may not have said yet that it is free."""
+    """Never the pool's own process. One that has answered may not have said yet that it is free."""
     pids = {worker(relayed) for _ in range(50)}
-    assert pids <= set(children_of(relayed.kept.pid))
+    assert pids <= set(children_of(relayed.pool.pid))
     assert len(pids) < 10
 
 
@@ -116,28 +116,28 @@ def test_as_many_workers_as_requests_and_few_that_stay(relayed: Relayed) -> None
     waiting = [relayed.session().reach() for _ in range(pool.MOST_FREE + 3)]
     for asked in waiting:
         asked.channel.send([b"wait"])
-    wait_until(lambda: len(children_of(relayed.kept.pid)) == len(waiting))
+    wait_until(lambda: len(children_of(relayed.pool.pid)) == len(waiting))
     for asked in waiting:
         asked.channel.send([b"go on"])
         assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
         asked.end()
-    wait_until(lambda: len(children_of(relayed.kept.pid)) == 1)
-    assert [worker(relayed)] == children_of(relayed.kept.pid)
+    wait_until(lambda: len(children_of(relayed.pool.pid)) == 1)
+    assert [worker(relayed)] == children_of(relayed.pool.pid)
 
 
-def test_workers_end_with_the_warm_process(relayed: Relayed) -> None:
-    """Those that wait, and those that are busy when they have answered: no other one keeps their ways open."""
+def test_workers_end_with_the_pool(relayed: Relayed) -> None:
+    """Those that wait, and those that are busy when they have answered: no other one keeps their channels open."""
     waiting = [relayed.session().reach() for _ in range(3)]
     for asked in waiting:
         asked.channel.send([b"wait"])
-    wait_until(lambda: len(children_of(relayed.kept.pid)) == 3)
-    workers = children_of(relayed.kept.pid)
+    wait_until(lambda: len(children_of(relayed.pool.pid)) == 3)
+    workers = children_of(relayed.pool.pid)
     with contextlib.ExitStack() as open_:
         ends = [open_.enter_context(pidfd(pid)) for pid in workers]
         waiting[0].channel.send([b"go on"])
         assert waiting[0].channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
-        os.kill(relayed.kept.pid, signal.SIGKILL)
-        assert relayed.kept.left() == -signal.SIGKILL
+        os.kill(relayed.pool.pid, signal.SIGKILL)
+        assert relayed.pool.left() == -signal.SIGKILL
         for asked in waiting[1:]:
             asked.channel.send([b"go on"])
             assert asked.channel.receive([20, 20], PATIENCE)[0] == b"WAIT"
@@ -148,17 +148,17 @@ def test_workers_end_with_the_warm_process(relayed: Relayed) -> None:
 
 
 def test_a_session_can_ask_once(relayed: Relayed) -> None:
-    way = relayed.session()
-    helpers.ask(way.reach(), [b"hello"], [20, 20], PATIENCE)
+    session = relayed.session()
+    helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)
     with pytest.raises(OSError):
-        way.reach()
+        session.reach()
 
 
 def test_a_part_that_may_not_ask_cannot(relayed: Relayed) -> None:
-    way = relayed.session()
-    way.close()
+    session = relayed.session()
+    session.close()
     with pytest.raises(OSError):
-        way.reach()
+        session.reach()
 
 
 def test_a_request_that_hangs_keeps_nobody(relayed: Relayed) -> None:
@@ -172,22 +172,22 @@ def test_a_request_that_hangs_keeps_nobody(relayed: Relayed) -> None:
 
 def test_a_request_that_dies_takes_nobody_along(relayed: Relayed) -> None:
     assert relayed.ask(b"hello")[0] == b"HELLO"
-    before = os.listdir(f"/proc/{relayed.kept.pid}/fd")
+    before = os.listdir(f"/proc/{relayed.pool.pid}/fd")
     with pytest.raises(ContractBroken):
         relayed.ask(b"die")
     assert relayed.ask(b"hello")[0] == b"HELLO"
     # A child may answer before its parent has let go of the channel.
-    wait_until(lambda: len(os.listdir(f"/proc/{relayed.kept.pid}/fd")) <= len(before))
+    wait_until(lambda: len(os.listdir(f"/proc/{relayed.pool.pid}/fd")) <= len(before))
 
 
 def test_requests_wait_for_the_next_helper(relayed: Relayed) -> None:
     """The daemon holds the helper's end, too: what is asked while there is none is answered by the next one."""
-    os.kill(relayed.kept.pid, signal.SIGKILL)
-    assert relayed.kept.left() == -signal.SIGKILL
+    os.kill(relayed.pool.pid, signal.SIGKILL)
+    assert relayed.pool.left() == -signal.SIGKILL
     asked = relayed.session().reach()
     asked.channel.send([b"hello"])
-    relayed.kept.close()
-    relayed.kept = relayed.start()
+    relayed.pool.close()
+    relayed.pool = relayed.start()
     assert asked.channel.receive([20, 20], PATIENCE)[0] == b"HELLO"
     asked.end()
 
@@ -196,7 +196,7 @@ def test_it_leaves_with_the_last_who_could_ask(relayed: Relayed) -> None:
     session = relayed.session()
     relayed.end.close()
     assert helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)[0] == b"HELLO"
-    assert relayed.kept.left() == 0
+    assert relayed.pool.left() == 0
 
 
 def test_a_relay_without_a_helper() -> None:
@@ -222,15 +222,15 @@ def open_in(pid: int) -> int:
 
 @pytest.mark.parametrize("count", [1, 2, 250])
 def test_descriptors_that_are_no_channel(relayed: Relayed, count: int) -> None:
-    """None of them stays open in the warm process."""
+    """None of them stays open in the pool's process."""
     assert relayed.ask(b"hello")[0] == b"HELLO"
-    before = open_in(relayed.kept.pid)
+    before = open_in(relayed.pool.pid)
     with open(os.devnull, "rb") as null:
         octets = null.fileno().to_bytes(4, sys.byteorder) * count
         for _ in range(5):
             relayed.end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, octets)])
     assert relayed.ask(b"hello")[0] == b"HELLO"
-    wait_until(lambda: open_in(relayed.kept.pid) <= before)  # there may be a second worker for a while
+    wait_until(lambda: open_in(relayed.pool.pid) <= before)  # there may be a second worker for a while
 
 
 def test_a_channel_is_not_inherited_by_programs() -> None:
@@ -251,11 +251,11 @@ def test_no_descriptor_left() -> None:
     relayed = Relayed()
     try:
         assert relayed.ask(b"hello")[0] == b"HELLO"  # it is up
-        limits = resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        limits = resource.prlimit(relayed.pool.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(relayed.pool.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
         with pytest.raises((ContractBroken, BrokenPipeError)):  # after the request, or before
             relayed.ask(b"hello")
-        resource.prlimit(relayed.kept.pid, resource.RLIMIT_NOFILE, limits)
+        resource.prlimit(relayed.pool.pid, resource.RLIMIT_NOFILE, limits)
         assert relayed.ask(b"hello")[0] == b"HELLO"
     finally:
         relayed.close()
@@ -263,7 +263,7 @@ def test_no_descriptor_left() -> None:
 
 @pytest.mark.skipif(ROOT, reason="root may start as many processes as it likes")
 def test_no_process_to_be_had(relayed: Relayed) -> None:
-    resource.prlimit(relayed.kept.pid, resource.RLIMIT_NPROC, (1, 1))
+    resource.prlimit(relayed.pool.pid, resource.RLIMIT_NPROC, (1, 1))
     with pytest.raises(ContractBroken):
         relayed.ask(b"hello")
 
@@ -277,14 +277,14 @@ class Listening:
         self.socket.bind(self.path)
         self.socket.listen()
         os.chmod(self.path, 0o777)
-        self.kept = Kept(lambda: pool.Listener(self.socket.detach()), idle)
+        self.pool = Pool(lambda: pool.Listener(self.socket.detach()), idle)
 
     def ask(self, word: bytes) -> list[bytearray]:
         return helpers.ask(helpers.by_socket(self.path), [word], [20, 20], PATIENCE)
 
     def close(self) -> None:
         self.socket.close()
-        self.kept.close()
+        self.pool.close()
 
 
 @pytest.fixture
@@ -296,13 +296,13 @@ def listening(public_path: Path) -> Iterator[Listening]:
 
 def test_a_listener(listening: Listening) -> None:
     assert [listening.ask(b"hello")[0] for _ in range(3)] == [b"HELLO"] * 3
-    wait_until(lambda: len(children_of(listening.kept.pid)) == 1)  # there may be a second one for a while
+    wait_until(lambda: len(children_of(listening.pool.pid)) == 1)  # there may be a second one for a while
 
 
 def test_it_leaves_when_nobody_asks(public_path: Path) -> None:
     listening = Listening(public_path / "socket", 0.01)
     try:
-        assert listening.kept.left() == 0
+        assert listening.pool.left() == 0
     finally:
         listening.close()
 
