@@ -302,6 +302,15 @@ def test_each_module_has_its_tests(path: Path) -> None:
         assert (Path(__file__).parent / place.with_name(f"test_{place.stem.strip('_')}.py")).is_file()
 
 
+def test_each_test_file_names_its_module() -> None:
+    """Where it begins with a name: that of the module which its own name begins with, and the module is there."""
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        if named := re.match(r'"""([a-z_/]+)\.py\b', path.read_text()):
+            expected = path.relative_to(Path(__file__).parent).with_name(path.stem.removeprefix("test_"))
+            assert str(expected).startswith(named[1].strip("_")), path
+            assert (CHECKOUT / "popad" / f"{named[1]}.py").is_file(), path
+
+
 @names
 def test_each_file_says_its_role(path: Path) -> None:
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0]

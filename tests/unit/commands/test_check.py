@@ -1,4 +1,4 @@
-"""check.py: `popad check` shows what is in force and complains about what is not safe."""
+"""commands/check.py: `popad check` shows what is in force and complains about what is not safe."""
 
 import os
 import pwd

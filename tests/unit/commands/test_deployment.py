@@ -1,4 +1,4 @@
-"""deployment.py: what `popad check` makes of the units, and whether those that popad ships hold what they say."""
+"""commands/deployment.py: what `popad check` makes of the units, and whether popad's own hold what they say."""
 
 import re
 

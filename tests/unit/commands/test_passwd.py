@@ -1,4 +1,4 @@
-"""passwd.py: `popad passwd NAME` with its input from a pipe and from a terminal."""
+"""commands/passwd.py: `popad passwd NAME` with its input from a pipe and from a terminal."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""standalone.py: what `popad -D` is told, and what it says before it detaches."""
+"""daemon/command.py: what `popad -D` is told, and what it says before it detaches."""
 
 import os
 import re

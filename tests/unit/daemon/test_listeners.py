@@ -1,4 +1,4 @@
-"""listening.py: where the daemon listens, and what it says where it cannot."""
+"""daemon/listeners.py: where the daemon listens, and what it says where it cannot."""
 
 import errno
 import os

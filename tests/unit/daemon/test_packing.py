@@ -1,4 +1,4 @@
-"""packing.py: what is made next lies together."""
+"""daemon/packing.py: what is made next lies together."""
 
 import os
 import subprocess

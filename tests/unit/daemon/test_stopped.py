@@ -1,4 +1,4 @@
-"""stopped.py: real children that are stopped, go on and end."""
+"""daemon/stopped.py: real children that are stopped, go on and end."""
 
 import os
 import signal

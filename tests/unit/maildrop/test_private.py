@@ -1,4 +1,4 @@
-"""maildrop/state.py: names that nobody else can take, a key that nobody else can read, and files that are believed."""
+"""maildrop/private.py: names that nobody else can take, a key that nobody else reads, and files that are believed."""
 
 import fcntl
 import os

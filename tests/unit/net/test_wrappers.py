@@ -1,4 +1,4 @@
-"""access.py: hosts.allow and hosts.deny, through the real libwrap, from tables of the test's own."""
+"""net/wrappers.py: hosts.allow and hosts.deny, through the real libwrap, from tables of the test's own."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""channel.py: messages of a fixed shape and nothing else, and descriptors that nobody asked for are closed."""
+"""privsep/channel.py: messages of a fixed shape and nothing else, and descriptors that nobody asked for are closed."""
 
 import _socket
 import fcntl

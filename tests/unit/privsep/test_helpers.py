@@ -1,4 +1,4 @@
-"""helpers.py: a helper reached by its socket and on demand, against the real warm one (relays: test_warm.py)."""
+"""privsep/helpers.py: a helper reached by its socket and on demand, against the real one (relays: test_pool.py)."""
 
 import os
 import select

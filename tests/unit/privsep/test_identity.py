@@ -1,5 +1,6 @@
-"""identity.py: identities that are gone for good, and what a confined process can still do. In children: there is no
-way back.
+"""privsep/identity.py: identities that are gone for good, and what a confined process can still do.
+
+In children: there is no way back.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""spawn.py: a role runs in a child, and the child ends, by itself or killed."""
+"""privsep/spawn.py: a role runs in a child, and the child ends, by itself or killed."""
 
 import ctypes
 import os

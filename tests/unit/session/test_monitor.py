@@ -1,6 +1,6 @@
-"""session.py: whole sessions over TCP, as root with three identities where the tests run as root, else with one.
+"""session/monitor.py: whole sessions over TCP, with three identities where the tests run as root, else with one.
 
-The others about sessions: test_session_logins.py (those that fail), test_session_ends.py, test_session_contract.py.
+The others about sessions: test_monitor_logins.py (those that fail), test_monitor_ends.py, test_monitor_contract.py.
 """
 
 import os

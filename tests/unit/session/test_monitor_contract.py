@@ -1,4 +1,4 @@
-"""session.py: processes that say what they may not say end the session, with a reason in the log and no answer."""
+"""session/monitor.py: processes that say what they may not end the session, with a reason in the log and no answer."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""session.py: sessions that end without a login."""
+"""session/monitor.py: sessions that end without a login."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""session.py: logins that fail, what the client and the log hear of it, and what the processes know meanwhile."""
+"""session/monitor.py: logins that fail, what the client and the log hear, and what the processes know meanwhile."""
 
 import os
 import signal

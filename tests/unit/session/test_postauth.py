@@ -1,4 +1,4 @@
-"""user.py: sessions that end in other ways than by QUIT, and mailboxes that are not served, or not any more."""
+"""session/postauth.py: sessions that end in other ways than by QUIT, and mailboxes that cannot be served."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""maildrop/crc.py: the same as of the whole."""
+"""maildrop/mbox/crc.py: the same as of the whole."""
 
 import zlib
 

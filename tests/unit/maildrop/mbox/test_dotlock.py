@@ -1,4 +1,4 @@
-"""maildrop/dotlock.py: lock files made, judged and removed. With real processes, dead and alive."""
+"""maildrop/mbox/dotlock.py: lock files made, judged and removed. With real processes, dead and alive."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""maildrop/mailbox.py: how a mailbox's file looks, and what is refused to be one."""
+"""maildrop/mbox/file.py: how a mailbox's file looks, and what is refused to be one."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""maildrop/mbox.py: a large mailbox is served before its CRC is known, and nothing is believed for that."""
+"""maildrop/mbox/first_scan.py: a large mailbox is served before its CRC is known, and nothing is believed for that."""
 
 import fcntl
 import os

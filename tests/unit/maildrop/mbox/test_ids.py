@@ -1,4 +1,4 @@
-"""maildrop/ids.py: what is remembered of unique-ids, in its file, with two sessions, deaths and full disks.
+"""maildrop/mbox/ids.py: what is remembered of unique-ids, in its file, with two sessions, deaths and full disks.
 
 Whole histories are in tests/uids.
 """

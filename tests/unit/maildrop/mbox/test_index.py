@@ -1,4 +1,4 @@
-"""maildrop/index.py: what is remembered equals what a scan finds, whatever others do to the mailbox or to the index."""
+"""maildrop/mbox/index.py: what is remembered equals what a scan finds, also when others change either."""
 
 import os
 import resource

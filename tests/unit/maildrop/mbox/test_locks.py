@@ -1,4 +1,4 @@
-"""maildrop/locks.py against other processes that hold or want the same lock."""
+"""maildrop/mbox/locks.py against other processes that hold or want the same lock."""
 
 import fcntl
 import os

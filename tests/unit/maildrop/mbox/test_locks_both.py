@@ -1,4 +1,4 @@
-"""maildrop/locks.py: both locks, in order, as processes of many kinds hold, want or leave them."""
+"""maildrop/mbox/locks.py: both locks, in order, as processes of many kinds hold, want or leave them."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""maildrop/parts.py: two processes find what one finds, and one does what the other cannot."""
+"""maildrop/mbox/parallel.py: two processes find what one finds, and one does what the other cannot."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""maildrop/record.py: a record there and back, damaged, made up, and of the version before."""
+"""maildrop/mbox/record.py: a record there and back, damaged, made up, and of the version before."""
 
 import os
 import zlib

@@ -1,4 +1,4 @@
-"""maildrop/scan.py against a model that reads line by line, at every size of block."""
+"""maildrop/mbox/scan.py against a model that reads line by line, at every size of block."""
 
 import zlib
 

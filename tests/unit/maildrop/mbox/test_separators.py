@@ -1,4 +1,4 @@
-"""maildrop/separators.py: which lines separate, against the rule written as regular expressions."""
+"""maildrop/mbox/separators.py: which lines separate, against the rule written as regular expressions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""maildrop/spans.py: when messages go, the others are what they were."""
+"""maildrop/mbox/spans.py: when messages go, the others are what they were."""
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""maildrop/mbox.py: what is opened and what is not, other programs' changes, UPDATE. On real files, with real locks."""
+"""maildrop/mbox/store.py: what is opened, other programs' changes, UPDATE. On real files, with real locks."""
 
 import errno
 import fcntl

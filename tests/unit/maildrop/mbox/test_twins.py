@@ -1,4 +1,4 @@
-"""maildrop/twins.py: ids of messages that are (header, content) pairs. What files and sessions add: tests/uids."""
+"""maildrop/mbox/twins.py: ids of messages that are (header, content) pairs. What files and sessions add: tests/uids."""
 
 import string
 from array import array
