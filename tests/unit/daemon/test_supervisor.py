@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -430,6 +430,24 @@ def test_sigterm_ends_what_does_not_finish(server: Server, state: str) -> None:
         client.close()
         assert running.ended() == 0
         wait_until(lambda: all(map(gone, processes)))
+
+
+def test_what_does_not_end_when_it_is_told_to_is_killed(server: Server) -> None:
+    """A process that stands still hears SIGTERM when it goes on."""
+    shorten = "from popad.daemon import supervisor; supervisor.LAST_WORDS = 0.2; "
+    program = (*POPAD_WITHOUT_JOURNAL[:-1], shorten + POPAD_WITHOUT_JOURNAL[-1])
+    with daemon(server, QUICK | {"POPAD_STOP_TIMEOUT": "1"}, program=program) as running:
+        client = logged_in(running)
+        (session,) = running.sessions
+        os.kill(session, signal.SIGSTOP)
+        try:
+            running.process.send_signal(signal.SIGTERM)
+            assert running.ended() == 0
+            wait_until(lambda: gone(session))
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(session, signal.SIGKILL)
+        client.close()
 
 
 def test_sessions_outlive_a_daemon_that_is_killed(server: Server) -> None:
