@@ -1,12 +1,19 @@
 """session/monitor.py: processes that say what they may not end the session, with a reason in the log and no answer."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
+from popad.errors import ContractBroken
 from popad.net import arrival
+from popad.net.connection import Connection
+from popad.privsep import spawn
+from popad.privsep.channel import Channel, message_pair
 from popad.session import monitor
-from popad.settings import PREAUTH_UIDS
+from popad.session.context import Context
+from popad.session.preauth import Preauth, client_of
+from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
 from tests.support.serving import PYTHON, STRANGER, Server, ids
@@ -125,3 +132,65 @@ def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int
         "contract-broken",
     )
     test_a_verdict_is_checked_again(server, "stranger")
+
+
+# -- a table with rows after which the child may go on: all of today's end what it may say
+
+STEP, LAST = b"step", b"last"
+
+
+class Child:
+    """A monitor whose child is played here, and the requests that were served."""
+
+    def __init__(self, made: monitor.Monitor, says: Channel) -> None:
+        self.monitor = made
+        self.channel = says
+        self.served: list[bytes] = []
+
+    def ask(self, request: bytes) -> None:
+        """Make a request, and let the monitor look at it."""
+        self.channel.send((request,))
+        self.monitor.serve_request()
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
+    """STEP may come twice, LAST once and after a STEP alone."""
+    client, server = socket.socketpair()
+    (ours, theirs), (credentials, its_end) = ([Channel(end) for end in message_pair()] for _ in range(2))
+    facts = arrival.Facts(Settings({}), None, None)
+    context = Context(arrival.Arrival(Connection(server.detach(), "", None), facts))
+    child = Child(monitor.Monitor(context, None, Preauth(spawn.Child(None, ours), credentials)), theirs)
+    its_client = client_of(theirs)
+    assert its_client
+
+    def serve(made: monitor.Monitor, request: bytes, _fields: list[bytearray]) -> None:
+        child.served.append(request)
+        made.state = "stepped"
+
+    rows = (
+        monitor.Row(STEP, (), (monitor.GREETED, "stepped"), 2, serve),
+        monitor.Row(LAST, (), ("stepped",), 1, serve),
+    )
+    monkeypatch.setattr(monitor, "TABLE", {row.request: row for row in rows})
+    monkeypatch.setattr(monitor, "SHAPES", {row.request: row.limits for row in rows})
+    yield child
+    for end in (client, context.connection.socket, its_client.socket, ours, theirs, credentials, its_end):
+        end.close()
+
+
+def test_a_request_is_served_as_often_as_its_row_says(child: Child) -> None:
+    for request in (STEP, STEP, LAST):
+        child.ask(request)
+    assert child.served == [STEP, STEP, LAST]
+
+
+@pytest.mark.parametrize(
+    "before", [pytest.param([], id="in another state"), pytest.param([STEP, LAST], id="once too often")]
+)
+def test_a_request_that_may_not_come_now_is_not_served(child: Child, before: list[bytes]) -> None:
+    for request in before:
+        child.ask(request)
+    with pytest.raises(ContractBroken, match="asked for last, which may not come now"):
+        child.ask(LAST)
+    assert child.served == before
