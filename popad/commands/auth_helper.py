@@ -34,10 +34,12 @@ def auth_helper() -> int:
         return USAGE_STATUS
     leave_no_core_file()
     helper = Helper(settings)
+    ending = pool.Ending()
     Notifier().ready("waiting for logins")
     listener = pool.Listener(fd)
     # When it leaves, no answer is under way: each ends within its time limit.
-    while pool.serve_requests(listener, helper.serve, settings.auth_idle + settings.auth_timeout, Loaded().is_outdated):
+    idle = settings.auth_idle + settings.auth_timeout
+    while pool.serve_requests(listener, helper.serve, idle, Loaded().is_outdated, ending):
         start_afresh(fd)
     return 0
 

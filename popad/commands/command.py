@@ -52,7 +52,7 @@ COMMANDS = {
 
 USAGE = """\
 usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
-       popad -D [-4] [-6] [--foreground] [--listen ADDRESS:PORT]... [--config FILE]
+       popad -D [-4] [-6] [--foreground] [--listen ADDRESS:PORT]... [--config FILE] [--test]
                              listen, and serve every connection (standalone daemon)
 """
 for name, command in COMMANDS.items():

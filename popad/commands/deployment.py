@@ -29,7 +29,7 @@ def wrong_units(settings: Settings) -> "Iterator[str]":
     """What does not fit together in the units in use. Nothing where systemd does not serve."""
     if not os.path.isdir(RUNNING):
         return
-    shapes = {"popad.socket": "popad@check.service", "popad.service": "popad.service"}
+    shapes = {"popad.socket": "popad@check.service", "popad-standalone.service": "popad-standalone.service"}
     shown = {listening: show(listening) for listening in shapes}
     active = [listening for listening in shapes if shown[listening].get("ActiveState") == "active"]
     for listening in active or [name for name in shapes if shown[name].get("UnitFileState") == "enabled"]:

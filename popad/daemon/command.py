@@ -7,14 +7,17 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 from popad import sinks
 from popad.configuration import CONFIGURATION, configuration
 from popad.daemon.listeners import listening, passed
-from popad.daemon.supervisor import Supervisor
+from popad.daemon.refusing import refuse_clients
+from popad.daemon.supervisor import Supervisor, facts_for_all
 from popad.errors import NotInvokedRight, SettingWrong
 from popad.net.activation import open_standard_streams
+from popad.notify import Notifier
+from popad.session.monitor import SUCCESS
 from popad.settings import PREFIX, Settings
 
 
@@ -24,7 +27,7 @@ class Options:
     def __init__(self, arguments: "Sequence[str]") -> None:
         """Raises NotInvokedRight."""
         try:
-            given, rest = getopt.getopt(list(arguments), "D46", ["foreground", "listen=", "config="])
+            given, rest = getopt.getopt(list(arguments), "D46", ["foreground", "listen=", "config=", "test"])
         except getopt.GetoptError as wrong:
             raise NotInvokedRight(str(wrong)) from None
         names = [name for name, _ in given]
@@ -33,6 +36,7 @@ class Options:
         if "-D" not in names:
             raise NotInvokedRight(f"{names[0]} is an option of the standalone daemon: -D is missing")
         self.foreground = "--foreground" in names
+        self.only_test = "--test" in names
         self.addresses = [value for name, value in given if name == "--listen"]
         self.config = next((value for name, value in given if name == "--config"), "")
         chosen = {family for name, family in (("-4", socket.AF_INET), ("-6", socket.AF_INET6)) if name in names}
@@ -47,31 +51,54 @@ def main(arguments: "Sequence[str]") -> int:
     options = Options(arguments)
     os.close(open_standard_streams())
     sinks.guard_standard_error()
-    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    load = loader(options.config)
+    if options.only_test:
+        facts_for_all(load())
+        return 0
     try:
-        listeners = passed(os.environ)
-        if listeners and not options.anywhere:
+        from_systemd = passed(os.environ)
+        if from_systemd and not options.anywhere:
             raise ValueError("systemd has passed sockets: -4, -6 and --listen do not go with them")
-        listeners = listeners or listening(options.addresses, options.families)
-        given = not_of_file(options.config, given)
-        daemon = Supervisor(listeners, lambda: effective(options.config, given))
+        listeners = from_systemd or listening(options.addresses, options.families)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"popad: cannot listen: {error}\n")
         return 1
+    notifier = Notifier()
+    os.environ.pop("NOTIFY_SOCKET", None)  # sessions do not speak for the daemon
+    if from_systemd:
+        daemon = supervisor_in_time(listeners, load, notifier)
+    else:
+        daemon = Supervisor(listeners, load, notifier)  # what is wrong is for who started it to read
+    if not daemon:
+        return SUCCESS
     if not options.foreground:
         detach()
     return daemon.run()
 
 
-def effective(config: str, environ: "Mapping[str, str]") -> Settings:
-    """The settings of `config`, or of popad.conf if there is one, and before them the environment's. SettingWrong."""
-    return Settings({**read(config), **environ})
+def supervisor_in_time(
+    listeners: "Sequence[socket.socket]", load: "Callable[[], Settings]", notifier: Notifier
+) -> Supervisor | None:
+    """The supervisor, as soon as the settings are right; None if the daemon is told to stop before."""
+    while True:
+        try:
+            return Supervisor(listeners, load, notifier)
+        except SettingWrong as wrong:
+            if not refuse_clients(listeners, wrong, notifier):
+                return None
 
 
-def not_of_file(config: str, environ: "dict[str, str]") -> dict[str, str]:
-    """Settings of the environment but for those that systemd has read in `config`: when they go from there, they go."""
-    from_file = read(config)
-    return {name: value for name, value in environ.items() if from_file.get(name) != value}
+def loader(config: str) -> "Callable[[], Settings]":
+    """What reads the settings: those of `config`, or of popad.conf if there is one, and before them the environment's,
+    but for those that systemd has read in `config`: when they go from there, they go. It raises SettingWrong.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    try:
+        from_file = read(config)
+    except SettingWrong:
+        from_file = {}  # systemd could not read it, either
+    given = {name: value for name, value in given.items() if from_file.get(name) != value}
+    return lambda: Settings({**read(config), **given})
 
 
 def read(config: str) -> dict[str, str]:

@@ -49,15 +49,16 @@ LAST_WORDS = 5.0  # seconds for what was told to end, before it is killed
 class Supervisor:
     """The parent: its listening sockets, the slots, the helper, and what systemd is to know."""
 
-    def __init__(self, listeners: "Sequence[socket.socket]", load: "Callable[[], Settings]") -> None:
+    def __init__(
+        self, listeners: "Sequence[socket.socket]", load: "Callable[[], Settings]", notifier: Notifier
+    ) -> None:
         """`load` reads the settings: now, and again at each SIGHUP. Raises SettingWrong."""
         self.listeners = list(listeners)
         self.load = load
         self.facts = self.read()
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
         self.stopped = Stopped()
-        self.notifier = Notifier()
-        os.environ.pop("NOTIFY_SOCKET", None)  # sessions do not speak for the daemon
+        self.notifier = notifier
         self.helper = HelperProcess(lambda: children.helper(self))
         self.spare: Spare | None = None
         self.spare_due = 0.0
@@ -79,7 +80,7 @@ class Supervisor:
         for place in (of_updates(settings.state), of_indexes(settings.cache)):
             if isinstance(place, SharedDirectory):
                 place.close()  # it has its key now, if it had none
-        return facts_of(settings, with_rules=settings.wrappers != "never")
+        return facts_for_all(settings)
 
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
@@ -293,6 +294,11 @@ class Supervisor:
         for pid in self.stopped.overdue(now, self.settings.timeout):
             journal.send(journal.SESSION_STOPPED, pid=pid)
             end(pid, signal.SIGKILL)
+
+
+def facts_for_all(settings: Settings) -> Facts:
+    """What the settings say of every client of a daemon. Raises SettingWrong."""
+    return facts_of(settings, with_rules=settings.wrappers != "never")
 
 
 def end(pid: int, how: int) -> None:

@@ -69,16 +69,17 @@ def arrive(connection: "Connection", facts: Facts) -> Arrival | None:
     return arrived
 
 
-def refuse_to_serve(connection: "Connection", wrong: SettingWrong) -> None:
-    """A client has come and nobody can be served: say so to the client and to the journal."""
-    from popad import journal
-
+def refuse_to_serve(connection: "Connection", wrong: SettingWrong, *, is_said: bool = True) -> None:
+    """A client has come and nobody can be served: say so to the client and, if `is_said`, to the journal."""
     try:
         connection.write(NOT_SERVED, 1)
     except (PeerGone, PeerSilent):
         pass  # the journal knows
     connection.hang_up()
-    journal.send(journal.SETTING_WRONG, rhost=connection.rhost, reason=str(wrong))
+    if is_said:
+        from popad import journal
+
+        journal.send(journal.SETTING_WRONG, rhost=connection.rhost, reason=str(wrong))
 
 
 def preauth_identity(settings: "Settings") -> tuple[int, int] | None:

@@ -32,6 +32,19 @@ REST = 1.0  # seconds without a request after which only one of them stays
 PAUSE = 0.1  # seconds after a request that could not be taken: it may still wait there, and select() would not
 
 
+class Ending:
+    """SIGTERM, as something that select() waits for: those who have asked get their answers first."""
+
+    def __init__(self) -> None:
+        self.reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """What select() waits for."""
+        return self.reading
+
+
 class Exhausted(Exception):
     """Nobody is left who could send a request."""
 
@@ -157,6 +170,12 @@ class Workers:
             self.free.pop(0).socket.close()
         return not self.busy
 
+    def finish(self) -> None:
+        """Wait until each has answered or gone: they have time limits."""
+        while self.busy:
+            self.poll.poll()
+            self.look()
+
     def start(self, channel: Channel) -> None:
         """A new worker, which has this request to begin with. Raises OSError."""
         ours, theirs = message_pair()
@@ -179,6 +198,8 @@ class Workers:
 
         Ends with the pool's process, after REQUESTS, and when what it has loaded is outdated.
         """
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
         os.close(self.source.fileno())
         for worker in (*self.free, *self.busy.values()):
@@ -207,8 +228,10 @@ def serve_requests(
     role: "Callable[[Channel], None]",
     idle: float,
     is_outdated: "Callable[[], bool]" = lambda: False,
+    ending: Ending | None = None,
 ) -> bool:
-    """Answer requests until none has come for `idle` seconds (infinity: for ever), or nobody is left who could ask.
+    """Answer requests until none has come for `idle` seconds (infinity: for ever), nobody is left who could ask, or
+    `ending` says so and those under way are answered.
 
     Returns whether it ended for another reason: what this process has loaded is outdated. A request that waits is left
     to the next process then; those under way have their answers from the workers, which leave by themselves.
@@ -221,7 +244,12 @@ def serve_requests(
     last = time.monotonic()
     while True:
         patience = min(last + idle - time.monotonic(), AN_HOUR if resting else REST)
-        if not select.select([source], [], [], max(patience, 0))[0]:
+        waited_for: list[Source | Ending] = [source, *([ending] if ending else [])]
+        ready = select.select(waited_for, [], [], max(patience, 0))[0]
+        if ending in ready:
+            workers.finish()
+            return False
+        if not ready:
             if time.monotonic() >= last + idle:
                 return False
             resting = workers.shrink()

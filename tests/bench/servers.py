@@ -120,9 +120,9 @@ def popad_accept(machine: Machine) -> None:
 
 
 def popad_daemon(machine: Machine) -> None:
-    """popad.service: `popad -D --foreground` in its unit as it is installed."""
+    """popad-standalone.service: `popad -D --foreground` in its unit as it is installed."""
     machine.write("/etc/popad/popad.conf", POPAD_CONF)
-    machine.run(["systemctl", "start", "popad.service"])
+    machine.run(["systemctl", "start", "popad-standalone.service"])
 
 
 def run_unit(machine: Machine, unit: str, *own: str) -> None:
@@ -202,7 +202,7 @@ def answer_with(machine: Machine, messages: int, octets: int) -> None:
 SERVERS = {
     server.name: server
     for server in (
-        Server("popad-daemon", "popad -D", "mbox", popad_daemon, unit="popad.service"),
+        Server("popad-daemon", "popad -D", "mbox", popad_daemon, unit="popad-standalone.service"),
         Server("popad-accept", "popad, Accept=yes", "mbox", popad_accept, unit="popad.socket"),
         Server("popa3d", "popa3d -D", "mbox", popa3d, ("popa3d",), POPA3D_SLOTS),
         Server("dovecot", "Dovecot, mbox", "mbox", dovecot, ("dovecot-pop3d",)),

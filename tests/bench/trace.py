@@ -131,7 +131,7 @@ def recorded(pids: Sequence[int]) -> Iterator[Path]:
 
 def host_pids(machine: Machine) -> tuple[int, int]:
     """The daemon and its helper, the first child that it has, as this host numbers them."""
-    inside = int(machine.show("popad.service", "MainPID")["MainPID"])
+    inside = int(machine.show("popad-standalone.service", "MainPID")["MainPID"])
     daemon = next(pid for pid, namespaced in numbered(machine) if namespaced == inside)
     return daemon, children_of(daemon)[0]
 

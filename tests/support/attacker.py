@@ -111,7 +111,12 @@ AGAINST_OTHERS: dict[str, Callable[[int, int], int]] = {
     "nice": lambda victim, fd: libc.setpriority(PRIO_PROCESS, victim, 19),
     "affinity": lambda victim, fd: libc.sched_setaffinity(victim, ctypes.sizeof(processors), processors),
 }
-ENDED_BY_THE_FILTER = ("ptrace", "read memory", "nice", "affinity")  # of popad@.service; popad.service's says EPERM
+ENDED_BY_THE_FILTER = (
+    "ptrace",
+    "read memory",
+    "nice",
+    "affinity",
+)  # of popad@.service; popad-standalone.service's says EPERM
 FOR_ITSELF: dict[str, Callable[[int, int], int]] = {
     "ping": lambda victim, fd: 0,
     "lie": lie,

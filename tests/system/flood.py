@@ -2,8 +2,8 @@
 
     /usr/bin/python3 -m tests.system.flood [--json FILE] [--attempts N]
 
-popad.socket, `popad -D` (popad.service) and Debian's `popa3d -D`, one after the other, each in a machine of its own on
-its own loopback. Four loads: connections that leave at once from one source; the same from 5,000 sources of
+popad.socket, `popad -D` (popad-standalone.service) and Debian's `popa3d -D`, one after the other, each in a machine of
+its own on its own loopback. Four loads: connections that leave at once from one source; the same from 5,000 sources of
 127.0.0.0/8; slow clients at the limit of a source, of which a third send an octet now and then and never end the line,
 a third say nothing, and a third ask again and again and read nothing. Meanwhile one good client after the other logs in
 from an address of its own; where it is refused (the limit of all) it tries again after 50 ms, and what counts is the
@@ -351,7 +351,7 @@ def main() -> None:
     random.seed(0)
     shapes: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[Machine, str]]]] = {
         "popad.socket": lambda: popad(options.release, "popad.socket"),
-        "popad -D": lambda: popad(options.release, "popad.service"),
+        "popad -D": lambda: popad(options.release, "popad-standalone.service"),
         "popa3d -D": lambda: popa3d(options.release),
     }
     if not os.access(POPA3D, os.X_OK):

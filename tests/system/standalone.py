@@ -1,11 +1,11 @@
-"""popad.service and its socket in a machine: port 110 served by it, and what runs there."""
+"""popad-standalone.service and its socket in a machine: port 110 served by it, and what runs there."""
 
 import contextlib
 from collections.abc import Iterator
 
 from tests.system.conftest import SETTINGS, Server
 
-SERVICE = "popad.service"
+SERVICE = "popad-standalone.service"
 QUICK = "POPAD_MIN_DELAY=1\nPOPAD_STOP_TIMEOUT=2\nPOPAD_GUESS_DELAY=0\n"
 
 
@@ -22,7 +22,7 @@ def processes(server: Server) -> list[str]:
 
 @contextlib.contextmanager
 def standalone_on(server: Server, settings: str = QUICK) -> Iterator[Server]:
-    """Port 110 served by popad.service; afterwards by popad.socket again."""
+    """Port 110 served by popad-standalone.service; afterwards by popad.socket again."""
     path = server.machine.root / SETTINGS.lstrip("/")
     before = path.read_bytes()
     try:

@@ -23,7 +23,7 @@ def spool(server: Server, mode: str) -> Iterator[None]:
         server.machine.run(["chmod", "2775", "/var/mail"])
 
 
-@pytest.fixture(params=["popad.socket", "popad.service"])
+@pytest.fixture(params=["popad.socket", "popad-standalone.service"])
 def unit(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
     """Both shapes; the daemon reads its settings when it starts."""
     if request.param == "popad.socket":
@@ -33,14 +33,14 @@ def unit(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
     try:
         yield request.param
     finally:
-        server.machine.run(["systemctl", "stop", "popad.service"])
+        server.machine.run(["systemctl", "stop", "popad-standalone.service"])
         server.machine.run(["systemctl", "start", "popad.socket"])
 
 
 @contextmanager
 def serving(server: Server, unit: str, settings: str) -> Iterator[None]:
     with server.settings(settings):
-        if unit == "popad.service":
+        if unit == "popad-standalone.service":
             server.machine.run(["systemctl", "restart", unit])
         yield
 

@@ -82,7 +82,7 @@ def test_a_good_client_beside(server: Server, shape: str, load: Callable[[Result
     assert machine.show(shape, "ActiveState", "Result") == {"ActiveState": "active", "Result": "success"}
     assert machine.run(["systemctl", "--failed", "--no-legend"]).stdout == ""
     if shape == SERVICE:
-        entries = machine.journal("_SYSTEMD_UNIT=popad.service", after=since)
+        entries = machine.journal("_SYSTEMD_UNIT=popad-standalone.service", after=since)
         sessions = [entry for entry in entries if entry.get("POPAD_EVENT") == "session-opened"]
         limits = [entry for entry in entries if entry.get("POPAD_EVENT") == "limit-reached"]
         assert 0 < result.greeted <= len(sessions)

@@ -45,11 +45,11 @@ def test_session_of_the_socket(server: Server) -> None:
 
 
 def test_session_of_the_daemon(server: Server) -> None:
-    server.machine.run(["systemctl", "start", "popad.service"])
+    server.machine.run(["systemctl", "start", "popad-standalone.service"])
     try:
         assert DAEMON_SESSION / 4 < each(server) < DAEMON_SESSION
     finally:
-        server.machine.run(["systemctl", "stop", "popad.service"])
+        server.machine.run(["systemctl", "stop", "popad-standalone.service"])
         server.machine.run(["systemctl", "start", "popad.socket"])
 
 
@@ -91,14 +91,14 @@ def test_check_says_how_many_sessions_fit(small: Server) -> None:
 
 
 def test_check_of_the_daemon(small: Server) -> None:
-    small.machine.run(["systemctl", "start", "popad.service"])
+    small.machine.run(["systemctl", "start", "popad-standalone.service"])
     try:
         assert complaints(small) == []
         with small.settings("POPAD_MAX_SESSIONS=500\n", restart_helper=False):
             (complaint,) = complaints(small)
         assert complaint.endswith("POPAD_MAX_SESSIONS=289 fits")
     finally:
-        small.machine.run(["systemctl", "stop", "popad.service"])
+        small.machine.run(["systemctl", "stop", "popad-standalone.service"])
         small.machine.run(["systemctl", "start", "popad.socket"])
 
 

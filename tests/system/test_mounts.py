@@ -107,19 +107,21 @@ def test_a_spool_that_is_not_to_be_had(server: Server) -> None:
 
 
 def test_the_daemon_waits_for_the_spool(server: Server) -> None:
-    """popad.service: its port is open, and nobody is answered before the mail is there."""
+    """popad-standalone.service: its port is open, and nobody is answered before the mail is there."""
     with slow_spool(server, "_netdev,nofail") as spool:
         server.machine.run(["systemctl", "stop", "popad.socket"])
         try:
-            server.machine.run(["systemctl", "start", "--no-block", "popad.service"])
+            server.machine.run(["systemctl", "start", "--no-block", "popad-standalone.service"])
             wait_until(lambda: server.machine.show(UNIT, "SubState")["SubState"] == "mounting")
-            assert server.machine.show("popad.service", "ActiveState")["ActiveState"] == "inactive"
+            assert server.machine.show("popad-standalone.service", "ActiveState")["ActiveState"] == "inactive"
             spool.end("succeed")
-            wait_until(lambda: server.machine.show("popad.service", "ActiveState")["ActiveState"] == "active")
+            wait_until(
+                lambda: server.machine.show("popad-standalone.service", "ActiveState")["ActiveState"] == "active"
+            )
             with server.connect().logged_in(spool.user, PASSWORD) as client:
                 assert client.ok("STAT").split()[0] == b"3"
         finally:
-            server.machine.run(["systemctl", "stop", "popad.service"])
+            server.machine.run(["systemctl", "stop", "popad-standalone.service"])
             server.machine.run(["systemctl", "start", "popad.socket"])
 
 
@@ -142,5 +144,5 @@ def test_no_order_that_cannot_be(server: Server) -> None:
         machine.run(["systemctl", "daemon-reload"])
     assert "cycle" not in said.stdout + said.stderr
     assert machine.show("popad@1.service", "After")["After"].split().count("remote-fs.target") == 1
-    for unit in ("popad-auth.service", "popad.service", "popad@1.service"):
+    for unit in ("popad-auth.service", "popad-standalone.service", "popad@1.service"):
         assert "nss-user-lookup.target" in machine.show(unit, "After")["After"].split()

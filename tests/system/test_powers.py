@@ -23,7 +23,7 @@ NOT_THE_SANDBOX = (
 )
 MAY: dict[str, set[str]] = {
     "popad@.service": {"become a user"},
-    "popad.service": {"become a user", "end process 1"},  # CAP_KILL
+    "popad-standalone.service": {"become a user", "end process 1"},  # CAP_KILL
     "popad-auth.service": set(),
     # Runs /bin/true; ProtectProc= leaves /run open.
     "popad-sandbox.service": {"a core file", "a file in /run", "end process 1"},

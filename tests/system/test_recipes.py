@@ -35,12 +35,12 @@ def addresses(machine: Machine, *given: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def standalone(server: Server) -> Iterator[None]:
-    """popad.service in place of popad.socket."""
-    server.machine.run(["systemctl", "start", "popad.service"])
+    """popad-standalone.service in place of popad.socket."""
+    server.machine.run(["systemctl", "start", "popad-standalone.service"])
     try:
         yield
     finally:
-        server.machine.run(["systemctl", "stop", "popad.service"])
+        server.machine.run(["systemctl", "stop", "popad-standalone.service"])
         start(server, "popad.socket")
 
 
@@ -143,11 +143,11 @@ def who_was_here(server: Server, block: Block) -> None:
 
 
 def homes(server: Server, block: Block) -> None:
-    """By popad.service where the block is that unit's, else by popad.socket."""
-    daemon = block.document == "popad.service"
+    """By popad-standalone.service where the block is that unit's, else by popad.socket."""
+    daemon = block.document == "popad-standalone.service"
     name = server.add_user(mailbox="/home/{name}/mailbox")
     with server.settings("POPAD_MAILDROP=mbox:{home}/mailbox\n"), contextlib.ExitStack() as running:
-        running.enter_context(server.drop_in("popad.service" if daemon else "popad@.service", block.text))
+        running.enter_context(server.drop_in("popad-standalone.service" if daemon else "popad@.service", block.text))
         if daemon:
             running.enter_context(standalone(server))
         with server.connect().logged_in(name, PASSWORD) as client:
@@ -158,15 +158,15 @@ def homes(server: Server, block: Block) -> None:
 
 def other_place(server: Server, block: Block) -> None:
     """Mail in /srv/mail, which is a file system of its own."""
-    unit = "popad.service" if block.document == "popad.service" else "popad@.service"
+    unit = "popad-standalone.service" if block.document == "popad-standalone.service" else "popad@.service"
     server.machine.run(["mkdir", "-p", "/srv/mail"])
     server.machine.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/srv/mail"])
     try:
         name = server.add_user(mailbox="/srv/mail/{name}")
         with contextlib.ExitStack() as on:
             on.enter_context(server.settings("POPAD_MAILDROP=mbox:/srv/mail/{user}\n"))
-            on.enter_context(server.drop_in(unit, f"{block.text}\n[Service]\nReadWritePaths=/srv/mail\n"))
-            if unit == "popad.service":
+            on.enter_context(server.drop_in(unit, f"{block.text}\n[Service]\nReadWritePaths=-/srv/mail\n"))
+            if unit == "popad-standalone.service":
                 on.enter_context(standalone(server))
             assert "srv-mail.mount" in server.machine.show(unit.replace("@", "@1"), "After")["After"].split()
             assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
@@ -183,7 +183,7 @@ def virtual_users(server: Server, block: Block) -> None:
         next(found for found in blocks() if fragment in found.text and found.document == document)
         for document, fragment in (
             ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail"),
-            ("popad.conf.5", "ReadWritePaths=/srv/mail"),
+            ("popad.conf.5", "ReadWritePaths=-/srv/mail"),
             ("popad-credentials.5", "popad passwd jane"),
         )
     )
@@ -238,15 +238,15 @@ def one_line_of_credentials(server: Server, block: Block) -> None:
 
 def reaches_a_server(server: Server, block: Block) -> None:
     """What runs in the sandbox of the unit reaches the address that the drop-in names, and without it does not."""
-    about_names = "192.0.2.53" in block.text or block.document == "popad.service"
+    about_names = "192.0.2.53" in block.text or block.document == "popad-standalone.service"
     address, port = ("192.0.2.53", 53) if about_names else ("192.0.2.10", 389)
-    units = ["popad@.service", "popad.service"] if block.document == "popad.8" and about_names else []
+    units = ["popad@.service", "popad-standalone.service"] if block.document == "popad.8" and about_names else []
     probe = f'[Service]\nExecStartPre=/usr/bin/python3 -c "{CONNECT.format(address, port)}"\n'
     name = server.add_user()
     with addresses(server.machine, f"{address}/32"), server.machine.inside(socket.socket) as listener:
         listener.bind((address, port))
         listener.listen()
-        for unit in units or ["popad.service" if about_names else "popad-auth.service"]:
+        for unit in units or ["popad-standalone.service" if about_names else "popad-auth.service"]:
             text = block.text.replace("ADDRESS", address)
             for drop_in, works in ((f"{text}\n{probe}", True), (probe, False)):
                 with server.drop_in(unit, drop_in):
@@ -255,7 +255,7 @@ def reaches_a_server(server: Server, block: Block) -> None:
 
 def served(server: Server, unit: str, name: str, works: bool) -> None:
     """Start the unit by what starts it; it serves this user or, where its first program fails, nobody."""
-    if unit == "popad.service":
+    if unit == "popad-standalone.service":
         started = server.machine.run(["systemctl", "start", unit], check=False)
         assert (started.returncode == 0) == works
         if works:
@@ -278,7 +278,7 @@ def served(server: Server, unit: str, name: str, works: bool) -> None:
 # -- the other shapes -------------------------------------------------------------------------------------------------
 
 
-OTHER = {"popad.socket": "popad.service", "popad.service": "popad.socket"}
+OTHER = {"popad.socket": "popad-standalone.service", "popad-standalone.service": "popad.socket"}
 
 
 def change_the_shape(server: Server, block: Block) -> None:
@@ -287,12 +287,14 @@ def change_the_shape(server: Server, block: Block) -> None:
     try:
         for command in block.commands:
             shell(server, command)
-        assert server.machine.show("popad.service", "ActiveState") == {"ActiveState": "active"}
+        assert server.machine.show("popad-standalone.service", "ActiveState") == {"ActiveState": "active"}
         fetches(server.connect(), name)
     finally:
         for command in block.commands:
-            shell(server, re.sub("popad.s[a-z]+", lambda found: OTHER[found[0]], command))
-    assert server.machine.run(["systemctl", "is-enabled", "popad.service"], check=False).stdout == "disabled\n"
+            shell(server, re.sub(r"popad[-.]s[a-z.]+", lambda found: OTHER[found[0]], command))
+    assert (
+        server.machine.run(["systemctl", "is-enabled", "popad-standalone.service"], check=False).stdout == "disabled\n"
+    )
     fetches(server.connect(), name)
 
 
@@ -350,7 +352,7 @@ Try = Callable[[Server, Block], None]
 
 # How each block is tried: the document, words that stand in this block of it alone, the test.
 TRIED: list[tuple[str, str, Try]] = [
-    ("popad.8", "enable --now popad.service", change_the_shape),
+    ("popad.8", "enable --now popad-standalone.service", change_the_shape),
     ("popad.8", "MaxConnections=500", large_host),
     ("popad.8", "MemoryMax=1G", large_mailbox),
     ("popad.8", "IPAddressAllow=192.0.2.53", reaches_a_server),
@@ -358,23 +360,23 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad.8", "journalctl -t popad --since today", who_was_here),
     ("popad.8", "ListenStream=192.0.2.1:1110", one_address),
     ("popad.8", "IPAddressAllow=192.0.2.0/24", one_network),
-    ("popad.8", "ReadWritePaths=/home", homes),
+    ("popad.8", "ReadWritePaths=-/home", homes),
     ("popad.8", "IPAddressAllow=192.0.2.10", reaches_a_server),
     ("popad.8", "popad -D --listen", two_addresses),
     ("popad.8", "pop3 stream tcp", inetd),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
-    ("popad.conf.5", "ReadWritePaths=/srv/mail", virtual_users),
+    ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
     ("popad-credentials.5", "popad passwd jane", virtual_users),
     ("popad-credentials.5", "SCRAM-SHA-256", one_line_of_credentials),
     ("README.md", "apt install ./dist/", install),
     ("README.md", "curl --user NAME", try_it),
-    ("README.md", "enable --now popad.service", change_the_shape),
+    ("README.md", "enable --now popad-standalone.service", change_the_shape),
     ("popad-auth.service", "IPAddressAllow=ADDRESS", reaches_a_server),
-    ("popad.service", "IPAddressAllow=ADDRESS", reaches_a_server),
-    ("popad.service", "RequiresMountsFor=/srv/mail", other_place),
-    ("popad.service", "ReadWritePaths=/home", homes),
+    ("popad-standalone.service", "IPAddressAllow=ADDRESS", reaches_a_server),
+    ("popad-standalone.service", "RequiresMountsFor=/srv/mail", other_place),
+    ("popad-standalone.service", "ReadWritePaths=-/home", homes),
     ("popad@.service", "RequiresMountsFor=/srv/mail", other_place),
-    ("popad@.service", "ReadWritePaths=/home", homes),
+    ("popad@.service", "ReadWritePaths=-/home", homes),
 ]
 # And those that are not tried here, with the reason.
 NOT_HERE = [

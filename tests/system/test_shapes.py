@@ -37,35 +37,35 @@ def greeted(machine: Machine) -> bool:
 
 
 def test_daemon_is_for_who_asks_for_it(machine: Machine) -> None:
-    assert machine.run(["systemctl", "is-enabled", "popad.service"], check=False).stdout == "disabled\n"
-    assert not active(machine) & {"popad.service", "popad-standalone.socket"}
+    assert machine.run(["systemctl", "is-enabled", "popad-standalone.service"], check=False).stdout == "disabled\n"
+    assert not active(machine) & {"popad-standalone.service", "popad-standalone.socket"}
 
 
 def test_to_the_daemon_and_back(machine: Machine) -> None:
     switch = commands()
     assert [command[1:] for command in switch] == [
         ["disable", "--now", "popad.socket"],
-        ["enable", "--now", "popad.service"],
+        ["enable", "--now", "popad-standalone.service"],
     ]
     for command in switch:
         machine.run(command)
-    assert {"popad.service", "popad-standalone.socket"} <= active(machine)
+    assert {"popad-standalone.service", "popad-standalone.socket"} <= active(machine)
     assert "popad.socket" not in active(machine)
     assert greeted(machine)
-    back = {"popad.socket": "popad.service", "popad.service": "popad.socket"}
+    back = {"popad.socket": "popad-standalone.service", "popad-standalone.service": "popad.socket"}
     for command in switch:
         machine.run([back.get(word, word) for word in command])
     assert "popad.socket" in active(machine)
-    assert not active(machine) & {"popad.service", "popad-standalone.socket"}
+    assert not active(machine) & {"popad-standalone.service", "popad-standalone.socket"}
     assert greeted(machine)
 
 
 def test_upgrade_restarts_the_daemon_and_nothing_else(machine: Machine, package: Path) -> None:
     for command in commands():
         machine.run(command)
-    before = machine.show("popad.service", "MainPID")
+    before = machine.show("popad-standalone.service", "MainPID")
     machine.install(package)
-    assert machine.show("popad.service", "MainPID") != before
+    assert machine.show("popad-standalone.service", "MainPID") != before
     assert greeted(machine)
     assert "popad.socket" not in active(machine)
 

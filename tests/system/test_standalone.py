@@ -1,4 +1,4 @@
-"""popad.service: the daemon under systemd, its socket held by systemd, and TCP wrappers in all shapes."""
+"""popad-standalone.service: the daemon under systemd, its socket held by systemd, and TCP wrappers in all shapes."""
 
 from __future__ import annotations
 
@@ -201,9 +201,8 @@ def test_reload(standalone: Server) -> None:
         with standalone.connect() as other:
             assert other.closed()
         standalone.machine.write(SETTINGS, QUICK + "POPAD_MAX_SESSIONS_PER_SOURCE=none\n")
-        standalone.machine.run(["systemctl", "reload", SERVICE])
-        refused = standalone.machine.wait_entry({"POPAD_EVENT": "reload-refused"}, after=since)
-        assert "POPAD_MAX_SESSIONS_PER_SOURCE" in refused["POPAD_REASON"]
+        assert standalone.machine.run(["systemctl", "reload", SERVICE], check=False).returncode != 0
+        standalone.machine.wait_entry({"MESSAGE": "POPAD_MAX_SESSIONS_PER_SOURCE: must be"}, after=since)
         with standalone.connect() as other:
             assert other.closed()
         standalone.machine.write(SETTINGS, QUICK)  # without the line: systemd had it in the environment at no time
@@ -214,19 +213,35 @@ def test_reload(standalone: Server) -> None:
     assert active(standalone, SERVICE) == "active"
 
 
-def test_a_daemon_that_cannot_start(server: Server) -> None:
-    """It says why, and is there when the cause is gone."""
+def test_a_daemon_with_a_wrong_setting(server: Server) -> None:
+    """It tells each client, as popad.socket does, and says why; it serves once a reload finds it right."""
     since = server.machine.cursor()
     path = server.machine.root / SETTINGS.lstrip("/")
     before = path.read_bytes()
     try:
         path.write_text("POPAD_MIN_DELAY=soon\n")
-        server.machine.run(["systemctl", "start", SERVICE], check=False)
-        server.machine.wait_entry({"MESSAGE": "POPAD_MIN_DELAY: must be"}, after=since)
+        server.machine.run(["systemctl", "start", SERVICE])
+        entry = server.machine.wait_entry({"POPAD_EVENT": "setting-wrong"}, after=since)
+        assert entry["POPAD_REASON"] == "POPAD_MIN_DELAY: must be a whole number"
+        for _ in range(20):
+            with server.connect() as client:
+                assert client.line() == b"-ERR [SYS/PERM] the server is not set up to serve this"
+                assert client.closed()
+        assert "POPAD_MIN_DELAY" in server.machine.show(SERVICE, "StatusText")["StatusText"]
+        assert len(server.machine.journal("POPAD_EVENT=setting-wrong", after=since)) == 1, "no flood of the journal"
+        assert server.machine.run(["systemctl", "reload", SERVICE], check=False).returncode != 0
+        process = main_pid(server)
         path.write_text(QUICK)
-        wait_until(lambda: active(server, SERVICE) == "active")
+        server.machine.run(["systemctl", "reload", SERVICE])
+        wait_until(lambda: "0 sessions" in server.machine.show(SERVICE, "StatusText")["StatusText"])
         with server.connect() as client:
             client.greeted()
+        assert main_pid(server) == process
+        assert server.machine.show(SERVICE, "NRestarts")["NRestarts"] == "0"
+        path.write_text("POPAD_MIN_DELAY=soon\n")
+        server.machine.run(["systemctl", "restart", SERVICE])
+        server.machine.run(["systemctl", "stop", SERVICE])
+        assert server.machine.show(SERVICE, "Result")["Result"] == "success"
     finally:
         path.write_bytes(before)
         server.machine.run(["systemctl", "start", "popad.socket"])
@@ -273,16 +288,18 @@ def test_the_51st_of_a_source(standalone: Server) -> None:
 
 
 def test_rules_without_libwrap(server: Server) -> None:
-    """Debian's systemd and popad do without the library: the daemon does not start, and says why."""
+    """Debian's systemd and popad do without the library: the daemon serves nobody, and says why."""
     if list((server.machine.root / "usr/lib").glob("*/libwrap.so.0")):
         pytest.skip("the machine has libwrap")
     since = server.machine.cursor()
     server.machine.write("/etc/hosts.deny", "popad: 192.0.2.1\n")
     try:
-        started = server.machine.run(["systemctl", "start", SERVICE], check=False)
-        assert started.returncode != 0
-        entry = server.machine.wait_entry({"MESSAGE": "/etc/hosts.deny cannot be applied"}, after=since)
-        assert "POPAD_WRAPPERS" in entry["MESSAGE"]
+        server.machine.run(["systemctl", "start", SERVICE])
+        entry = server.machine.wait_entry({"POPAD_EVENT": "setting-wrong"}, after=since)
+        assert "/etc/hosts.deny cannot be applied" in entry["POPAD_REASON"]
+        assert "POPAD_WRAPPERS" in entry["POPAD_REASON"]
+        with server.connect() as client:
+            assert client.line().startswith(b"-ERR [SYS/PERM]")
     finally:
         server.machine.run(["rm", "/etc/hosts.deny"])
         server.machine.run(["systemctl", "start", "popad.socket"])

@@ -23,7 +23,7 @@ REFUSED = {b"EPERM", b"EMFILE", b"ESRCH", b"EACCES"}
 
 @contextmanager
 def taken_over(server: Server, unit: str) -> Iterator[Server]:
-    """Port 110 served by popad@.service or popad.service, with children that were taken over."""
+    """Port 110 served by popad@.service or popad-standalone.service, with children that were taken over."""
     server.machine.write(PLACE, (CHECKOUT / "tests/support/attacker.py").read_text())
     if unit == "popad@.service":
         with server.drop_in(unit, DROP_IN):
@@ -43,7 +43,7 @@ def instances(server: Server) -> Iterator[Server]:
         yield served
 
 
-@pytest.fixture(params=["popad@.service", "popad.service"])
+@pytest.fixture(params=["popad@.service", "popad-standalone.service"])
 def attacked(server: Server, request: pytest.FixtureRequest) -> Iterator[Server]:
     with taken_over(server, request.param) as served:
         yield served
@@ -94,7 +94,7 @@ def test_nobody_can_do_anything_to_another(attacked: Server) -> None:
             assert attacked.process_status(str(each.pid))["Uid"] == f"{uid} {uid} {uid} {uid}"
         for target in (victim.pid, attacker.session):
             for attempt in AGAINST_OTHERS:
-                if attacker.unit != "popad.service" and attempt in ENDED_BY_THE_FILTER:
+                if attacker.unit != "popad-standalone.service" and attempt in ENDED_BY_THE_FILTER:
                     continue
                 done = attacker.does(attempt, target)
                 allowed = {"owner": {b"done"}, "owner thread": {b"done"}, "notify": {b"ENOTDIR"}}
@@ -134,8 +134,8 @@ def test_it_is_gone_when_its_session_gives_it_up(attacked: Server) -> None:
     """It ignores all signals. Where the filter refuses kill, the unit's end is its end, and that does not wait."""
     since = attacked.machine.cursor()
     with attacked.settings("POPAD_LOGIN_TIMEOUT=1\n", restart_helper=False):
-        if attacked.machine.show("popad.service", "ActiveState")["ActiveState"] == "active":
-            attacked.machine.run(["systemctl", "reload", "popad.service"])
+        if attacked.machine.show("popad-standalone.service", "ActiveState")["ActiveState"] == "active":
+            attacked.machine.run(["systemctl", "reload", "popad-standalone.service"])
         with stranger(attacked) as stays:
             stays.starts("outlive")
             assert stays.client.closed()
@@ -145,7 +145,7 @@ def test_it_is_gone_when_its_session_gives_it_up(attacked: Server) -> None:
 
 @pytest.mark.parametrize("does", ["loop", "outlive"])
 def test_it_is_gone_when_its_session_is_killed(attacked: Server, does: str) -> None:
-    """popad.service ends only its main process when it ends (KillMode=process): the daemon ends this one."""
+    """popad-standalone.service ends only its main process when it ends (KillMode=process): the daemon ends this one."""
     with stranger(attacked) as stays:
         stays.starts(does)
         wait_until(lambda: stays.ignores_signals)

@@ -54,6 +54,7 @@ SLEEPS = {
     "bench/servers.py": (1, "popa3d's slots are free again after a time, which nothing announces"),
     "bench/works.py": (1, "memory is looked at until it stays the same"),
     "system/flood.py": (3, "the load goes on for a time"),
+    "system/test_changes.py": (2, "a client pauses, in its session and before it comes again"),
     "system/test_limits.py": (1, "a slow line"),
     "unit/daemon/test_supervisor.py": (1, "nothing happens for a time"),
     "unit/maildrop/mbox/test_first_scan.py": (1, "another process hangs"),

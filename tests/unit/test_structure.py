@@ -223,6 +223,7 @@ def test_who_logs() -> None:
         "arrival.py",
         "context.py",
         "helper_process.py",
+        "refusing.py",
         "supervisor.py",
         "wrappers.py",
     }
@@ -267,7 +268,7 @@ def test_one_way_to_fork() -> None:
 
 
 # What runs in the daemon's parent: of spare.py its end of the handoff.
-OF_THE_PARENT = ("supervisor", "helper_process", "limits", "stopped", "listeners", "exit_status", "spare")
+OF_THE_PARENT = ("supervisor", "refusing", "helper_process", "limits", "stopped", "listeners", "exit_status", "spare")
 READING = {"read", "readv", "pread", "recv", "recv_into", "recvfrom", "recvmsg", "recvmsg_into", "makefile"}
 READING |= {"receive_descriptor", "receive", "receive_request", "receive_message", "receive_with_channel", "Channel"}
 

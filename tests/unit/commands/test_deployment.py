@@ -70,7 +70,7 @@ def test_helper_is_not_in_the_memory_of_the_sessions() -> None:
     assert percent("popad.slice", "MemoryMax") + percent("popad-auth.service", "MemoryMax") <= TOTAL * 4 // 5
 
 
-@pytest.mark.parametrize("unit", ["popad-auth.service", "popad.service"])
+@pytest.mark.parametrize("unit", ["popad-auth.service", "popad-standalone.service"])
 def test_a_process_without_memory_does_not_end_the_service(unit: str) -> None:
     """The default of systemd is to stop it with all that it has started."""
     assert directive(unit, "OOMPolicy") == "continue"

@@ -115,6 +115,17 @@ def test_a_wrong_setting(server: Server, settings: dict[str, str], complaint: st
     assert done.stderr.decode().startswith(f"popad: {complaint}")
 
 
+def test_only_a_look_at_the_settings(server: Server, tmp_path: Path) -> None:
+    """--test listens nowhere and leaves nothing; what is in popad.conf's place counts."""
+    config = tmp_path / "popad.conf"
+    config.write_text("POPAD_TIMEOUT=700\n")
+    done = popad("-D", "--test", "--config", str(config), settings=server.settings)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    config.write_text("POPAD_TIMEOUT=soon\n")
+    done = popad("-D", "--test", "--config", str(config), settings=server.settings)
+    assert (done.returncode, done.stderr) == (78, b"popad: POPAD_TIMEOUT: must be a whole number\n")
+
+
 def test_a_config_file_that_is_not_there(server: Server) -> None:
     (port,) = free_ports(socket.AF_INET, "127.0.0.1")
     done = popad("-D", f"--listen=127.0.0.1:{port}", "--config=/nonexistent", settings=server.settings)

@@ -39,7 +39,7 @@ class Pool(Forked):
     def __init__(self, make: "Callable[[], pool.RelaySource | pool.Listener]", idle: float) -> None:
         def work() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it complains of what these tests do to it
-            pool.serve_requests(make(), shout, idle)
+            pool.serve_requests(make(), shout, idle, ending=pool.Ending())
 
         super().__init__(work)
 
@@ -297,6 +297,20 @@ def listening(public_path: Path) -> Iterator[Listening]:
 def test_a_listener(listening: Listening) -> None:
     assert [listening.ask(b"hello")[0] for _ in range(3)] == [b"HELLO"] * 3
     wait_until(lambda: len(children_of(listening.pool.pid)) == 1)  # there may be a second one for a while
+
+
+def test_it_is_told_to_end_while_somebody_waits_for_an_answer(listening: Listening) -> None:
+    """The answers come, and then it leaves."""
+    asked, later = helpers.by_socket(listening.path), helpers.by_socket(listening.path)
+    asked.channel.send([b"wait"])
+    wait_until(lambda: len(children_of(listening.pool.pid)) == 2)  # the second worker waits for the later one's word
+    os.kill(listening.pool.pid, signal.SIGTERM)
+    assert not select.select([listening.pool.fd], [], [], 0.1)[0]
+    for child, word, answer in ((asked, b"go", b"WAIT"), (later, b"hello", b"HELLO")):
+        child.channel.send([word])
+        assert child.channel.receive([20, 20], PATIENCE)[0] == answer
+        child.end()
+    assert listening.pool.left() == 0
 
 
 def test_it_leaves_when_nobody_asks(public_path: Path) -> None:
