@@ -3,11 +3,17 @@
 import os
 import socket
 import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from popad.auth.loaded import Stamp
 
 from systemd.daemon import is_socket_unix
 
 from popad.auth.helper import Helper
-from popad.auth.loaded import Loaded
+from popad.auth.loaded import Loaded, stamp_of
+from popad.configuration import CONFIGURATION
 from popad.errors import NotInvokedRight
 from popad.net.activation import open_standard_streams, passed_by_systemd
 from popad.notify import Notifier
@@ -17,12 +23,16 @@ from popad.settings import Settings
 from popad.sinks import guard_standard_error, standard_error
 
 USAGE_STATUS = 2
+DROP_INS = tuple(f"{place}/popad-auth.service.d" for place in ("/etc/systemd/system", "/run/systemd/system"))
+SETTLING = 2_000_000_000  # nanoseconds
+READING = 100_000_000  # nanoseconds that may go by between the two
 
 
 def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status. Raises SettingWrong."""
     os.close(open_standard_streams())
     guard_standard_error()
+    sources = Sources()
     settings = Settings(os.environ)
     try:
         fd = passed_by_systemd(os.environ)
@@ -34,7 +44,7 @@ def auth_helper() -> int:
         return USAGE_STATUS
     leave_no_core_file()
     helper = Helper(settings)
-    ending = pool.Ending()
+    ending = pool.Ending(sources.are_changed)
     Notifier().ready("waiting for logins")
     listener = pool.Listener(fd)
     # When it leaves, no answer is under way: each ends within its time limit.
@@ -42,6 +52,50 @@ def auth_helper() -> int:
     while pool.serve_requests(listener, helper.serve, idle, Loaded().is_outdated, ending):
         start_afresh(fd)
     return 0
+
+
+class Sources:
+    """Where systemd has this process's settings from. Where they change, only a helper that systemd starts has the new
+    ones: this one leaves with the next request, which waits for its successor.
+    """
+
+    def __init__(self) -> None:
+        self.read_at_start = stamp_of(CONFIGURATION)
+        # systemd has read the file just before it started this process: what was written later may not be what it read.
+        self.is_unsure = bool(self.read_at_start and self.read_at_start[-1] > started() - READING)
+        self.drop_ins = look()
+
+    def are_changed(self) -> bool:
+        """Whether they are others than when this process began. A drop-in counts when systemd can be expected to have
+        read it, as `systemctl edit` has it do at once.
+        """
+        if self.is_unsure or stamp_of(CONFIGURATION) != self.read_at_start:
+            return True
+        if (now := look()) == self.drop_ins:
+            return False
+        latest = max((stamp[-1] for stamp in now.values() if stamp), default=0)
+        return time.time_ns() - latest > SETTLING
+
+
+def started() -> int:
+    """When this process was, as file times are: nanoseconds since 1970."""
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])  # proc(5): starttime, the 22nd field
+    age = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - age
+
+
+def look() -> "dict[str, Stamp | None]":
+    """The directories of drop-ins and what is in them, each with what changes when it does."""
+    found: dict[str, Stamp | None] = {}
+    for place in DROP_INS:
+        found[place] = stamp_of(place)
+        try:
+            names = os.listdir(place)
+        except OSError:
+            continue  # there is none
+        found |= {name: stamp_of(os.path.join(place, name)) for name in names}
+    return found
 
 
 def start_afresh(fd: int) -> None:

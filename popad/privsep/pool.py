@@ -33,9 +33,12 @@ PAUSE = 0.1  # seconds after a request that could not be taken: it may still wai
 
 
 class Ending:
-    """SIGTERM, as something that select() waits for: those who have asked get their answers first."""
+    """SIGTERM, as something that select() waits for, or a reason to leave that is looked for at each request: those who
+    have asked get their answers first.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, is_due: "Callable[[], bool]" = lambda: False) -> None:
+        self.is_due = is_due
         self.reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -246,7 +249,7 @@ def serve_requests(
         patience = min(last + idle - time.monotonic(), AN_HOUR if resting else REST)
         waited_for: list[Source | Ending] = [source, *([ending] if ending else [])]
         ready = select.select(waited_for, [], [], max(patience, 0))[0]
-        if ending in ready:
+        if ending and (ending in ready or (ready and ending.is_due())):
             workers.finish()
             return False
         if not ready:

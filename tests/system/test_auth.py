@@ -13,9 +13,10 @@ import pytest
 
 from popad.auth.pam import Pam
 from tests.support.patience import PATIENCE, wait_until
-from tests.system.conftest import MESSAGES, PASSWORD, Server, mbox
+from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
 
 HELPER = "popad-auth.service"
+DROP_IN = f"etc/systemd/system/{HELPER}.d/test.conf"
 
 
 def helper(server: Server, name: str = "MainPID") -> str:
@@ -133,6 +134,64 @@ def test_credentials_file_with_virtual_user(server: Server) -> None:
             assert client.say("PASS wrong").startswith(b"-ERR [AUTH] ")
     assert (machine.root / "var/mail/virtual/amy").read_text() == mbox(MESSAGES[1:])
     machine.run(["rm", "/etc/popad/credentials"])
+
+
+def test_a_changed_setting_counts_for_the_next_login(server: Server) -> None:
+    """Nobody restarts anything, and the helper is warm: where mail is, who checks passwords, and back."""
+    machine = server.machine
+    name = server.add_user()
+    machine.write(f"/var/mail/elsewhere-{name}", mbox(MESSAGES[:1]), mode=0o600, owner=f"{name}:mail")
+    line = machine.run(["popad", "passwd", name], stdin="another\n").stdout
+    machine.write("/etc/popad/credentials", line, mode=0o600)
+    path = machine.root / SETTINGS.lstrip("/")
+    before = path.read_bytes()
+    try:
+        for text, password, messages in (
+            (b"", PASSWORD, b"3 "),
+            (b"POPAD_MAILDROP=mbox:/var/mail/elsewhere-{user}\n", PASSWORD, b"1 "),
+            (b"POPAD_AUTH=file\n", "another", b"3 "),
+            (b"", PASSWORD, b"3 "),
+        ):
+            path.write_bytes(before + text)
+            with server.connect().logged_in(name, password) as client:
+                assert client.ok("STAT").startswith(messages)
+        since = machine.cursor()
+        with server.drop_in(HELPER, "[Service]\nEnvironment=POPAD_AUTH=file\n"):
+            wait_until(lambda: time.time() - (machine.root / DROP_IN).stat().st_mtime > 2.1)
+            with server.connect().logged_in(name, "another"):
+                pass
+        assert machine.journal("POPAD_EVENT=login-unavailable", after=since) == []
+    finally:
+        path.write_bytes(before)
+        machine.run(["systemctl", "stop", HELPER])
+        machine.run(["rm", "/etc/popad/credentials"])
+
+
+def test_no_login_is_lost_while_settings_change(server: Server) -> None:
+    """Eight clients come and go while popad.conf is written again and again."""
+    names = [server.add_user() for _ in range(8)]
+    path = server.machine.root / SETTINGS.lstrip("/")
+    before = path.read_bytes()
+    path.write_bytes(before + b"POPAD_GUESS_DELAY=0\n")
+
+    def come(number: int) -> bool:
+        with server.connect(source=f"127.0.2.{number % 8 + 1}").logged_in(names[number % 8], PASSWORD) as client:
+            return client.ok("STAT").startswith(b"3 ")
+
+    helpers: set[str] = set()
+    try:
+        with ThreadPoolExecutor(8) as clients:
+            served = []
+            for number in range(64):
+                served.append(clients.submit(come, number))
+                if number % 8 == 7:
+                    path.write_bytes(before + b"POPAD_GUESS_DELAY=0\nPOPAD_TIMEOUT=%d\n" % (600 + number))
+                    wait_until(lambda: sum(not one.done() for one in served) < 5)
+                    helpers.add(helper(server))
+            assert all(one.result() for one in served)
+        assert len(helpers - {"0"}) > 2
+    finally:
+        path.write_bytes(before)
 
 
 @pytest.mark.parametrize("setting", ["POPAD_TIMEOUT=forever", "POPAD_TIMEOT=600"])
