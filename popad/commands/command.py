@@ -17,9 +17,11 @@ def check(_: argparse.Namespace) -> int:
 
 def passwd(given: argparse.Namespace) -> int:
     """Run `popad passwd`."""
+    from popad.auth.credentials import ITERATIONS
     from popad.commands.passwd import passwd
 
-    return passwd(given.name, *filter(None.__ne__, [given.iterations]))
+    iterations = str(ITERATIONS) if given.iterations is None else given.iterations
+    return passwd(given.name, iterations, given.file, given.delete)
 
 
 def auth_helper(_: argparse.Namespace) -> int:
@@ -30,7 +32,9 @@ def auth_helper(_: argparse.Namespace) -> int:
 
 
 class Command:
-    """A row of the table: what it does, its arguments with their help (one in [] may be left out), who runs it."""
+    """A row of the table: what it does, who runs it, its arguments with their help. One in [] may be left out; with a
+    word behind it an option takes a value.
+    """
 
     def __init__(
         self, does: str, run: "Callable[[argparse.Namespace], int]", arguments: "dict[str, str] | None" = None
@@ -43,9 +47,14 @@ class Command:
 COMMANDS = {
     "check": Command("show the settings and check what they name", check),
     "passwd": Command(
-        "read a password, print a line for the credentials file",
+        "read a password, print a line for the credentials file, or put it into the file",
         passwd,
-        {"NAME": "the name that the client gives", "[ITERATIONS]": "4096 to 10000000; more make each guess slower"},
+        {
+            "[--file FILE]": "change this file: NAME's line is added, or replaced where there is one",
+            "[--delete]": "take NAME's line out of the file",
+            "[--iterations N]": "4096 to 10000000, 100000 without it; more make each guess slower, and each login",
+            "NAME": "the name that the client gives",
+        },
     ),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
 }
@@ -71,8 +80,13 @@ def main(arguments: "Sequence[str]") -> int:
     command = COMMANDS[arguments[0]]
     parser = argparse.ArgumentParser(f"popad {arguments[0]}", description=command.does, allow_abbrev=False)
     for argument, meaning in command.arguments.items():
-        name = argument.strip("[]")
-        parser.add_argument(name.lower(), metavar=name, nargs="?" if argument.startswith("[") else None, help=meaning)
+        name, _, value = argument.strip("[]").partition(" ")
+        if value:
+            parser.add_argument(name, metavar=value, help=meaning)
+        elif name.startswith("--"):
+            parser.add_argument(name, action="store_true", help=meaning)
+        else:
+            parser.add_argument(name.lower(), metavar=name, help=meaning)
     try:
         given = parser.parse_args(arguments[1:])
     except SystemExit as done:  # it has printed the help, or what is wrong

@@ -27,16 +27,24 @@ def passed(environ: "os._Environ[str]") -> list[socket.socket]:
 
 
 def listening(addresses: "Sequence[str]", families: frozenset[int]) -> list[socket.socket]:
-    """Sockets that listen: on `addresses` (ADDRESS:PORT), or on every address and the POP3 port. Raises OSError.
+    """Sockets that listen: on `addresses` (ADDRESS:PORT, or :PORT for every address), or on every address and the POP3
+    port. Raises OSError and ValueError.
 
-    `families`: IPv4, IPv6, or both, for every address; on a host without IPv6 both is IPv4 alone.
+    `families`: IPv4, IPv6, or both, for every address.
     """
-    if addresses:
-        return [listen(*address_of(address)) for address in addresses]
-    port = pop3_port()
+    if not addresses:
+        return [everywhere(pop3_port(), families)]
+    return [
+        everywhere(port_of(address[1:], address), families) if address.startswith(":") else listen(*address_of(address))
+        for address in addresses
+    ]
+
+
+def everywhere(port: int, families: frozenset[int]) -> socket.socket:
+    """A socket for every address; on a host without IPv6 both families are IPv4 alone. Raises OSError."""
     if socket.AF_INET6 in families:
         try:
-            return [listen(socket.AF_INET6, ("::", port), dual_stack=socket.AF_INET in families)]
+            return listen(socket.AF_INET6, ("::", port), dual_stack=socket.AF_INET in families)
         except OSError as error:
             if (
                 not isinstance(error.__cause__, OSError)
@@ -44,7 +52,7 @@ def listening(addresses: "Sequence[str]", families: frozenset[int]) -> list[sock
                 or socket.AF_INET not in families
             ):
                 raise
-    return [listen(socket.AF_INET, ("0.0.0.0", port))]
+    return listen(socket.AF_INET, ("0.0.0.0", port))
 
 
 def pop3_port() -> int:
@@ -57,15 +65,21 @@ def pop3_port() -> int:
 
 def address_of(text: str) -> tuple[int, tuple[str, int]]:
     """192.0.2.1:110 or [2001:db8::1]:110 as family and address. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text}: expected ADDRESS:PORT or [ADDRESS]:PORT")
+    host, _, port = text.rpartition(":")
+    number = port_of(port if host else "", text)
     family = socket.AF_INET6 if host.startswith("[") and host.endswith("]") else socket.AF_INET
     try:
         socket.inet_pton(family, host.strip("[]"))
     except OSError:
         raise ValueError(f"{text}: {host} is not an address") from None
-    return family, (host.strip("[]"), int(port))
+    return family, (host.strip("[]"), number)
+
+
+def port_of(digits: str, text: str) -> int:
+    """A port as it was typed in `text`. Raises ValueError."""
+    if not (digits.isascii() and digits.isdigit()) or not 0 < int(digits) < 65536:
+        raise ValueError(f"{text}: expected ADDRESS:PORT, [ADDRESS]:PORT or :PORT")
+    return int(digits)
 
 
 def listen(family: int, address: tuple[str, int], dual_stack: bool = False) -> socket.socket:

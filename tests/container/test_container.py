@@ -78,6 +78,9 @@ class Container:
         """A file of /proc in the containers' namespace."""
         return self.engine.run("cat", f"/proc/{file}").stdout
 
+    def status(self, pid: int) -> str:
+        return self.proc(f"{pid}/status")
+
     def children(self, pid: int) -> list[int]:
         return [int(word) for word in self.proc(f"{pid}/task/{pid}/children").split()]
 
@@ -87,6 +90,13 @@ class Container:
             self.podman("volume", "inspect", f"{self.name}-{which}", "--format", "{{.Mountpoint}}").stdout.strip()
         )
 
+    def passwd(self, name: str, password: str) -> None:
+        """README's command, but with a pipe for a terminal."""
+        (command,) = [line for line in readme() if " passwd " in line]
+        words = command.replace("-it", "-i").replace("./popad.d", str(self.configuration)).replace("jane", name)
+        podman, run, *rest = words.split()
+        self.engine.run(podman, run, *RUN_HERE, *rest, stdin=f"{password}\n")
+
     def deliver(self, *messages: str) -> None:
         mailbox = self.volume("mail") / NAME
         self.engine.run(
@@ -94,9 +104,9 @@ class Container:
             stdin="".join(f"From a@example.org Thu Jan  1 00:00:00 1970\n{message}\n" for message in messages),
         )  # fmt: skip
 
-    def client(self) -> poplib.POP3:
+    def client(self, address: str = "127.0.0.1") -> poplib.POP3:
         """A client that has been greeted."""
-        return self.engine.inside(self.pid, lambda: poplib.POP3("127.0.0.1", PORT, PATIENCE))
+        return self.engine.inside(self.pid, lambda: poplib.POP3(address, PORT, PATIENCE))
 
     def logged_in(self) -> poplib.POP3:
         client = self.client()
@@ -114,21 +124,24 @@ class Container:
 
     def listens(self) -> bool:
         """Whether somebody listens on the port, without a connection that would be in the log."""
-        return f":{PORT:04X} 00000000:0000 0A" in self.proc(f"{self.pid}/net/tcp")
+        return f":{PORT:04X} {'0' * 32}:0000 0A" in self.proc(f"{self.pid}/net/tcp6")
 
     def events(self) -> list[str]:
         return [entry["event"] for entry in self.log()]
 
 
 @contextlib.contextmanager
-def container(engine: Engine, *options: str, safety: tuple[str, ...] = SAFETY) -> Iterator[Container]:
+def container(
+    engine: Engine, *options: str, safety: tuple[str, ...] = SAFETY, with_user: bool = True
+) -> Iterator[Container]:
     """A container that listens, with volumes of its own; removed at the end."""
     name = f"popad{next(NUMBERS)}"
     configuration = engine.place / f"{name}.d"
     configuration.mkdir()
     line = engine.run("podman", "run", "--rm", "-i", *RUN_HERE, "popad", "passwd", NAME, stdin=f"{PASSWORD}\n").stdout
-    (configuration / "credentials").touch(0o600)
-    (configuration / "credentials").write_text(line)
+    if with_user:
+        (configuration / "credentials").touch(0o600)
+        (configuration / "credentials").write_text(line)
     running = Container(engine, name, configuration)
     places = {"mail": "/var/mail/popad", "state": "/var/lib/popad", "cache": "/var/cache/popad"}
     volumes = [f"{name}-{volume}:{place}" for volume, place in places.items()]
@@ -161,6 +174,39 @@ def served(engine: Engine) -> Iterator[Container]:
         yield running
 
 
+def readme() -> list[str]:
+    """The commands of README's container section, each in one line."""
+    section = (CHECKOUT / "README.md").read_text().partition("\n## Container\n")[2].partition("\n- ")[0]
+    return [line.strip() for line in section.replace("\\\n", "").splitlines() if line.startswith("    ")]
+
+
+def test_readme_from_an_empty_directory(engine: Engine) -> None:
+    """Its commands in their order, but for the build, with ports and volumes of this test's."""
+    built, made, _, ran = readme()
+    assert built == "podman build --format docker -t popad ."
+    name = f"popad{next(NUMBERS)}"
+    configuration = engine.place / f"{name}.d"
+    engine.run(*made.replace("popad.d", str(configuration)).split())
+    running = Container(engine, name, configuration)
+    try:
+        running.passwd(NAME, PASSWORD)
+        places = {"./popad.d:": f"{configuration}:", "--name popad": f"--name {name}", " -p 110:1110": ""}
+        places |= {f"-v {volume}:": f"-v {name}-{volume}:" for volume in ("mail", "state", "cache")}
+        for shown, here in places.items():
+            assert shown in ran
+            ran = ran.replace(shown, here)
+        podman, run, *rest = ran.split()
+        running.podman(run, *RUN_HERE, *rest)
+        wait_until(running.listens)
+        running.deliver(MESSAGE)
+        assert running.logged_in().quit().startswith(b"+OK")
+        running.podman("healthcheck", "run", name)
+        assert podman == "podman"
+    finally:
+        running.podman("rm", "--force", "--time=0", name)
+        running.podman("volume", "rm", *(f"{name}-{volume}" for volume in ("mail", "state", "cache")))
+
+
 def test_the_file_says_how_to_keep_it_in() -> None:
     assert SAFETY == ("--read-only", "--cap-drop=all", "--cap-add=setuid,setgid", "--security-opt=no-new-privileges")
     assert " ".join(SAFETY) in (CHECKOUT / "README.md").read_text()
@@ -178,6 +224,11 @@ class TestServing:
         assert b"body of the first" not in mailbox.read_bytes()
         assert mailbox.stat().st_uid == MAIL_UID
 
+    def test_ipv4_and_ipv6(self, served: Container) -> None:
+        for address in ("127.0.0.1", "::1"):
+            client = served.client(address)
+            assert client.quit().startswith(b"+OK")
+
     def test_a_wrong_password_is_refused(self, served: Container) -> None:
         client = served.client()
         client.user(NAME)
@@ -186,9 +237,10 @@ class TestServing:
         client.close()
 
     def test_a_new_user_counts_at_once(self, served: Container) -> None:
-        added = served.podman("exec", "-i", served.name, "popad", "passwd", "john", stdin="secret\n").stdout
-        with (served.configuration / "credentials").open("a") as credentials:
-            credentials.write(added)
+        """Added as README says; so is another password, and neither is the end of who was there before."""
+        for password in ("first", "secret"):
+            served.passwd("john", password)
+        served.logged_in().quit()
         client = served.client()
         client.user("john")
         assert client.pass_("secret").startswith(b"+OK")
@@ -291,6 +343,19 @@ class TestHealth:
         served.podman("healthcheck", "run", served.name)
         assert served.inspect(".State.Healthcheck.Status") == "healthy"
 
+    def test_nobody_could_log_in(self, engine: Engine) -> None:
+        """No file, one without a user, one that others may read: it serves and refuses everybody. One is added."""
+        with container(engine, with_user=False) as running:
+            file = running.configuration / "credentials"
+            for text, mode in ((None, 0), ("# nobody yet\n", 0o600), (f"{NAME} X\n", 0o644)):
+                if text is not None:
+                    file.write_text(text)
+                    file.chmod(mode)
+                assert running.podman("healthcheck", "run", running.name, check=False).returncode == 1
+            file.unlink()
+            running.passwd(NAME, PASSWORD)
+            running.podman("healthcheck", "run", running.name)
+
     def test_hangs(self, engine: Engine) -> None:
         """A daemon that listens and serves nobody: the kernel accepts, no greeting comes."""
         with container(engine) as hanging:
@@ -357,6 +422,23 @@ class TestLife:
             assert client.file.read() == b""
             client.close()
             assert stopping.inspect(".State.ExitCode") == 0
+
+    @pytest.mark.parametrize("more", [["--cap-add=kill"], []])
+    def test_a_session_that_hangs(self, engine: Engine, more: list[str]) -> None:
+        """What README says of CAP_KILL: with it the daemon ends a session of the user's, without it cannot."""
+        with container(engine, *more, "--env=POPAD_TIMEOUT=1") as running:
+            before = running.children(running.pid)
+            client = running.logged_in()
+            (session,) = [pid for pid in running.children(running.pid) if f"Uid:\t{MAIL_UID}" in running.status(pid)]
+            engine.run("kill", "-STOP", str(session))
+            wait_until(lambda: "session-stopped" in running.events())
+            if more:
+                wait_until(lambda: session not in running.children(running.pid))
+            else:
+                assert session in running.children(running.pid)
+                engine.run("kill", "-CONT", str(session))
+            client.close()
+            assert len(before) == 2
 
     def test_gives_up_before_podman_does(self) -> None:
         """podman stop waits for 10 seconds, and then kills."""

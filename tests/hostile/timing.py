@@ -97,7 +97,7 @@ def with_file(count: int) -> Times:
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)
         server = Server(Path(place))
-        lines = [(NAME, credentials.ITERATIONS), (REFUSED, credentials.ITERATIONS), ("bob", 20_000)]
+        lines = [(NAME, credentials.LEAST_ITERATIONS), (REFUSED, credentials.LEAST_ITERATIONS), ("bob", 20_000)]
         server.credentials.write_text(
             "".join(credentials.line(name, b"secret", iterations) + "\n" for name, iterations in lines)
         )

@@ -132,7 +132,7 @@ class Server:
             shared.mkdir()
             shared.chmod(0o1733)
         self.credentials.touch(0o600)
-        self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), credentials.ITERATIONS) + "\n")
+        self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), credentials.LEAST_ITERATIONS) + "\n")
         owner = pwd.getpwnam(OWNER)
         os.chown(self.mailbox.parent, owner.pw_uid, owner.pw_gid)
         self.settings = {

@@ -179,28 +179,31 @@ def other_place(server: Server, block: Block) -> None:
 def virtual_users(server: Server, block: Block) -> None:
     """popad.conf(5)'s settings, its drop-in, and popad-credentials(5)'s way to add a user, together."""
     machine = server.machine
-    settings, drop_in, adding = (
+    settings, drop_in, adding, removing = (
         next(found for found in blocks() if fragment in found.text and found.document == document)
         for document, fragment in (
             ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail"),
             ("popad.conf.5", "ReadWritePaths=-/srv/mail"),
-            ("popad-credentials.5", "popad passwd jane"),
+            ("popad-credentials.5", "credentials jane"),
+            ("popad-credentials.5", "--delete jane"),
         )
     )
-    assert block in (settings, drop_in, adding)
+    assert block in (settings, drop_in, adding, removing)
     machine.run(["sh", "-c", "id vmail || useradd --system --shell /usr/sbin/nologin vmail"])
     machine.run(["install", "-d", "-m", "700", "-o", "vmail", "/srv/mail"])
     machine.write("/srv/mail/jane", "From a Thu Jan  1 00:00:00 1970\nSubject: x\n\nx\n\n", mode=0o600, owner="vmail")
     typed = [line for line in adding.commands if not line.endswith(":")]
     try:
         asked = machine.python(TERMINAL, "; ".join(typed), PASSWORD)
-        assert re.findall(r"\w+:", asked) == [line for line in adding.commands if line.endswith(":")]
+        assert re.findall(r"\w+:", asked)[:-1] == [line for line in adding.commands if line.endswith(":")]
         with server.drop_in("popad@.service", drop_in.text), server.settings(f"{settings.text}\n"):
             assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
             with server.connect().logged_in("jane", PASSWORD) as client:
                 client.ok("DELE 1")
                 client.ok("QUIT")
         assert (machine.root / "srv/mail/jane").read_bytes() == b""
+        machine.run(removing.commands[0].split())
+        assert (machine.root / "etc/popad/credentials").read_bytes() == b""
     finally:
         machine.run(["rm", "-f", "/etc/popad/credentials"])
 
@@ -366,7 +369,8 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad.8", "pop3 stream tcp", inetd),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
-    ("popad-credentials.5", "popad passwd jane", virtual_users),
+    ("popad-credentials.5", "credentials jane", virtual_users),
+    ("popad-credentials.5", "--delete jane", virtual_users),
     ("popad-credentials.5", "SCRAM-SHA-256", one_line_of_credentials),
     ("README.md", "apt install ./dist/", install),
     ("README.md", "curl --user NAME", try_it),

@@ -38,7 +38,16 @@ def test_help(option: str) -> None:
     done = run(option)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"usage: popad")
-    for word in ("check", "passwd NAME", "auth-helper", "-V", "--version", "-h", "--help", "LISTEN_FDS"):
+    for word in (
+        "check",
+        "passwd [--file FILE] [--delete] [--iterations N] NAME",
+        "auth-helper",
+        "-V",
+        "--version",
+        "-h",
+        "--help",
+        "LISTEN_FDS",
+    ):
         assert word.encode() in done.stdout
 
 
@@ -53,7 +62,8 @@ def test_help(option: str) -> None:
         (["check", "x"], "popad check: error: unrecognized arguments: x"),
         (["check", "--all"], "popad check: error: unrecognized arguments: --all"),
         (["passwd"], "popad passwd: error: the following arguments are required: NAME"),
-        (["passwd", "a", "4096", "x"], "popad passwd: error: unrecognized arguments: x"),
+        (["passwd", "a", "x"], "popad passwd: error: unrecognized arguments: x"),
+        (["passwd", "--file"], "popad passwd: error: argument --file: expected one argument"),
         (["auth-helper", "x"], "popad auth-helper: error: unrecognized arguments: x"),
     ],
 )

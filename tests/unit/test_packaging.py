@@ -171,12 +171,18 @@ class TestOptions:
         page = text("packaging/man/popad.8")
         synopsis = page.partition(".Sh SYNOPSIS\n")[2].partition(".Sh ")[0]
         for name, command in COMMANDS.items():
-            written = "".join(
-                f"\n.Op Ar {each.strip('[]').lower()}" if each.startswith("[") else f"\n.Ar {each.lower()}"
-                for each in command.arguments
-            )
+            written = "".join(map(self.as_written, command.arguments))
             assert f".Cm {name}{written}\n.Nm" in synopsis
-            assert f".It Nm Cm {name}{written.replace(chr(10) + '.', ' ')}\n" in page
+            in_one_line = re.sub(r"\n\.Op ([^\n]*)", r" Oo \1 Oc", written).replace("\n.", " ")
+            assert f".It Nm Cm {name}{in_one_line}\n" in page
+
+    @staticmethod
+    def as_written(argument: str) -> str:
+        """An argument of the table in the language of man pages."""
+        if not argument.startswith("["):
+            return f"\n.Ar {argument.lower()}"
+        option, _, value = argument.strip("[]").partition(" ")
+        return f"\n.Op Fl Fl {option.strip('-')}" + (f" Ar {value.lower()}" if value else "")
 
 
 class TestUnits:

@@ -27,7 +27,7 @@ NAMES = ("alice", "root", "daemon", "a{b", OWNER)
 
 @pytest.fixture(scope="module")
 def lines() -> str:
-    return "".join(credentials.line(name, b"secret", credentials.ITERATIONS) + "\n" for name in NAMES)
+    return "".join(credentials.line(name, b"secret", credentials.LEAST_ITERATIONS) + "\n" for name in NAMES)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Place:
         self.path = path
         self.credentials = path / "credentials"
         self.credentials.touch(0o600)
-        self.credentials.write_text(credentials.line("alice", b"secret", credentials.ITERATIONS) + "\n")
+        self.credentials.write_text(credentials.line("alice", b"secret", credentials.LEAST_ITERATIONS) + "\n")
         self.mail = path / "mail"
         self.mail.mkdir()
         self.state = path / "state"
@@ -206,7 +206,7 @@ def test_names_that_cannot_be_typed(
     place: Place, capsys: pytest.CaptureFixture[str], name: str, given: dict[str, str], complaint: str
 ) -> None:
     with place.credentials.open("a") as file:
-        file.write(credentials.line(name, b"secret", credentials.ITERATIONS) + "\n")
+        file.write(credentials.line(name, b"secret", credentials.LEAST_ITERATIONS) + "\n")
     where = f"POPAD_CREDENTIALS: {place.credentials}:2: nobody can log in as "
     assert checked(place, capsys, **given)[2] == [where + complaint]
 

@@ -13,9 +13,9 @@ from tests.support.here import CHECKOUT
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_each_command_has_its_help(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, option]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     command = COMMANDS[name]
-    assert said.startswith(f"usage: {' '.join(['popad', name, '[-h]', *command.arguments])}\n")
+    assert said.startswith(f"usage: {' '.join(['popad', name, '[-h]', *command.arguments])} ")
     assert command.does in said
     for argument, meaning in command.arguments.items():
         assert meaning in said

@@ -91,7 +91,9 @@ def test_a_port_in_use(server: Server) -> None:
     [
         ("192.0.2.1:8110", "192.0.2.1:8110: Cannot assign requested address"),
         ("localhost:8110", "localhost:8110: localhost is not an address"),
-        ("127.0.0.1", "127.0.0.1: expected ADDRESS:PORT or [ADDRESS]:PORT"),
+        ("127.0.0.1", "127.0.0.1: expected ADDRESS:PORT, [ADDRESS]:PORT or :PORT"),
+        (":", ":: expected ADDRESS:PORT, [ADDRESS]:PORT or :PORT"),
+        (":70000", ":70000: expected ADDRESS:PORT, [ADDRESS]:PORT or :PORT"),
     ],
 )
 def test_an_address_that_is_none_of_ours(server: Server, where: str, complaint: str) -> None:

@@ -43,6 +43,14 @@ def test_every_address_of_the_families(port: int, families: frozenset[int], expe
             each.close()
 
 
+def test_every_address_and_a_port(port: int) -> None:
+    (only,) = listeners.listening([f":{port}"], BOTH)
+    try:
+        assert (reaches("127.0.0.1", port), reaches("::1", port)) == (True, True)
+    finally:
+        only.close()
+
+
 @pytest.mark.parametrize("reason", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
 def test_a_host_without_ipv6(port: int, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
     """Both is IPv4 alone there; -6 is an error."""
@@ -54,9 +62,10 @@ def test_a_host_without_ipv6(port: int, monkeypatch: pytest.MonkeyPatch, reason:
             super().bind(address)
 
     monkeypatch.setattr("socket.socket", Host)
-    (only,) = listeners.listening([], BOTH)
-    assert only.family == socket.AF_INET
-    only.close()
+    for addresses in ([], [f":{port}"]):
+        (only,) = listeners.listening(addresses, BOTH)
+        assert only.family == socket.AF_INET
+        only.close()
     with pytest.raises(OSError, match=f"::.:{port}"):
         listeners.listening([], V6)
 
