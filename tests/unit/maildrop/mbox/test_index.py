@@ -595,15 +595,23 @@ def outcome(box: Box, cached: bool) -> tuple[object, list[int]]:
     return (rows(messages), messages.end, messages.crc, texts(store)), list(store.id_numbers())
 
 
-@pytest.mark.parametrize("worth_it", [parallel.WORTH_IT, 1])
+whatever_others_do = st.lists(st.lists(edits, max_size=3), min_size=1, max_size=3)
+
+
 @settings(max_examples=60)
-@given(mailbox=mailboxes, rounds=st.lists(st.lists(edits, max_size=3), min_size=1, max_size=3))
-def test_equal_to_a_scan(
-    quick_path: Path, worth_it: int, mailbox: bytes, rounds: list[list[tuple[str, object]]]
+@given(mailboxes, whatever_others_do)
+def test_equal_to_a_scan(quick_path: Path, mailbox: bytes, rounds: list[list[tuple[str, object]]]) -> None:
+    """Sessions, and between them whatever others do to the mailbox and to the index."""
+    check_against_a_scan(quick_path, mailbox, rounds)
+
+
+@settings(max_examples=20)  # each session forks
+@given(mailboxes, whatever_others_do)
+def test_equal_to_a_scan_by_two_processes(
+    quick_path: Path, mailbox: bytes, rounds: list[list[tuple[str, object]]]
 ) -> None:
-    """Sessions, and between them whatever others do to the mailbox and to the index. By one process, and by two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "WORTH_IT", worth_it)
+        patch.setattr(parallel, "WORTH_IT", 1)
         patch.setattr(parallel, "SMALLEST", 20)
         patch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
         check_against_a_scan(quick_path, mailbox, rounds)
