@@ -24,7 +24,8 @@ def refused(server: Server, name: str, password: str = PASSWORD, **settings: str
     """All that the client hears after PASS, though it goes on; and the last entry of the log."""
     add_to_credentials(server, "root")
     add_to_credentials(server, STRANGER)
-    with server.session({f"POPAD_{key.upper()}": value for key, value in settings.items()}) as (client, process):
+    given = {"guess_delay": "0", **settings}  # no test waits for a verdict
+    with server.session({f"POPAD_{key.upper()}": value for key, value in given.items()}) as (client, process):
         client.line()
         assert client.ask(f"USER {name}").startswith(b"+OK")
         client.send(f"PASS {password}\r\nSTAT\r\nUSER alice\r\nPASS {PASSWORD}\r\n".encode())
