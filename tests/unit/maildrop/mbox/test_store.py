@@ -435,30 +435,30 @@ def test_a_user_whose_name_is_that_of_the_lock(box: Box) -> None:
     ],
 )
 @pytest.mark.parametrize("appended", [b"", b"From d\nDate: 4\n\nbody 4\n\n"])
-def test_update(box: Box, numbers: tuple[int, ...], left: bytes, appended: bytes) -> None:
-    before = box.path.stat()
-    store = box.open()
-    box.append(appended)
+def test_update(quick_box: Box, numbers: tuple[int, ...], left: bytes, appended: bytes) -> None:
+    before = quick_box.path.stat()
+    store = quick_box.open()
+    quick_box.append(appended)
     store.remove(marks(store, *numbers))
-    after = box.path.stat()
-    assert box.path.read_bytes() == left + appended
+    after = quick_box.path.stat()
+    assert quick_box.path.read_bytes() == left + appended
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert box.redo_logs == []
-    assert may_lock(box.path, fcntl.LOCK_EX)
+    assert quick_box.redo_logs == []
+    assert may_lock(quick_box.path, fcntl.LOCK_EX)
 
 
 @pytest.mark.parametrize("between", [b"\n", b"\n\n", b"\r\n\r\n"])
 @pytest.mark.parametrize(("numbers", "left"), [((1, 2), b""), ((2,), ONE)])
 def test_line_ends_before_a_delivery_go_with_the_message_that_had_none(
-    box: Box, numbers: tuple[int, ...], left: bytes, between: bytes
+    quick_box: Box, numbers: tuple[int, ...], left: bytes, between: bytes
 ) -> None:
     """Else the mailbox would begin with them, and be no mbox any more; or the message before would have grown."""
-    box.path.write_bytes(ONE + b"From b\nDate: 2\n\ncut sho")
-    store = box.open()
-    box.append(between + THREE)
+    quick_box.path.write_bytes(ONE + b"From b\nDate: 2\n\ncut sho")
+    store = quick_box.open()
+    quick_box.append(between + THREE)
     store.remove(marks(store, *numbers))
-    assert box.path.read_bytes() == left + THREE
-    assert len(box.open().sizes) == bool(left) + 1
+    assert quick_box.path.read_bytes() == left + THREE
+    assert len(quick_box.open().sizes) == bool(left) + 1
 
 
 def test_update_waits_for_a_delivery(box: Box) -> None:
