@@ -35,8 +35,8 @@ class Died(BaseException):
 def dies(work: Callable[[], object], after: int, torn: bool = False) -> bool:
     """Do `work` up to its `after`-th call. False where the work was done before.
 
-    From the next call on, nothing reaches the files: what a death leaves behind, in this process, as a test has hundreds
-    of deaths and a fork takes 10 ms. tests/faults kills processes at each call.
+    From the next call on, nothing reaches the files: that is what a death leaves behind. It is played in this process,
+    as a test has hundreds of deaths and a fork takes 10 ms; tests/faults kills processes at each call.
 
     `torn`: the call that would be the next writes the first half of what it should, if it writes.
     """
