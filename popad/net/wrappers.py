@@ -21,7 +21,7 @@ TABLES = ("/etc/hosts.allow", "/etc/hosts.deny")
 LIBRARY = "libwrap.so.0"
 DAEMON = b"popad"
 RQ_FILE, RQ_DAEMON = 1, 2  # keys of request_init(3), tcpd.h
-SETTLED = 2.0  # seconds after a change in which another one could leave the same times, on the coarsest file systems
+OLD_ENOUGH = 2.0  # seconds after a change in which another one could leave the same times, on the coarsest file systems
 REQUEST_OCTETS = 8192  # struct request_info has about 900, and the library alone looks inside
 
 
@@ -35,7 +35,7 @@ class Rules:
     def __init__(self) -> None:
         """Load libwrap. Raises SettingWrong where there are rules and no libwrap."""
         look = look_at_tables()  # before they are read
-        self.without_rules = look if is_settled(look) and not any(map(has_rules, TABLES)) else None
+        self.without_rules = look if is_old_enough(look) and not any(map(has_rules, TABLES)) else None
         self.library: ctypes.CDLL | None = None
         self.missing = ""
         try:
@@ -85,9 +85,9 @@ def look_at(table: str) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def is_settled(look: "Look") -> bool:
+def is_old_enough(look: "Look") -> bool:
     """Whether whoever changes a table from now on leaves other times. What is said to be of the future is not."""
-    return all(table is None or max(table[3:]) < time.time_ns() - SETTLED * 1e9 for table in look)
+    return all(table is None or max(table[3:]) < time.time_ns() - OLD_ENOUGH * 1e9 for table in look)
 
 
 def has_rules(table: str) -> bool:

@@ -249,7 +249,7 @@ class TestTrace:
     def test_knows_processes_by_who_forked_them(self) -> None:
         parents = {11: 10, 12: 11, 21: 20, 31: 30}
         assert [trace.role_of(pid, parents, 10, 20) for pid in (10, 20, 11, 12, 21, 31)] == [
-            *(trace.DAEMON, trace.HELPER, trace.SESSION, trace.STRANGER, trace.VERDICT),
+            *(trace.DAEMON, trace.HELPER, trace.SESSION, trace.PREAUTH, trace.VERDICT),
             "",
         ]
 

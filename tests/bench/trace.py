@@ -28,8 +28,8 @@ from tests.support.serving import children_of
 
 LOGINS = 60
 BUFFER_KB = 32_768  # a processor: 60 logins are some MB
-DAEMON, HELPER, SESSION, STRANGER, VERDICT = "daemon", "helper", "session", "authorization child", "helper's worker"
-ROLES = (DAEMON, SESSION, STRANGER, HELPER, VERDICT)
+DAEMON, HELPER, SESSION, PREAUTH, VERDICT = "daemon", "helper", "session", "authorization child", "helper's worker"
+ROLES = (DAEMON, SESSION, PREAUTH, HELPER, VERDICT)
 FORK, EXIT, PYTHON, CALLS = "fork", "exit", "Python, page faults", "other calls"
 KINDS = {"clone": FORK, "clone3": FORK, "fork": FORK, "vfork": FORK, "exit_group": EXIT, "exit": EXIT}
 AFTER = "after QUIT"
@@ -87,7 +87,7 @@ def role_of(pid: int, parents: Mapping[int, int], daemon: int, helper: int) -> s
     parent = parents.get(pid, 0)
     if parent in (daemon, helper):
         return SESSION if parent == daemon else VERDICT
-    return STRANGER if parents.get(parent, 0) == daemon else ""
+    return PREAUTH if parents.get(parent, 0) == daemon else ""
 
 
 def windows(sessions: Sequence[Session]) -> Iterator[dict[str, tuple[float, float]]]:

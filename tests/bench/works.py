@@ -23,7 +23,7 @@ BIG, BIG_OCTETS = 20_000, 8_500
 ONE_OCTETS = 100_000_000
 GROWTH_OCTETS = 1_000
 IDLE = 20
-SETTLED_OCTETS, SETTLED_SECONDS = 50_000, 10.0
+STEADY_OCTETS, STEADY_SECONDS = 50_000, 10.0
 CLIENTS = 8
 MOST_ROUNDS = 5
 BIG_USERS = [f"big{number}" for number in range(MOST_ROUNDS)]
@@ -240,19 +240,19 @@ def growth(running: Running, size: Size, figures: Figures, _round: int) -> None:
 def idle(running: Running, _size: Size, figures: Figures, _round: int) -> None:
     """What each of 20 sessions that are logged in and wait adds to the memory of all processes."""
     running.make_room(IDLE)
-    before = settled_pss(running.machine)
+    before = steady_pss(running.machine)
     with contextlib.ExitStack() as sessions:
         for number, name in enumerate(USERS[:IDLE]):
             client = Pop3(running.machine.connect("127.0.0.1", 110, source=f"127.9.9.{number + 1}"))
             sessions.enter_context(client.logged_in(name, PASSWORD))
-        figures.add(running.server.name, "idle_mb", (settled_pss(running.machine) - before) / IDLE / 1e6)
+        figures.add(running.server.name, "idle_mb", (steady_pss(running.machine) - before) / IDLE / 1e6)
 
 
-def settled_pss(machine: Machine) -> int:
+def steady_pss(machine: Machine) -> int:
     """Octets of memory (PSS) of all processes, once they have stopped coming and going."""
     last, found = 0, pss(machine)
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while abs(found - last) > SETTLED_OCTETS and time.monotonic() < deadline:
+    deadline = time.monotonic() + STEADY_SECONDS
+    while abs(found - last) > STEADY_OCTETS and time.monotonic() < deadline:
         time.sleep(0.2)  # between two looks
         last, found = found, pss(machine)
     return found

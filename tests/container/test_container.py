@@ -310,7 +310,7 @@ class TestConfinement:
             assert "event=contract-broken" in said
             assert "event=login-passed" not in said
 
-    def test_who_reads_what_strangers_send_has_a_uid_of_its_own(self, served: Container) -> None:
+    def test_who_reads_what_unauthenticated_clients_send_has_a_uid_of_its_own(self, served: Container) -> None:
         """By its number in the container; without CAP_KILL nobody but its session can end it. (Root's are the helper's
         workers.)
         """
@@ -322,9 +322,9 @@ class TestConfinement:
                 status = served.proc(f"{child}/status")
                 inside = int(re.findall(r"^NSpid:.*\t(\d+)$", status, re.M)[0])
                 uids[inside] = int(re.findall(r"^Uid:\t(\d+)\t", status, re.M)[0])
-        strangers = {inside: uid for inside, uid in uids.items() if uid}
-        assert strangers
-        assert strangers == {inside: PREAUTH_UIDS[inside] for inside in strangers}
+        children = {inside: uid for inside, uid in uids.items() if uid}
+        assert children
+        assert children == {inside: PREAUTH_UIDS[inside] for inside in children}
         client.quit()
 
     def test_a_user_has_no_rights_left(self, served: Container) -> None:

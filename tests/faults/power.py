@@ -65,7 +65,7 @@ class File:
         octets.extend(bytes(max(size - len(octets), 0)))
         return bytes(octets[:size])
 
-    def settle(self, content: bytes) -> None:
+    def make_durable(self, content: bytes) -> None:
         """This is on the disk, and nothing else will be."""
         self.durable = content
         self.pending = []
@@ -93,9 +93,9 @@ class Model:
         if call.kind == Kind.FSYNC:
             if call.error:
                 chosen = [self.chance.random() < 0.5 for _ in range(file.pieces())]
-                file.settle(file.content(chosen, file.sizes()))
+                file.make_durable(file.content(chosen, file.sizes()))
             else:
-                file.settle(file.content([True] * file.pieces(), file.sizes()))
+                file.make_durable(file.content([True] * file.pieces(), file.sizes()))
         elif call.error or (call.kind == Kind.CREATE and name in self.entries):
             return
         elif call.kind == Kind.WRITE:

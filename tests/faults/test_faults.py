@@ -93,7 +93,7 @@ def test_disk_sectors_and_sizes_are_apart() -> None:
     assert file.content([False] * 3, 0) == b"a" * 1000
     assert file.content([True, False, False], 0) == b"a" * 500 + b"b" * 12 + b"a" * 488
     assert file.content([False, False, True], 1) == b"a" * 1000 + bytes(24) + b"b" * 76
-    file.settle(file.content([True] * 3, 1))
+    file.make_durable(file.content([True] * 3, 1))
     assert file.content([], 0) == b"a" * 500 + b"b" * 600
 
 

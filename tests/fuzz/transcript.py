@@ -79,7 +79,7 @@ class Model:
             words = line.removesuffix(b" ").split(b" ")[1:]
             if self.known:
                 return self.user(verb.upper(), words)
-            said = self.stranger(verb.upper(), rest, words)
+            said = self.unauthenticated(verb.upper(), rest, words)
         if not self.known and said[0] == b"-ERR":
             self.errors += 1
             self.over = self.errors == authorization.MAX_ERRORS
@@ -89,7 +89,7 @@ class Model:
         """Take back what answer() has noted of a command that was refused."""
         self.marked, self.last, self.removes = *self.before, False
 
-    def stranger(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
+    def unauthenticated(self, verb: bytes, rest: bytes, words: list[bytes]) -> tuple[bytes, list[bytes] | None]:
         name = rest.removesuffix(b" ")
         if verb == b"USER" and 0 < len(name) <= MAX_ARGUMENT and not name.startswith(b" "):
             self.commands += 1

@@ -32,7 +32,7 @@ from popad.session import monitor, preauth
 from popad.session.preparation import load_maildrop, load_postauth, load_stores, load_transaction
 from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
-from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, connection, read_logfmt
+from tests.support.serving import ALL, NAME, PASSWORD, PREAUTH_USER, Server, connection, read_logfmt
 
 PATIENCE, MORE_PATIENCE = (
     0.15,
@@ -179,7 +179,7 @@ def made_up(chance: random.Random) -> Case:
 
 def datagram(chance: random.Random, *, credentials: bool = False) -> Message:
     """Octets, mostly right, and perhaps descriptors."""
-    names = NAME.encode(), b"root", STRANGER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0"
+    names = NAME.encode(), b"root", PREAUTH_USER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0"
     passwords = PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"
     requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN")
     aheads = b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768
@@ -215,7 +215,7 @@ class Seen:
         self.heard = heard.removeprefix(arrival.GREETING)
         self.status = status
         self.events = events
-        self.became = became  # what the session's own process took on: a user's uid, "stranger"
+        self.became = became  # what the session's own process took on: a user's uid, "preauth"
 
     def check(self, case: Case) -> str:
         """Returns what was expected, which it was."""
@@ -223,7 +223,7 @@ class Seen:
         told = (expected, [vars(message) for message in case.sent], case.end, vars(self))
         if not expected.startswith("passed"):
             assert not {"login-passed", "maildrop-loaded"} & set(self.events), told
-            assert self.became in ([], ["stranger"] if expected == "wrong" else []), told
+            assert self.became in ([], ["preauth"] if expected == "wrong" else []), told
         if expected == "broken":
             assert (self.heard, self.status, self.events[-1]) == (b"", monitor.SOFTWARE, "contract-broken"), told
             return expected
@@ -279,7 +279,7 @@ def serve(case: Case, server: Server, client: Connection, arrived: Path, became:
     become = spawn_identity.become
 
     def noted(uid: int, *others: Any, **more: Any) -> None:
-        os.write(note, b"stranger\n" if uid in PREAUTH_UIDS else b"%d\n" % uid)
+        os.write(note, b"preauth\n" if uid in PREAUTH_UIDS else b"%d\n" % uid)
         become(uid, *others, **more)
 
     vars(monitor)["become"] = vars(spawn_identity)["become"] = noted

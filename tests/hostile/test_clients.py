@@ -107,7 +107,7 @@ def test_commands_of_a_client_that_reads_nothing(server: Server) -> None:
     assert server.mailbox.read_bytes() == ALL
 
 
-def test_a_stranger_who_reads_an_octet_at_a_time(server: Server) -> None:
+def test_an_unauthenticated_client_that_reads_an_octet_at_a_time(server: Server) -> None:
     """There is no more to read than the answers to so many commands: it holds nobody up."""
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}) as (client, process):
         ended = os.pidfd_open(process.pid)

@@ -1,6 +1,6 @@
 """The authentication helper under hostile clients, and killed at any moment: a login fails with [SYS/TEMP] at worst.
 
-Real processes: the warm helper as systemd starts it and as the daemon keeps it, sessions that log in meanwhile.
+Real processes: the helper as systemd starts it and as the daemon keeps it, sessions that log in meanwhile.
 """
 
 import os
@@ -40,7 +40,7 @@ def packed(*fields: bytes) -> bytes:
 
 
 class Helper:
-    """The warm helper behind a listening socket, which outlives it as systemd's does."""
+    """The helper behind a listening socket, which outlives it as systemd's does."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -169,11 +169,11 @@ LOADED = b"+OK 3 messages (102 octets)\r\n"
 
 
 class Killer:
-    """Kills the warm helper, or a worker of it, at random moments."""
+    """Kills the helper, or a worker of it, at random moments."""
 
-    def __init__(self, warm: Callable[[], int], bury: Callable[[], None], chance: random.Random) -> None:
-        """`warm` finds the helper's process, `bury` is for whoever has to start the next one."""
-        self.warm = warm
+    def __init__(self, find: Callable[[], int], bury: Callable[[], None], chance: random.Random) -> None:
+        """`find` finds the helper's process, `bury` is for whoever has to start the next one."""
+        self.find = find
         self.bury = bury
         self.chance = chance
         self.killed: Counter[str] = Counter()
@@ -184,7 +184,7 @@ class Killer:
     def kill(self) -> None:
         while not self.done.wait(self.chance.random() * 0.03):
             try:
-                pid = self.warm()
+                pid = self.find()
                 children = children_of(pid)
                 if children and self.chance.random() < 0.9:
                     os.kill(self.chance.choice(children), signal.SIGKILL)
@@ -255,7 +255,7 @@ def test_the_daemons_helper_killed_at_any_moment(server: Server) -> None:
     slow(server)
     with daemon(server, {"POPAD_GUESS_DELAY": "0", "POPAD_MAX_SESSIONS_PER_SOURCE": "10000"}) as running:
 
-        def warm() -> int:
+        def helper() -> int:
             """The child that keeps the guesses: a session does not."""
             for pid in running.children:
                 if any("popad-guesses" in os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()):
@@ -269,7 +269,7 @@ def test_the_daemons_helper_killed_at_any_moment(server: Server) -> None:
                 client.send(f"PASS {PASSWORD}\r\nQUIT\r\n".encode())
                 return first_of(client.rest())
 
-        killer = Killer(warm, lambda: None, random.Random(4))
+        killer = Killer(helper, lambda: None, random.Random(4))
         try:
             heard = outcomes(log_in, 3, 10, lambda: len(killer.killed) == 2)
         finally:

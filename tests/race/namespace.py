@@ -19,7 +19,7 @@ POOL = Path("/mnt")  # of the host, hidden in the namespace: where the new / is 
 WORK = Path("/srv/race")  # in the new /: what the race writes, in memory
 STATE, CREDENTIALS = WORK / "state", WORK / "credentials"
 PASSWORD = "secret"
-MAIL_GROUP, EXIM, STRANGER, FIRST_USER = 8, 61950, 61951, 61960
+MAIL_GROUP, EXIM, PREAUTH, FIRST_USER = 8, 61950, 61951, 61960
 
 EXIM_CONFIGURATION = """
 primary_hostname = race.test
@@ -105,7 +105,7 @@ def enter(programs: Path, users: Sequence[User]) -> None:
 
 def furnish(users: Sequence[User]) -> None:
     os.umask(0o022)
-    accounts = {"root": (0, 0), "mail": (8, MAIL_GROUP), "Debian-exim": (EXIM, EXIM), "popad": (STRANGER, STRANGER)}
+    accounts = {"root": (0, 0), "mail": (8, MAIL_GROUP), "Debian-exim": (EXIM, EXIM), "popad": (PREAUTH, PREAUTH)}
     accounts |= {user.name: (user.uid, user.uid) for user in users}
     Path("/etc/passwd").write_text(
         "".join(f"{name}:x:{uid}:{gid}:{name}:/home/{name}:/bin/sh\n" for name, (uid, gid) in accounts.items())

@@ -43,7 +43,7 @@ POPAD_WITHOUT_JOURNAL = (
     ),
 )
 
-STRANGER = "daemon"  # a user of every Debian, in place of popad's own
+PREAUTH_USER = "daemon"  # a user of every Debian, in place of popad's own
 OWNER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 NAME, PASSWORD = "alice", "secret"
 
@@ -141,7 +141,7 @@ class Server:
             "POPAD_MAILDROP": f"mbox:{path}/mail/{{user}}",
             "POPAD_STATE": str(self.state),
             "POPAD_CACHE": str(self.cache),
-            "POPAD_USER": STRANGER,
+            "POPAD_USER": PREAUTH_USER,
             "POPAD_VIRTUAL_USER": OWNER,
         }
 

@@ -263,16 +263,16 @@ print(len(kernel) - 1, fds, memory)
     return State(int(said[0]), int(said[1]), int(said[2]))
 
 
-def settle(machine: Machine, unit: str, processes: int) -> State:
+def wait_for_rest(machine: Machine, unit: str, processes: int) -> State:
     """Wait until no session is left, as far as one goes at all."""
     found: list[State] = []
 
-    def settled() -> bool:
+    def at_rest() -> bool:
         found.append(state(machine, unit))
         return found[-1].processes <= processes
 
     with contextlib.suppress(AssertionError):
-        wait_until(settled, 60)
+        wait_until(at_rest, 60)
     return found[-1]
 
 
@@ -331,7 +331,7 @@ def run_load(machine: Machine, unit: str, shape: str, load: str, attempts: int) 
         begun = time.monotonic()
         machine.inside(lambda: LOADS[load](result))
         result.seconds = time.monotonic() - begun
-    result.after = settle(machine, unit, result.before.processes)
+    result.after = wait_for_rest(machine, unit, result.before.processes)
     time.sleep(SLOTS_SECONDS)
     with contextlib.suppress(OSError):
         machine.inside(login)

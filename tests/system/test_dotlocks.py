@@ -111,7 +111,7 @@ def test_a_lock_file_with_the_number_of_another_process(server: Server, unit: st
         assert locks(server, "/var/mail") == []
 
 
-def test_a_lock_file_of_a_stranger(server: Server, unit: str) -> None:
+def test_a_lock_file_of_another_user(server: Server, unit: str) -> None:
     """Where everybody may make files nobody can keep another one from his mail."""
     name = server.add_user()
     path = f"/var/mail/{name}.lock"

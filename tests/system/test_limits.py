@@ -117,10 +117,10 @@ def test_a_slow_login_is_ended_by_popad(server: Server) -> None:
     with (
         server.drop_in("popad@.service", "[Service]\nRuntimeMaxSec=1\n"),
         server.settings("POPAD_LOGIN_TIMEOUT=3\n"),
-        server.connect().greeted() as stranger,
+        server.connect().greeted() as newcomer,
     ):
-        unit = server.instance(stranger)
-        assert stranger.closed()
+        unit = server.instance(newcomer)
+        assert newcomer.closed()
         server.machine.wait_entry({"POPAD_EVENT": "login-not-attempted", "_SYSTEMD_UNIT": unit}, after=since)
     assert server.machine.journal(f"UNIT={unit}", "UNIT_RESULT=timeout", after=since) == []
 
@@ -134,15 +134,15 @@ def test_systemd_ends_a_session_that_hangs(server: Server) -> None:
         server.drop_in("popad@.service", "[Service]\nRuntimeMaxSec=1\n"),
         server.connect().logged_in(name, PASSWORD) as client,
         server.settings("POPAD_LOGIN_TIMEOUT=5\nPOPAD_AUTH_TIMEOUT=5\n"),
-        server.connect().greeted() as stranger,
+        server.connect().greeted() as newcomer,
     ):
-        unit = server.instance(stranger)
+        unit = server.instance(newcomer)
         # Until it has said that it is ready (after the greeting), another limit holds: that of a start.
         wait_until(lambda: server.machine.show(unit, "ActiveState")["ActiveState"] == "active")
         server.machine.run(["systemctl", "kill", "--signal=STOP", unit])
         entry = server.machine.wait_entry({"UNIT": unit, "UNIT_RESULT": "timeout"}, after=since)
         assert entry["_PID"] == "1"
-        assert stranger.closed()
+        assert newcomer.closed()
         client.ok("NOOP")
 
 

@@ -71,7 +71,7 @@ def test_accounts_that_are_refused(server: Server, account: str) -> None:
 
 
 def test_before_the_login(server: Server) -> None:
-    """The session is root with two capabilities; the process that reads what a stranger sends can do nothing."""
+    """The session is root with two capabilities; what reads the words of an unauthenticated client can do nothing."""
     with server.connect().greeted() as client:
         client.ok("CAPA")  # answered by the authorization child: it has shut its doors
         client.body()
@@ -86,14 +86,14 @@ def test_before_the_login(server: Server) -> None:
         assert int(session["CapBnd"], 16) == 1 << 6 | 1 << 7
 
         (child,) = server.machine.run(["pgrep", "--parent", main]).stdout.split()
-        stranger = server.process_status(child)
+        preauth = server.process_status(child)
         uid = PREAUTH_UIDS[int(child)]
-        assert stranger["Uid"] == f"{uid} {uid} {uid} {uid}"
+        assert preauth["Uid"] == f"{uid} {uid} {uid} {uid}"
         gid = server.machine.run(["id", "-g", "popad"]).stdout.strip()
-        assert (stranger["Gid"], stranger["Groups"]) == (f"{gid} {gid} {gid} {gid}", gid)
-        assert stranger["CapEff"] == stranger["CapPrm"] == "0000000000000000"
-        assert stranger["NoNewPrivs"] == "1"
-        assert stranger["Seccomp"] == "2"
+        assert (preauth["Gid"], preauth["Groups"]) == (f"{gid} {gid} {gid} {gid}", gid)
+        assert preauth["CapEff"] == preauth["CapPrm"] == "0000000000000000"
+        assert preauth["NoNewPrivs"] == "1"
+        assert preauth["Seccomp"] == "2"
         limits = (server.machine.root / "proc" / child / "limits").read_text().splitlines()
         for limit in ("Max open files", "Max processes", "Max file size", "Max core file size"):
             (line,) = [line for line in limits if line.startswith(limit)]
@@ -158,7 +158,7 @@ def test_sandbox(server: Server) -> None:
 
 
 def test_filter_refuses_signals(server: Server) -> None:
-    """Also where strangers share a uid (too few of them), one of their processes cannot end another's."""
+    """Also where preauth children share a uid (too few of them), one of their processes cannot end another's."""
     _, service = popad_unit()
     names = ("NoNewPrivileges", "SystemCallArchitectures", "SystemCallFilter")
     properties = [f"--property={line}" for line in service if line.split("=")[0] in names]

@@ -104,10 +104,10 @@ def test_enabled_it_is_the_one_that_starts(server: Server) -> None:
 def test_stop_leaves_nothing(standalone: Server) -> None:
     """Not a process, not the port; what runs is given POPAD_STOP_TIMEOUT and then ended."""
     name = standalone.add_user()
-    with standalone.connect().logged_in(name, PASSWORD) as user, standalone.connect().greeted() as stranger:
+    with standalone.connect().logged_in(name, PASSWORD) as user, standalone.connect().greeted() as newcomer:
         standalone.machine.run(["systemctl", "stop", SERVICE])
         assert user.closed()
-        assert stranger.closed()
+        assert newcomer.closed()
     assert standalone.machine.show(SERVICE, "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
     assert processes(standalone) == []
     wait_until(lambda: active(standalone, SOCKET) == "inactive")
@@ -153,7 +153,7 @@ def test_a_restart_refuses_nobody(standalone: Server) -> None:
 
 def test_sessions_outlive_a_main_process_that_is_killed(standalone: Server) -> None:
     name = standalone.add_user()
-    with standalone.connect().logged_in(name, PASSWORD) as user, standalone.connect().greeted() as stranger:
+    with standalone.connect().logged_in(name, PASSWORD) as user, standalone.connect().greeted() as newcomer:
         before = main_pid(standalone)
         standalone.machine.run(["kill", "-KILL", str(before)])
         with standalone.connect() as client:  # waits for the next one
@@ -161,9 +161,9 @@ def test_sessions_outlive_a_main_process_that_is_killed(standalone: Server) -> N
         assert main_pid(standalone) not in (0, before)
         user.ok("DELE 2")
         user.ok("QUIT")
-        stranger.ok(f"USER {name}")
-        stranger.ok(f"PASS {PASSWORD}")
-        stranger.ok("QUIT")
+        newcomer.ok(f"USER {name}")
+        newcomer.ok(f"PASS {PASSWORD}")
+        newcomer.ok("QUIT")
     assert (standalone.machine.root / "var/mail" / name).read_text() == mbox([MESSAGES[0], MESSAGES[2]])
     # The daemon, its helper, the spare session and its authorization child: the old helper and its workers have left.
     wait_until(lambda: len(processes(standalone)) == 4)

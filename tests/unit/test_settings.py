@@ -69,7 +69,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_AUTH_TIMEOUT": [("1", 1), ("86400", 86400)],
     "POPAD_AUTH_IDLE": [("007", 7)],
     "POPAD_VIRTUAL_USER": [("", ""), ("vmail",) * 2],
-    "POPAD_USER": [("strangers",) * 2],
+    "POPAD_USER": [("preauth",) * 2],
     "POPAD_TIMEOUT": [("600", 600)],
     "POPAD_LOGIN_TIMEOUT": [("60", 60)],
     "POPAD_LOCK_TIMEOUT": [("1", 1)],

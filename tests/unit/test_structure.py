@@ -105,7 +105,7 @@ def loaded_at(server: Server, *moments: str) -> Iterator[tuple[str, set[str]]]:
     launcher = server.path / "launcher"
     launcher.write_text(LAUNCHER.format(checkout=str(CHECKOUT), moments=moments, path=str(path)))
     socket_path = str(server.path / "auth.sock")
-    with WarmHelper(server, socket_path) as helper:
+    with ServingHelper(server, socket_path) as helper:
         program = [*NO_NEW_PRIVILEGES, PYTHON, "-I", "-S", str(launcher)]
         with server.session({"POPAD_AUTH_SOCKET": socket_path}, program) as (client, process):
             assert client.log_in().startswith(b"+OK")
@@ -121,7 +121,7 @@ def loaded_at(server: Server, *moments: str) -> Iterator[tuple[str, set[str]]]:
             yield moment, set(modules)
 
 
-class WarmHelper:
+class ServingHelper:
     """`popad auth-helper` on a socket."""
 
     def __init__(self, server: Server, path: str) -> None:
@@ -336,14 +336,14 @@ def test_no_password_passes_the_monitor(server: Server) -> None:
     server.credentials.write_text(credentials.line(NAME, password.encode(), credentials.MAX_ITERATIONS) + "\n")
     socket_path = str(server.path / "auth.sock")
     with (
-        WarmHelper(server, socket_path) as warm,
+        ServingHelper(server, socket_path) as helper,
         server.session({"POPAD_AUTH_SOCKET": socket_path}) as (client, process),
     ):
         client.line()
         client.ask(f"USER {NAME}")
         wait_until(lambda: len(children_of(process.pid)) == 1)
         client.send(f"PASS {password}\r\n".encode())
-        wait_until(lambda: any(password.encode() in memory_of(pid) for pid in children_of(warm.pid)))
+        wait_until(lambda: any(password.encode() in memory_of(pid) for pid in children_of(helper.pid)))
         assert password.encode() not in memory_of(process.pid)
         assert client.line().startswith(b"+OK")
         memory = memory_of(process.pid)

@@ -1,21 +1,27 @@
-"""The dotlock of an mbox: the file MAILBOX.lock, made, judged and removed as lockfile_create(3) of liblockfile says.
-But none keeps a mailbox for ever.
+"""The lock file MAILBOX.lock beside an mbox: how popad makes it, judges one that is there, and removes it.
 
-- Made: a file of a unique name in the same directory, with our PID in it, gets the lock's name by link(2), which is
-  atomic on NFS too; the file's count of links, not the answer (NFS may lose it), says whether that worked. Ours is
-  touched each minute, for those who look at the age alone.
-- Valid: one that is younger than 5 minutes, unless it has the PID of a process that has ended.
-- Valid up to 30 minutes: one with the PID of a process that lives, if the process is older than the lock; else, or if
-  the machine was started since, the number is another's by now. After 30 minutes without a touch Debian's delivery
-  programs take any lock for stale (postfix after 500 seconds, procmail after 1024, exim after these 30 minutes).
-- A PID is believed where all that deliver see the same processes (processes_are_known), else the age alone counts.
-- Stale otherwise. Whoever removes one must not remove another that has taken its place: see remove_stale().
-- No lock at all, and never removed: what begins with `From ` or is larger than a lock can be, a mailbox of a user whose
-  name ends in .lock; and in a directory where everybody may make files what a stranger has made, who could keep each
-  mailbox from its user. The fcntl lock has to do then; with POPAD_LOCKS=fcntl,dotlock the mailbox is refused.
+Delivery programs of Debian lock a mailbox with it, besides fcntl(2). The rules are those of lockfile_create(3) of
+liblockfile, with one addition: no lock file keeps a mailbox locked for ever.
 
-Nothing here follows a symbolic link. What is no plain file, or a link to the mailbox, is somebody's own way to lock it:
-waited for, never removed.
+- Making one: popad writes its PID to a file with a unique name in the same directory and gives it the lock's name by
+  link(2), which is atomic on NFS, too. Whether that worked is read from the file's number of links, since NFS may lose
+  the answer. While popad holds the lock it touches the file each minute, for programs that look only at its age.
+- A lock file is valid while it is younger than 5 minutes, unless the PID in it is that of a process that has ended.
+- It is valid up to 30 minutes if the PID in it belongs to a living process that started before the file was made. A
+  younger process, or any process after a restart of the machine, has got that number by chance. After 30 minutes
+  without a touch Debian's delivery programs themselves take a lock file for stale (postfix after 500 seconds, procmail
+  after 1024, exim after 30 minutes).
+- The PID is used only where all programs that deliver see the same processes (processes_are_known). Elsewhere, in a
+  container say, only the age is.
+- Any other lock file is stale and is removed; remove_stale() makes sure that it does not remove a newer one that has
+  taken its place.
+- Two kinds of file are no lock and are never removed. One begins with `From ` or is larger than a lock file can be: it
+  is the mailbox of a user whose name ends in .lock. The other was made by another user in a directory where every user
+  may make files: if it counted, any user could lock the mailboxes of all. Then the fcntl lock alone is taken; with
+  POPAD_LOCKS=fcntl,dotlock the mailbox is refused.
+
+No symbolic link is followed. If the lock's name belongs to something that is not a plain file, or to a link to the
+mailbox, somebody locks the mailbox in a way of their own: popad waits for that, and never removes it.
 """
 
 import _thread  # the C part, which is there anyway
@@ -40,7 +46,7 @@ NO_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)  # pidfd_open(2); the two
 # What has the lock's name, as the journal says it.
 VALID, STALE = "", "which is stale"
 NOT_PLAIN, LINK = "which is not a plain file", "which is a link to the mailbox"
-NO_LOCK, STRANGERS = "which is no lock file", "which somebody else has made"
+NO_LOCK, FOREIGN = "which is no lock file", "which somebody else has made"
 SAME_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # The process may not, or nobody can, have a lock file there.
 IMPOSSIBLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -121,7 +127,7 @@ class Dotlock:
         except FileNotFoundError:
             return self.path  # a moment ago
         kind = self.kind_of(os.fstat(fd), os.fstat(mailbox))
-        if kind in (STALE, NO_LOCK, STRANGERS):
+        if kind in (STALE, NO_LOCK, FOREIGN):
             self.void, self.stale = fd, kind == STALE
         else:
             os.close(fd)
@@ -129,8 +135,8 @@ class Dotlock:
 
     def kind_of(self, lock: os.stat_result, mailbox: os.stat_result) -> str:
         """What the file with the lock's name is, by how it looks and what is in it. Raises OSError."""
-        if self.is_strangers(lock, mailbox):
-            return STRANGERS
+        if self.is_foreign(lock, mailbox):
+            return FOREIGN
         if not stat.S_ISREG(lock.st_mode):
             return NOT_PLAIN
         if same(lock, mailbox):
@@ -153,7 +159,7 @@ class Dotlock:
             return NO_LOCK
         return VALID if is_valid(pid_in(text), lock) else STALE
 
-    def is_strangers(self, lock: os.stat_result, mailbox: os.stat_result) -> bool:
+    def is_foreign(self, lock: os.stat_result, mailbox: os.stat_result) -> bool:
         """Whether it is one that anybody could have made."""
         directory = os.stat(os.path.dirname(self.path))
         trusted = (0, os.geteuid(), mailbox.st_uid, directory.st_uid)

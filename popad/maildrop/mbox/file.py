@@ -28,10 +28,10 @@ def signature(status: os.stat_result) -> Signature:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def settled_signature(status: os.stat_result) -> tuple[Signature, bool]:
+def take_signature(status: os.stat_result) -> tuple[Signature, bool]:
     """Under a lock, before what it stands for is read: how a file looks, and whether a change must look different."""
     seen = signature(status)
-    settle(seen)
+    wait_for_tick(seen)
     return seen, waiting_time(seen) <= 0
 
 
@@ -53,7 +53,7 @@ def holes(fd: int, size: int) -> int:
     return found
 
 
-def settle(seen: Signature) -> None:
+def wait_for_tick(seen: Signature) -> None:
     """Keep the lock until a change by the next holder must leave other times than `seen`."""
     wait = waiting_time(seen)
     if 0 < wait <= tick_of(seen):  # a time in the future is not waited for

@@ -19,8 +19,8 @@ from popad.maildrop.mbox.scan import Scan, hide_internal_data
 class FirstScan:
     """The messages of the first `size` octets, and who will know their CRC."""
 
-    def __init__(self, file: "File", size: int, max_messages: int, settled: bool) -> None:
-        """`settled`: whether a change from now on is seen. Else the CRC must be that of the octets that are scanned.
+    def __init__(self, file: "File", size: int, max_messages: int, reliable: bool) -> None:
+        """`reliable`: whether a change from now on is seen. Else the CRC must be that of the octets that are scanned.
 
         Raises MaildropUnavailable, OSError.
         """
@@ -28,7 +28,7 @@ class FirstScan:
         self.summing: Summing | None = None
         self.missing = False  # the other process has said nothing, and the CRC could not be computed here yet
         self.lost = ""  # why it will never be known
-        if settled:
+        if reliable:
             self.messages, self.summing = parallel.scan(file, size, max_messages)
         else:
             self.messages = Scan(file.read, size, max_messages).run()

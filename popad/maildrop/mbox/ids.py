@@ -1,20 +1,24 @@
-"""What is remembered of a mailbox's unique-ids (twins.py), in a file of POPAD_STATE beside the redo log of its updates.
+"""The file in POPAD_STATE with what must be remembered of a mailbox's unique-ids, so that an id neither changes nor
+passes on to another message. What that is, and why it suffices, is in twins.py; here is when it is written and read.
 
-Durable before what depends on it: before a listing leaves in which a message has an id because of another one, and
-before an update begins. Other listings write nothing.
+It is written, durably, before two things: before a listing is sent in which a message has its id because of another
+message, and before an update begins. Other listings write nothing.
 
-An update that has been written down may not happen: it fails, or the machine does. So what it takes counts only if it
-has. The last octet of the file says so. Where it does not, the mailbox tells when the file is read next: it does not
-begin any more with the octets that it had (their number, their CRC). Where a mail reader has rewritten the mailbox in
-between, it looks as if it had, and messages that are there get other ids; none gets that of another. The same goes for
-an update in parts (update.py) of which some are done. A mailbox with several names has such a file for each of them.
+An update that the file tells of may not happen: it fails, or the machine does. So the ids that it takes count only if
+it has happened. The last octet of the file says that it has. If that octet is missing, the next session compares the
+beginning of the mailbox with the length and the CRC that the file has of it: if they differ, the update has happened.
+They also differ where the update has not happened and a mail reader has rewritten the mailbox; then messages that are
+still there get new ids, but no message gets the id of another. The same is true for an update in several parts
+(update.py) of which only some were done. A mailbox with several names has one such file for each name.
 
-Who writes holds the mailbox's exclusive lock, so sessions do so one behind the other. A listing is made without a lock;
-when it is to be written, and the file is not what it was, it is made again. (On a read-only file system the lock is a
-shared one. Nobody removes mail there, and listings of the same messages write the same.)
+Whoever writes the file holds the mailbox's exclusive lock, so sessions write one after the other. A listing is made
+without a lock; if it has to be written, and the file has changed since it was read, the listing is made again. (On a
+read-only file system the lock is a shared one. There nobody removes mail, and listings of the same messages write the
+same.)
 
-Where the file cannot be written (a full disk) mail is listed and removed nevertheless: nobody could make room else.
-What had to be remembered is tried once more behind the update, and may be lost; the journal hears of it.
+If the file cannot be written, on a full disk say, mail is listed and removed all the same: otherwise nobody could make
+room. What should have been remembered is written after the update, if that works now; if not, it is lost, and an entry
+in the system's journal says so.
 """
 
 import os

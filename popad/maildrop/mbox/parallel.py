@@ -1,10 +1,14 @@
-"""A large mailbox scanned by two processes: what is read first is waited for, and most machines have a core to spare.
-What a separator is can be told where it stands, so each part that begins with one is an mbox of its own. Whoever is
-done with a part takes the next, as one core may be slower than the other, or have other work.
+"""Scans a large mailbox with two processes, because the client waits for the first scan and most machines have a second
+core.
 
-The second process is a copy of the first, with the same identity and the same descriptors. It reads the mailbox, writes
-what it finds into a pipe, goes on to compute the CRC of it all, as a client may want its answer sooner, and ends.
-Whatever goes wrong with it, the first process does its part; when that has gone, the second soon ends, too.
+Whether a line separates messages can be told from the lines around it. So a part of the file that begins with a
+separator can be scanned like an mbox of its own. Each process that is done with a part takes the next one, since one
+core may be slower than the other or busy with something else.
+
+The second process is forked from the first, and has the same identity and the same descriptors. It reads the mailbox
+and writes what it finds to a pipe. Then it computes the CRC of the whole file, which the client does not have to wait
+for, and ends. If anything goes wrong in the second process, the first scans its parts, too; if the first process ends,
+the second ends soon after.
 """
 
 import os

@@ -34,8 +34,8 @@ from popad.maildrop.mbox.file import (
     holes,
     make_sure_it_is_writable,
     open_mailbox,
-    settled_signature,
     signature,
+    take_signature,
     unavailable,
 )
 from popad.maildrop.mbox.first_scan import FirstScan
@@ -85,7 +85,7 @@ class Mbox(Store):
         self.first_scan: FirstScan | None = None  # of a mailbox that is not remembered
         self.fd = open_mailbox(path)
         self.signature: Signature = (0, 0, 0, 0, 0)
-        self.settled = False  # whether whatever is written since `signature` was taken must leave another
+        self.reliable = False  # whether any change since `signature` was taken must leave another
         self.prefetched = False  # whether prefetch() has read since then
         if self.fd >= 0:
             try:
@@ -125,7 +125,7 @@ class Mbox(Store):
 
     def find_messages(self, seen: os.stat_result) -> None:
         """Under a lock: remember or scan where the messages of the file as it was seen are."""
-        self.signature, self.settled = settled_signature(seen)
+        self.signature, self.reliable = take_signature(seen)
         size = self.signature[2]
         if self.max_octets and size > self.max_octets:
             raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {self.max_octets}")
@@ -136,7 +136,7 @@ class Mbox(Store):
             if known := self.index.recall(self.signature, self.read, self.max_messages):
                 self.messages = known
                 return
-        self.first_scan = FirstScan(self, size, self.max_messages, self.settled)
+        self.first_scan = FirstScan(self, size, self.max_messages, self.reliable)
         self.messages = self.first_scan.messages
 
     def know_all(self) -> None:
@@ -149,7 +149,7 @@ class Mbox(Store):
     def remember(self) -> None:
         """Keep what is known for the next session. Raises what know_crc() raises."""
         self.know_crc()
-        if self.index and self.settled:
+        if self.index and self.reliable:
             self.index.store(self.messages, self.signature)
 
     def know_crc(self) -> None:
@@ -213,13 +213,13 @@ class Mbox(Store):
     def verify(self) -> None:
         """Under a lock: compare the CRC of all that this session knows, and take note of the file's new times."""
         self.know_crc()
-        seen, settled = settled_signature(os.fstat(self.fd))
+        seen, reliable = take_signature(os.fstat(self.fd))
         known = self.messages.end
         if seen[2] < known:
             raise MaildropChanged(f"it shrank from {known} to {seen[2]} octets")
         if crc_of(self.read, 0, known) != self.messages.crc:
             raise MaildropChanged("its messages were rewritten")
-        self.signature, self.settled = seen, settled
+        self.signature, self.reliable = seen, reliable
         self.messages.remembered = self.prefetched = False
 
     def prefetch(self, index: int) -> bytes:
@@ -398,11 +398,11 @@ class Mbox(Store):
             if left.end < LARGE or hide_internal_data(left, self.read):  # which was not the first, so it was a message
                 index.drop()
                 return
-            seen, settled = settled_signature(os.fstat(self.fd))
+            seen, reliable = take_signature(os.fstat(self.fd))
             left.crc = crc_of(self.read, 0, left.end) if crc is None else crc
         except OSError:
             return  # the update is done, and what the index says of the mailbox before it will not be believed
-        if settled:
+        if reliable:
             index.store(left, seen)
 
 

@@ -1,31 +1,37 @@
-"""Which message has which unique-id: one that it keeps, and that no other has after it (RFC 1939 section 7).
+"""Which unique-id each message has. A message keeps its id, and no other message gets that id later (RFC 1939 section
+7).
 
-Twins are messages whose headers are the same as far as popa3d looks: what one program delivers within a second, say.
-The first has popa3d's id; each further one has an id of its content, and exact copies count: 0, 1, …. So has each
-message that popa3d looks at no header of. A client that leaves mail on the server skips what has an id that it knows.
-So an id that passes on to a message that nobody has fetched loses mail, and an id that changes fetches it again.
+A client that leaves mail on the server does not fetch a message whose id it knows. So if an id passes on to a message
+that the client has not fetched, that mail is lost to it; if an id changes, the client fetches the message again.
 
-What is remembered of a mailbox (ids.py says how), so that its messages and their order decide the rest:
- - `taken`: ids of messages that are gone. Nobody gets them again.
- - `holders`: of twins that were listed together, the content of the one that has popa3d's id, until none of them is
-   left. So another program may remove that one: what is left of the twins has other contents.
- - `gone`: messages that an update removed before anybody asked for their ids, and where they stood. When somebody asks,
-   ids are given as if they were there still. What they get is taken, and that is all that is left of them.
+popa3d makes the id from some header lines. Twins are messages in which these lines are the same, for example several
+that one program delivers within a second. The first of the twins has popa3d's id, and each further one an id made from
+its content, with a number for exact copies: 0, 1, … A message without any of these header lines has an id of its
+content as well.
 
-Why an id stays, whatever has been removed by updates. Mail is only appended, so the messages before one, with those
-gone, are the same at each listing, but for those whose ids are taken. The first of its header was the first at each
-listing; a taken id is passed over just as one that a message has. Copies of one content are passed over in their order.
-An index (POPAD_CACHE) may know the ids of the first messages: they are what these rules give.
+The messages and their order decide all ids, together with three things that are remembered (ids.py says how):
+ - `taken`: ids of messages that are gone. No message gets them again.
+ - `holders`: where twins were listed together, the content of the twin that has popa3d's id, until no twin is left.
+   Another program may remove that twin; the remaining ones have other contents, so none of them becomes "the first".
+ - `gone`: messages that an update removed before anybody asked for their ids, and their places. At the next listing ids
+   are given out as if these messages were still there. The ids that they get become `taken`, and the rest is forgotten.
 
-Why it does not pass on: it is taken before the update begins. That list is bounded. What is passed over for a message
-that is there is never dropped, and of the rest those that were taken last stay: some thousands, for a client that has
-not been there for long.
+Why an id does not change when updates remove messages: new mail is only appended, so at each listing the messages
+before a given one, together with those in `gone`, are the same, except for messages whose ids are taken. So the first
+message with a header was the first at each listing. A taken id is skipped just like an id that a message has. Copies of
+one content are counted in their order. If an index (POPAD_CACHE) knows the ids of the first messages, they are the ids
+that these rules give.
 
-What others can do. A program that removes messages leaves no trace here, nor does a session that comes by another name
-of the mailbox (a hard link): what is remembered is the path's. Where it removed one that was the only one
-of its header at each listing, a twin that is delivered later gets its id; so do exact copies from each other, which
-nobody can tell apart. Where it removed messages that stood before those of `gone`, those are one further back than they
-were, and a message may be taken for an earlier one; they count as the first if that shows.
+Why an id does not pass on: it is in `taken` before the update begins. That list is bounded. An id that has to be
+skipped for a message that is still there is never dropped from it. Of the others the latest few thousand are kept,
+which is enough unless a client stays away for very long.
+
+What other programs can do: if one removes messages, nothing is remembered here; nor is it if a session opens the
+mailbox by another of its names (a hard link), as what is remembered belongs to the path. If such a program removed a
+message that was the only one with its header at each listing, a twin that is delivered later gets its id. The same
+happens between exact copies, which nobody can tell apart. If it removed messages that stood before those in `gone`, the
+latter now stand too far back by as many places, and a message may be taken for an earlier one; where that can be
+noticed, they are treated as if they had stood first.
 """
 
 from array import array

@@ -202,7 +202,7 @@ def test_an_edit_needs_no_restart(path: Path) -> None:
 
 
 def test_it_is_read_once_a_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger's attempt must not cost what 50,000 lines cost. One that has just changed is not believed to stay."""
+    """A login must not cost what 50,000 lines cost. One that has just changed is not believed to stay."""
     reads: list[str] = []
     real = credentials.read
 

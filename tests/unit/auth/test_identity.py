@@ -195,13 +195,13 @@ def test_another_name_of_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_popads_own_user_is_refused() -> None:
-    """Who may become the user that reads what strangers send could reach every stranger's process."""
+    """Who may become the user that reads what unauthenticated clients send could reach every such process."""
     with pytest.raises(Refused):
         owner("daemon", settings(user="daemon"))
 
 
 @pytest.mark.parametrize("uid", [DAEMON.pw_uid, PREAUTH_UIDS[0], PREAUTH_UIDS[-1]])
-def test_a_users_uid_that_strangers_have_is_refused(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+def test_a_users_uid_that_is_one_of_preauth_is_refused(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
     real = pwd.getpwnam
     alias = pwd.struct_passwd(("alias", "x", uid, 8, "", "/", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: alias if name == "alias" else real(name))

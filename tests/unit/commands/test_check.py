@@ -83,7 +83,7 @@ def test_nothing_to_complain_about(place: Place, capsys: pytest.CaptureFixture[s
 def test_a_container_with_few_uids(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mapped: bool, said: int
 ) -> None:
-    """Nothing that is wrong, but good to know. What is asked of the kernel: tests/hostile/test_strangers.py."""
+    """Nothing that is wrong, but good to know. What is asked of the kernel: tests/hostile/test_taken_over.py."""
     assert checking.mapped(PREAUTH_UIDS)
     monkeypatch.setattr(checking, "mapped", lambda uids: mapped)
     assert check(place.settings) == 0

@@ -180,7 +180,7 @@ def test_write_to_a_client_that_never_reads(pair: Pair) -> None:
     assert 0 < pair.server.sent_octets < 50_000_000
 
 
-def test_write_to_a_stranger_who_reads_too_slowly(pair: Pair) -> None:
+def test_write_to_an_unauthenticated_client_that_reads_too_slowly(pair: Pair) -> None:
     """The time is for all of it: little by little would be for ever."""
     done = threading.Event()
 

@@ -141,7 +141,7 @@ def test_rules_are_read_anew(tables: Tables, capfd: pytest.CaptureFixture[str]) 
 @needs_libwrap
 def age(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tables be older than it takes to believe that they have not been changed."""
-    monkeypatch.setattr(wrappers, "SETTLED", -1.0)
+    monkeypatch.setattr(wrappers, "OLD_ENOUGH", -1.0)
 
 
 class Asked(Exception):
@@ -213,10 +213,10 @@ def test_tables_that_were_written_just_now_are(tables: Tables, monkeypatch: pyte
 def test_when_no_change_can_leave_the_same_times(time_of: int) -> None:
     """More than 2 seconds after the last: FAT's steps. A size is no time."""
     now = time.time_ns()
-    for age, settled in ((1.5, False), (2.5, True), (-3600, False)):
+    for age, old_enough in ((1.5, False), (2.5, True), (-3600, False)):
         table = [1, 1, now, 0, 0]
         table[time_of] = now - int(age * 1e9)
-        assert wrappers.is_settled((tuple(table), None)) == settled
+        assert wrappers.is_old_enough((tuple(table), None)) == old_enough
 
 
 def test_what_libwrap_complains_of_is_in_the_log_of_mail(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

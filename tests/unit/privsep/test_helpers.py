@@ -37,8 +37,8 @@ def shout(channel: Channel) -> None:
     channel.send([bytes(word).upper(), b"%d" % os.getpid()])
 
 
-class Warm(Forked):
-    """A warm helper in a process of its own, with a socket as systemd passes it."""
+class ServingHelper(Forked):
+    """A helper in a process of its own, with a socket as systemd passes it."""
 
     def __init__(self, path: Path, idle: float) -> None:
         self.path = str(path)
@@ -54,16 +54,16 @@ class Warm(Forked):
 
 
 @pytest.fixture
-def warm(public_path: Path) -> Iterator[Warm]:
-    warm = Warm(public_path / "socket", PATIENCE)
-    yield warm
-    warm.close()
+def helper(public_path: Path) -> Iterator[ServingHelper]:
+    helper = ServingHelper(public_path / "socket", PATIENCE)
+    yield helper
+    helper.close()
 
 
-@pytest.fixture(params=["warm", "on demand"])
+@pytest.fixture(params=["by socket", "on demand"])
 def path(request: pytest.FixtureRequest) -> str:
     """What reaches a helper: its socket, or nothing."""
-    return str(request.getfixturevalue("warm").path) if request.param == "warm" else ""
+    return str(request.getfixturevalue("helper").path) if request.param == "by socket" else ""
 
 
 def ask(path: str, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
@@ -140,21 +140,21 @@ def test_a_relay_to_nobody() -> None:
     assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
-def test_requests_at_the_same_time(warm: Warm) -> None:
+def test_requests_at_the_same_time(helper: ServingHelper) -> None:
     """One that hangs keeps nobody else waiting."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hanging:
-        hanging.connect(warm.path)
+        hanging.connect(helper.path)
         Channel(hanging).send([b"wait"])
-        assert ask(warm.path, b"hello")[0] == b"HELLO"
+        assert ask(helper.path, b"hello")[0] == b"HELLO"
 
 
-def test_a_client_that_says_nothing(warm: Warm) -> None:
+def test_a_client_that_says_nothing(helper: ServingHelper) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
-        silent.connect(warm.path)
-        assert ask(warm.path, b"hello")[0] == b"HELLO"
+        silent.connect(helper.path)
+        assert ask(helper.path, b"hello")[0] == b"HELLO"
 
 
-def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
+def test_only_root_and_its_own_user_are_answered(helper: ServingHelper) -> None:
     """Though the socket is open to all here: the mode of its path is the first door, this is the second."""
     if not ROOT:
         pytest.skip("needs root: becomes another user")
@@ -162,7 +162,7 @@ def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
     def role(channel: Channel) -> None:
         os.setresuid(65534, 65534, 65534)
         try:
-            ask(warm.path, b"hello")
+            ask(helper.path, b"hello")
         except (ContractBroken, OSError) as refused:
             channel.send([type(refused).__name__.encode()])
         else:
@@ -172,46 +172,46 @@ def test_only_root_and_its_own_user_are_answered(warm: Warm) -> None:
     answer = child.channel.receive([30], PATIENCE)
     child.end()
     assert bytes(answer[0]) in (b"ContractBroken", b"BrokenPipeError", b"ConnectionResetError")
-    assert ask(warm.path, b"hello")[0] == b"HELLO"
+    assert ask(helper.path, b"hello")[0] == b"HELLO"
 
 
 def test_it_leaves_when_nobody_has_asked(public_path: Path) -> None:
-    warm = Warm(public_path / "socket", 0.05)
+    helper = ServingHelper(public_path / "socket", 0.05)
     try:
-        assert warm.left() == 0
+        assert helper.left() == 0
     finally:
-        warm.close()
+        helper.close()
 
 
 def test_a_request_to_one_that_has_left_waits_for_the_next(public_path: Path) -> None:
     """systemd keeps the socket listening: nothing is refused between two lives of the helper."""
-    warm = Warm(public_path / "socket", 0.01)
+    helper = ServingHelper(public_path / "socket", 0.01)
     try:
-        assert warm.left() == 0
+        assert helper.left() == 0
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
-            waiting.connect(warm.path)
+            waiting.connect(helper.path)
             Channel(waiting).send([b"hello"])
             pid = os.fork()
             if pid == 0:
                 try:
-                    keeping.serve_requests(keeping.Listener(warm.listening.fileno()), shout, 0.01)
+                    keeping.serve_requests(keeping.Listener(helper.listening.fileno()), shout, 0.01)
                 finally:
                     os._exit(0)
             assert Channel(waiting).receive([20, 20], PATIENCE)[0] == b"HELLO"
             os.waitpid(pid, 0)
     finally:
-        warm.close()
+        helper.close()
 
 
-def test_workers_leave_no_zombies(warm: Warm) -> None:
+def test_workers_leave_no_zombies(helper: ServingHelper) -> None:
     """Nobody waits for those that end: the kernel must reap them."""
     for _ in range(5):
-        pid = int(ask(warm.path, b"hello")[1])
+        pid = int(ask(helper.path, b"hello")[1])
         gone = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         assert select.select([gone], [], [], PATIENCE)[0]
         os.close(gone)
-    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children_of(warm.pid)]
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children_of(helper.pid)]
     assert "Z" not in states
 
 

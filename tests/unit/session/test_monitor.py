@@ -25,8 +25,8 @@ from tests.support.serving import (
     PASSWORD,
     POPAD,
     POPAD_WITHOUT_JOURNAL,
+    PREAUTH_USER,
     PYTHON,
-    STRANGER,
     THREE,
     TWO,
     Client,
@@ -117,7 +117,7 @@ def test_an_octet_at_a_time(server: Server) -> None:
         assert client.rest().split(b"\r\n")[-3] == b"+OK 3 102"
 
 
-def test_a_warm_helper(server: Server) -> None:
+def test_a_helper_that_systemd_started(server: Server) -> None:
     """The other way to the same verdict."""
     path = server.path / "auth.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
@@ -149,8 +149,8 @@ def limits_of(pid: int) -> dict[str, str]:
 
 
 @needs_root
-def test_who_reads_what_strangers_send(server: Server) -> None:
-    gid = ids(STRANGER)[1]
+def test_who_reads_what_unauthenticated_clients_send(server: Server) -> None:
+    gid = ids(PREAUTH_USER)[1]
     with server.session() as (client, process):
         client.line()
         client.ask("CAPA")  # once it answers, the child has given up all that it gives up
@@ -178,14 +178,14 @@ def test_no_core_file_with_a_password(server: Server) -> None:
         for pid in (process.pid, *children_of(process.pid)):
             assert limits_of(pid)["Max core file size"] == "0"
     with daemon(server, {}, program=program) as running:
-        wait_until(lambda: len(running.descendants) == 3)  # the helper, a session, a stranger
+        wait_until(lambda: len(running.descendants) == 3)  # the helper, a session, its preauth child
         for pid in (running.process.pid, *running.descendants):
             assert limits_of(pid)["Max core file size"] == "0"
 
 
 @needs_root
 def test_who_serves_the_mail(server: Server) -> None:
-    """After the login nobody is root, and the process that strangers spoke to is gone."""
+    """After the login nobody is root, and the preauth child is gone."""
     uid, gid = ids(OWNER)
     with server.session() as (client, process):
         client.log_in()
@@ -362,7 +362,7 @@ def test_docstring_says_what_runs_as_root() -> None:
         assert word in monitor.__doc__
 
 
-def test_replies_to_strangers_are_constants_with_response_codes() -> None:
+def test_replies_before_the_login_are_constants_with_response_codes() -> None:
     assert monitor.WRONG.startswith(b"-ERR [AUTH] ")
     assert monitor.LATER.startswith(b"-ERR [SYS/TEMP] ")
     assert arrival.NOT_SERVED.startswith(b"-ERR [SYS/PERM] ")

@@ -16,7 +16,7 @@ from popad.session.preauth import Preauth, client_of
 from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import PYTHON, STRANGER, Server, ids
+from tests.support.serving import PREAUTH_USER, PYTHON, Server, ids
 
 HOSTILE = """
 import os, sys
@@ -125,13 +125,13 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("uid", [ids(STRANGER)[0], PREAUTH_UIDS[1]])
-def test_a_verdict_for_the_user_of_strangers_is_refused(server: Server, uid: int) -> None:
-    VERDICTS["stranger"] = (
+@pytest.mark.parametrize("uid", [ids(PREAUTH_USER)[0], PREAUTH_UIDS[1]])
+def test_a_verdict_for_the_user_of_preauth_is_refused(server: Server, uid: int) -> None:
+    VERDICTS["preauth"] = (
         [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b""],
         "contract-broken",
     )
-    test_a_verdict_is_checked_again(server, "stranger")
+    test_a_verdict_is_checked_again(server, "preauth")
 
 
 # -- a table with rows after which the child may go on: all of today's end what it may say

@@ -40,7 +40,7 @@ def test_a_client_that_is_gone_before_the_greeting(server: Server) -> None:
     assert server.events in (["login-not-attempted"], ["session-opened", "login-not-attempted"])
 
 
-def test_a_stranger_has_a_time_limit(server: Server) -> None:
+def test_an_unauthenticated_client_has_a_time_limit(server: Server) -> None:
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}) as (client, process):
         client.line()
         client.ask("USER alice")
@@ -58,7 +58,7 @@ def test_a_stranger_has_a_time_limit(server: Server) -> None:
         pytest.param(b"USER\r\n" * 100, "too many errors", id="USER"),
     ],
 )
-def test_a_stranger_who_never_stops_has_an_end(server: Server, octets: bytes, reason: str) -> None:
+def test_an_unauthenticated_client_that_never_stops_has_an_end(server: Server, octets: bytes, reason: str) -> None:
     """The time limit of all, or the number of commands; and before the parent loses its patience with the child."""
     with server.session({"POPAD_LOGIN_TIMEOUT": "1"}) as (client, process):
         client.socket.setblocking(False)

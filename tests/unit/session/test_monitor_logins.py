@@ -12,7 +12,18 @@ from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, PREAUTH_UIDS
 from tests.support.here import ROOT
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import ALL, NAME, PASSWORD, STRANGER, Server, children_of, four, ids, sockets_of, status_of
+from tests.support.serving import (
+    ALL,
+    NAME,
+    PASSWORD,
+    PREAUTH_USER,
+    Server,
+    children_of,
+    four,
+    ids,
+    sockets_of,
+    status_of,
+)
 
 
 def add_to_credentials(server: Server, name: str) -> None:
@@ -23,7 +34,7 @@ def add_to_credentials(server: Server, name: str) -> None:
 def refused(server: Server, name: str, password: str = PASSWORD, **settings: str) -> tuple[bytes, dict[str, str]]:
     """All that the client hears after PASS, though it goes on; and the last entry of the log."""
     add_to_credentials(server, "root")
-    add_to_credentials(server, STRANGER)
+    add_to_credentials(server, PREAUTH_USER)
     given = {"guess_delay": "0", **settings}  # no test waits for a verdict
     with server.session({f"POPAD_{key.upper()}": value for key, value in given.items()}) as (client, process):
         client.line()
@@ -58,10 +69,10 @@ def test_an_unknown_name_is_logged_if_asked_for(server: Server) -> None:
     assert entry["user"] == "nobody-here"
 
 
-@pytest.mark.parametrize("name", ["root", STRANGER])
+@pytest.mark.parametrize("name", ["root", PREAUTH_USER])
 def test_users_whom_popad_refuses_to_be(server: Server, name: str) -> None:
-    if not ROOT and name == STRANGER:
-        pytest.skip("needs root: without it there is no user for strangers")
+    if not ROOT and name == PREAUTH_USER:
+        pytest.skip("needs root: without it there is no user for preauth")
     heard, entry = refused(server, name)
     assert heard == monitor.WRONG
     assert (entry["event"], entry["user"]) == ("login-refused", name)
@@ -98,7 +109,7 @@ def test_an_answer_that_takes_too_long(server: Server) -> None:
 
 @needs_root
 def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
-    """Not root: the session has become a stranger before it reads, to let the last reply arrive."""
+    """Not root: the session has become POPAD_USER before it reads, to let the last reply arrive."""
     with server.session() as (client, process):
         client.line()
         client.ask("USER alice")
@@ -106,7 +117,7 @@ def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
         assert client.rest() == monitor.WRONG
         client.send(b"NOOP\r\n")
         status = status_of(process.pid)
-        assert (status["Uid"], status["Gid"]) == (four(PREAUTH_UIDS[process.pid]), four(ids(STRANGER)[1]))
+        assert (status["Uid"], status["Gid"]) == (four(PREAUTH_UIDS[process.pid]), four(ids(PREAUTH_USER)[1]))
 
 
 @needs_root

@@ -10,23 +10,23 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import file
 
 
-def test_settle_outlasts_the_tick_of_the_clock() -> None:
-    """A change after settle() must leave other times than those seen, however coarse the file's clock is."""
+def test_the_wait_outlasts_the_tick_of_the_clock() -> None:
+    """A change after wait_for_tick() must leave other times than those seen, however coarse the file's clock is."""
     now = time.time_ns()
-    file.settle((0, 0, 0, now, now))
+    file.wait_for_tick((0, 0, 0, now, now))
     assert time.time_ns() >= now + file.FINE_TICK
 
 
-def test_settle_does_not_wait_for_old_or_odd_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_or_odd_times_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file from the future (a clock set back) must not keep a session waiting."""
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     now = time.time_ns()
-    file.settle((0, 0, 0, now - 10**9, now - 10**9))
-    file.settle((0, 0, 0, now + 3600 * 10**9 + 1, now))
+    file.wait_for_tick((0, 0, 0, now - 10**9, now - 10**9))
+    file.wait_for_tick((0, 0, 0, now + 3600 * 10**9 + 1, now))
     assert waits == []
     whole_second = time.time_ns() // 10**9 * 10**9
-    file.settle((0, 0, 0, whole_second, whole_second - 5))
+    file.wait_for_tick((0, 0, 0, whole_second, whole_second - 5))
     assert len(waits) == 1
     assert 0.5 < waits[0] <= 2
 

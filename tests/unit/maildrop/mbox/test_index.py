@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop.mbox import index, parallel
-from popad.maildrop.mbox.file import settled_signature
+from popad.maildrop.mbox.file import take_signature
 from popad.maildrop.mbox.index import HEADER, Index
 from popad.maildrop.mbox.scan import Messages, Scan
 from popad.maildrop.private import KEY
@@ -324,7 +324,7 @@ def test_internal_data_of_c_client(box: Box) -> None:
 
 
 def test_a_letter_that_looks_like_internal_data(box: Box) -> None:
-    """Or a stranger could send what is there, can be neither seen nor deleted, and fills the disk."""
+    """Or anybody could send mail that is there, can be neither seen nor deleted, and fills the disk."""
     letter = (
         b"From m Thu Jan  1 00:00:00 1970\nReceived: from a by b\nX-IMAP: 0000000001 0000000002\n"
         b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n\nHello\n\n"
@@ -373,7 +373,7 @@ def test_a_mailbox_that_changes_and_does_not_show_it(box: Box, content: bytes, n
     known = box.learn(unique_ids=False).messages
     box.path.write_bytes(content)
     del known.ids[:]
-    Index(box.index_files).store(known, settled_signature(box.path.stat())[0])
+    Index(box.index_files).store(known, take_signature(box.path.stat())[0])
     store = box.open()
     assert store.messages.remembered
     with pytest.raises(MaildropChanged, match="is not where it was"):

@@ -301,7 +301,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.skipif(not ROOT, reason="needs root: files of several users")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("exclusive", [False, True])
-def test_in_a_directory_of_everybody_a_strangers_lock_is_none(path: Path, kind: str, exclusive: bool) -> None:
+def test_in_a_directory_of_everybody_a_foreign_lock_is_none(path: Path, kind: str, exclusive: bool) -> None:
     """Mode 1777: anybody could keep everybody from his mail. Where lock files have to be, it is said that there can be
     none.
     """

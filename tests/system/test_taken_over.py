@@ -49,7 +49,7 @@ def attacked(server: Server, request: pytest.FixtureRequest) -> Iterator[Server]
         yield served
 
 
-class Stranger:
+class PreauthChild:
     """A client, its session and its authorization child."""
 
     def __init__(self, server: Server, client: Pop3, before: str) -> None:
@@ -80,15 +80,15 @@ class Stranger:
 
 
 @contextmanager
-def stranger(server: Server) -> Iterator[Stranger]:
+def preauth_child(server: Server) -> Iterator[PreauthChild]:
     before = server.machine.cursor()
     with server.connect().greeted() as client:
-        yield Stranger(server, client, before)
+        yield PreauthChild(server, client, before)
 
 
 def test_nobody_can_do_anything_to_another(attacked: Server) -> None:
     """Nor to the session."""
-    with stranger(attacked) as attacker, stranger(attacked) as victim:
+    with preauth_child(attacked) as attacker, preauth_child(attacked) as victim:
         for each in (attacker, victim):
             uid = PREAUTH_UIDS[each.pid]
             assert attacked.process_status(str(each.pid))["Uid"] == f"{uid} {uid} {uid} {uid}"
@@ -106,7 +106,7 @@ def test_nobody_can_do_anything_to_another(attacked: Server) -> None:
 @pytest.mark.parametrize("attempt", ENDED_BY_THE_FILTER)
 def test_who_tries_what_the_filter_ends(instances: Server, attempt: str) -> None:
     since = instances.machine.cursor()
-    with stranger(instances) as attacker, stranger(instances) as victim:
+    with preauth_child(instances) as attacker, preauth_child(instances) as victim:
         attacker.client.socket.sendall(f"{attempt} {victim.pid}\r\n".encode())
         assert attacker.client.closed()
         broken = instances.machine.wait_entry({"POPAD_EVENT": "contract-broken"}, after=since)
@@ -116,7 +116,7 @@ def test_who_tries_what_the_filter_ends(instances: Server, attempt: str) -> None
 
 def test_what_it_says_is_in_no_journal(attacked: Server) -> None:
     since = attacked.machine.cursor()
-    with stranger(attacked) as liar:
+    with preauth_child(attacked) as liar:
         assert liar.does("lie") == b"done"
         liar.starts("crash")
         assert liar.client.closed()
@@ -126,7 +126,7 @@ def test_what_it_says_is_in_no_journal(attacked: Server) -> None:
 
 
 def test_it_gets_little_memory(attacked: Server) -> None:
-    with stranger(attacked) as eater:
+    with preauth_child(attacked) as eater:
         assert 0 < int(eater.does("eat").removeprefix(b"done ")) <= 4 << 20
 
 
@@ -136,7 +136,7 @@ def test_it_is_gone_when_its_session_gives_it_up(attacked: Server) -> None:
     with attacked.settings("POPAD_LOGIN_TIMEOUT=1\n", restart_helper=False):
         if attacked.machine.show("popad-standalone.service", "ActiveState")["ActiveState"] == "active":
             attacked.machine.run(["systemctl", "reload", "popad-standalone.service"])
-        with stranger(attacked) as stays:
+        with preauth_child(attacked) as stays:
             stays.starts("outlive")
             assert stays.client.closed()
             attacked.machine.wait_entry({"POPAD_EVENT": "contract-broken"}, after=since)
@@ -146,7 +146,7 @@ def test_it_is_gone_when_its_session_gives_it_up(attacked: Server) -> None:
 @pytest.mark.parametrize("does", ["loop", "outlive"])
 def test_it_is_gone_when_its_session_is_killed(attacked: Server, does: str) -> None:
     """popad-standalone.service ends only its main process when it ends (KillMode=process): the daemon ends this one."""
-    with stranger(attacked) as stays:
+    with preauth_child(attacked) as stays:
         stays.starts(does)
         wait_until(lambda: stays.ignores_signals)
         attacked.machine.run(["kill", "-KILL", str(stays.session)])

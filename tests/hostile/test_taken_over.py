@@ -45,7 +45,7 @@ print(*os.getresuid(), *os.getresgid(), *os.getgroups())
 """
 
 
-class Stranger:
+class PreauthChild:
     """A client, its session, and the authorization child that does what the client says."""
 
     def __init__(self, client: Client, session_pid: int) -> None:
@@ -72,28 +72,28 @@ def server(public_path: Path) -> Server:
 
 
 @contextmanager
-def strangers(
+def preauth_children(
     server: Server, shape: str, count: int, wrapper: tuple[str, ...] = (), **settings: str
-) -> Iterator[list[Stranger]]:
+) -> Iterator[list[PreauthChild]]:
     """So many at once, served by inetd (a process for each) or by the daemon."""
     program = [*wrapper, *ATTACKER]
     given = {f"POPAD_{name.upper()}": value for name, value in settings.items()}
     if shape == "daemon":
         with daemon(server, given, program=program, environment=ENVIRONMENT) as running:
-            found: list[Stranger] = []
+            found: list[PreauthChild] = []
             for _ in range(count):
                 known = {each.session for each in found}
                 client = running.connect()
                 wait_until(lambda known=known: len(set(running.sessions) - known) == 1)  # type: ignore[misc]  # mypy infers no lambda with defaults
                 (pid,) = set(running.sessions) - known
-                found.append(Stranger(client, pid))
+                found.append(PreauthChild(client, pid))
             yield found
             for each in found:
                 each.client.close()
     elif count:
         with server.session(given, program, ENVIRONMENT) as (client, process):
-            first = Stranger(client, process.pid)
-            with strangers(server, shape, count - 1, wrapper, **settings) as others:
+            first = PreauthChild(client, process.pid)
+            with preauth_children(server, shape, count - 1, wrapper, **settings) as others:
                 yield [first, *others]
     else:
         yield []
@@ -114,7 +114,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_uid_of_its_own(server: Server, shape: str) -> None:
     """The group is that of POPAD_USER, and the only one."""
-    with strangers(server, shape, 3) as some:
+    with preauth_children(server, shape, 3) as some:
         assert {each.uid for each in some} == {PREAUTH_UIDS[each.pid] for each in some}
         gid = str(ids(server.settings["POPAD_USER"])[1])
         for each in some:
@@ -127,7 +127,7 @@ def test_a_uid_of_its_own(server: Server, shape: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nobody_can_do_anything_to_another(server: Server, shape: str) -> None:
     """Neither to the child of another session, nor to its own session."""
-    with strangers(server, shape, 2) as (attacker, victim):
+    with preauth_children(server, shape, 2) as (attacker, victim):
         for target in (victim.pid, attacker.session):
             for attempt in AGAINST_OTHERS:
                 done = attacker.does(attempt, target)
@@ -159,10 +159,10 @@ def test_where_there_are_no_such_uids() -> None:
 @pytest.mark.parametrize("wrapper", [(), WITHOUT_CAP_KILL], ids=["with CAP_KILL", "without"])
 def test_it_is_gone_when_its_session_gives_it_up(server: Server, shape: str, wrapper: tuple[str, ...]) -> None:
     """It ignores all signals, and has taken back what the kernel was to do at its session's end."""
-    with strangers(server, shape, 1, tuple(wrapper), login_timeout="1") as (stranger,):
-        stranger.starts("outlive")
-        assert stranger.client.rest() == b""
-        wait_until(lambda: gone(stranger.session) and gone(stranger.pid))
+    with preauth_children(server, shape, 1, tuple(wrapper), login_timeout="1") as (child,):
+        child.starts("outlive")
+        assert child.client.rest() == b""
+        wait_until(lambda: gone(child.session) and gone(child.pid))
     broken = read_logfmt(server.stderr.read_text().splitlines()[-1])
     assert (broken["event"], broken["reason"]) == (
         "contract-broken",
@@ -183,28 +183,28 @@ def test_it_is_gone_when_its_session_gives_it_up(server: Server, shape: str, wra
 )
 def test_it_is_gone_when_its_session_is_killed(server: Server, shape: str, does: str, wrapper: list[str]) -> None:
     """It ignores all signals. Under inetd one that undoes what the kernel was asked for has its time limit only."""
-    with strangers(server, shape, 1, tuple(wrapper)) as (stranger,):
-        stranger.starts(does)
-        wait_until(lambda: int(status_of(stranger.pid)["SigIgn"], 16) & ALL_SIGNALS == ALL_SIGNALS)
-        os.kill(stranger.session, signal.SIGKILL)
-        wait_until(lambda: gone(stranger.pid))
+    with preauth_children(server, shape, 1, tuple(wrapper)) as (child,):
+        child.starts(does)
+        wait_until(lambda: int(status_of(child.pid)["SigIgn"], 16) & ALL_SIGNALS == ALL_SIGNALS)
+        os.kill(child.session, signal.SIGKILL)
+        wait_until(lambda: gone(child.pid))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_gets_little_processor_time(server: Server, shape: str) -> None:
     """Even where nobody is left to end it: what POPAD_LOGIN_TIMEOUT could ever need."""
-    with strangers(server, shape, 1, login_timeout="20") as (stranger,):
-        limits = Path(f"/proc/{stranger.pid}/limits").read_text()
+    with preauth_children(server, shape, 1, login_timeout="20") as (child,):
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
         assert re.search(r"^Max cpu time +2[012] +2[012] ", limits, re.M), limits
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_gets_little_memory(server: Server, shape: str) -> None:
-    with strangers(server, shape, 1) as (stranger,):
-        assert int(status_of(stranger.pid)["VmSize"].split()[0]) * 1024 < MUCH
-        had = int(stranger.does("eat").removeprefix("done "))
+    with preauth_children(server, shape, 1) as (child,):
+        assert int(status_of(child.pid)["VmSize"].split()[0]) * 1024 < MUCH
+        had = int(child.does("eat").removeprefix("done "))
         assert ROOM // 2 < had <= ROOM
-        assert stranger.does("ping") == "done"
+        assert child.does("ping") == "done"
 
 
 # -- what it can write
@@ -212,18 +212,18 @@ def test_it_gets_little_memory(server: Server, shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_it_says_is_heard_by_nobody(server: Server, shape: str) -> None:
-    with strangers(server, shape, 1) as (stranger,):
-        assert {os.readlink(f"/proc/{stranger.pid}/fd/{standard}") for standard in (0, 1, 2)} == {"/dev/null"}
-        assert stranger.does("lie") == "done"
+    with preauth_children(server, shape, 1) as (child,):
+        assert {os.readlink(f"/proc/{child.pid}/fd/{standard}") for standard in (0, 1, 2)} == {"/dev/null"}
+        assert child.does("lie") == "done"
     assert "login-passed" not in server.stderr.read_text()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_how_it_has_died_is_in_the_journal(server: Server, shape: str) -> None:
     """A traceback would be read by nobody."""
-    with strangers(server, shape, 1) as (stranger,):
-        stranger.starts("crash")
-        assert stranger.client.rest() == b""
+    with preauth_children(server, shape, 1) as (child,):
+        child.starts("crash")
+        assert child.client.rest() == b""
         wait_until(lambda: "contract-broken" in server.stderr.read_text())
     broken = read_logfmt(server.stderr.read_text().splitlines()[-1])
     assert broken["reason"].endswith(f"(the preauth child, exit status {spawn.CRASHED})")
