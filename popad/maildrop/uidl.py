@@ -12,7 +12,7 @@ import _blake2  # hashlib's own, without loading OpenSSL into each session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from hashlib import md5
 else:
     try:
@@ -118,6 +118,19 @@ NOTHING = number_of(md5(usedforsecurity=False).digest())  # popa3d's id of a mes
 def text_of(unique_id: int) -> str:
     """A unique-id as the protocol shows it."""
     return f"{unique_id:016x}"
+
+
+class HexIds:
+    """Numbers of 64 bits as unique-ids: 16 hexadecimal digits each, made when they are asked for."""
+
+    def __init__(self, numbers: "Sequence[int]") -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> str:
+        return text_of(self.numbers[index])
 
 
 def content_number(octets: "Callable[[int], Iterable[bytes]]") -> int:

@@ -10,6 +10,10 @@ import os
 import stat
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY
 
@@ -113,6 +117,16 @@ def unmounted(path: str) -> str:
     except OSError:
         pass  # systems without the file mount in other ways
     return ""
+
+
+def whole(read: "Callable[[int, int], bytes]", count: int, place: int) -> bytes:
+    """So many octets, if the file has them; `read` is pread. A read ends before octets that cannot be read, and the next
+    one raises OSError.
+    """
+    block = read(count, place)
+    while len(block) < count and (more := read(count - len(block), place + len(block))):
+        block += more
+    return block
 
 
 def make_sure_it_is_writable(fd: int, path: str) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Signature = tuple[int, int, int, int, int]
 
 from popad.maildrop import sealed
-from popad.maildrop.mbox.crc import crc_of
+from popad.maildrop.mbox.crc import crc_of, joined_crc
 from popad.maildrop.mbox.scan import Messages, Scan
 from popad.maildrop.private import ForeignFile
 
@@ -144,3 +144,16 @@ def without(messages: Messages, marks: bytearray) -> Messages:
     left.ids.extend(compress(messages.ids, stays))
     left.end = messages.end - removed[-1]
     return left
+
+
+def crc_without(read: "Callable[[int, int], bytes]", messages: Messages, goes: "list[tuple[int, int]]") -> int | None:
+    """The CRC of the messages without these spans, where they stand together: from the CRC of all, the octets before
+    them and their own. None where all has to be read. `read` is pread; raises OSError.
+    """
+    if len(goes) > 1:
+        return None
+    begin, end = goes[0][0], min(goes[0][1], messages.end)
+    before = crc_of(read, 0, begin)
+    length = messages.end - end
+    behind = joined_crc(crc_of(read, begin, end, before), messages.crc, length)
+    return joined_crc(before, behind, length)

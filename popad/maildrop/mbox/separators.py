@@ -175,3 +175,10 @@ def is_time(word: bytes) -> bool:
     """Hours and minutes, perhaps seconds."""
     parts = word.split(b":")
     return 2 <= len(parts) <= 3 and all(is_number(part, (1, 2)) for part in parts)
+
+
+def begins(octets: bytes, place: int) -> bool:
+    """Whether a From line begins at `place` of octets that were read with the line end before it, or from the start of
+    the file.
+    """
+    return octets.startswith(FROM, place) and (not place or octets[place - 1] == LF)

@@ -27,7 +27,7 @@ from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadabl
 from popad.maildrop import uidl
 from popad.maildrop.maildrop import Store
 from popad.maildrop.mbox import recovery, update
-from popad.maildrop.mbox.crc import crc_of, joined_crc
+from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.file import (
     MAX_HOLES,
     Signature,
@@ -37,13 +37,14 @@ from popad.maildrop.mbox.file import (
     signature,
     take_signature,
     unavailable,
+    whole,
 )
 from popad.maildrop.mbox.first_scan import FirstScan
 from popad.maildrop.mbox.ids import Ids
-from popad.maildrop.mbox.index import Index, without
+from popad.maildrop.mbox.index import Index, crc_without, without
 from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
 from popad.maildrop.mbox.scan import Messages, hide_internal_data
-from popad.maildrop.mbox.separators import FROM, LF
+from popad.maildrop.mbox.separators import FROM, begins
 from popad.maildrop.mbox.spans import spans
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
@@ -260,7 +261,7 @@ class Mbox(Store):
         block = b""
         try:
             if after - place < CONTENT_BLOCK:
-                block = self.whole(after + (0 if last else len(FROM)) - place, place)
+                block = whole(self.read, after + (0 if last else len(FROM)) - place, place)
                 stands = begins(block, begin - place) and (last or begins(block, after - place))
                 stands = stands and (start == after or block[start - 1 - place : start - place] == b"\n")
             else:
@@ -277,14 +278,7 @@ class Mbox(Store):
     def message_begins(self, place: int) -> bool:
         """Whether a From line begins there, behind a line end or at the start of the file."""
         behind = min(place, 1)
-        return begins(self.whole(behind + len(FROM), place - behind), behind)
-
-    def whole(self, count: int, place: int) -> bytes:
-        """So many octets, if the file has them: a read ends before those that cannot be read, and the next says so."""
-        block = self.read(count, place)
-        while len(block) < count and (more := self.read(count - len(block), place + len(block))):
-            block += more
-        return block
+        return begins(whole(self.read, behind + len(FROM), place - behind), behind)
 
     def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
         """Some octets of a part of the file. Raises MaildropChanged when it is gone, MaildropUnreadable."""
@@ -304,7 +298,7 @@ class Mbox(Store):
             place += len(block)
 
     def unique_ids(self) -> "Texts":
-        return HexIds(self.id_numbers())
+        return uidl.HexIds(self.id_numbers())
 
     def id_numbers(self) -> "Sequence[int]":
         """The unique-ids as numbers of 64 bits."""
@@ -366,7 +360,7 @@ class Mbox(Store):
                     for index in compress(range(len(marks)), marks):
                         self.look_at(index)
                 goes, blank_lines_stay = spans(self.read, self.messages, marks)
-                crc = self.crc_without(goes) if self.index else None
+                crc = crc_without(self.read, self.messages, goes) if self.index else None
                 self.ids.leaves(self, marks)
                 update.remove(self.fd, goes, self.files)
                 self.ids.left()
@@ -378,18 +372,6 @@ class Mbox(Store):
             raise unavailable(error) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-
-    def crc_without(self, goes: "list[tuple[int, int]]") -> int | None:
-        """The CRC of the messages without these, where they stand together: from the CRC of all, the octets before them
-        and their own. None where all has to be read.
-        """
-        if len(goes) > 1:
-            return None
-        begin, end = goes[0][0], min(goes[0][1], self.messages.end)
-        before = crc_of(self.read, 0, begin)
-        length = self.messages.end - end
-        behind = joined_crc(crc_of(self.read, begin, end, before), self.messages.crc, length)
-        return joined_crc(before, behind, length)
 
     def remember_what_is_left(self, index: Index, marks: bytearray, crc: int | None) -> None:
         """Still under the exclusive lock: the next session need not scan what this one has left."""
@@ -404,21 +386,3 @@ class Mbox(Store):
             return  # the update is done, and what the index says of the mailbox before it will not be believed
         if reliable:
             index.store(left, seen)
-
-
-class HexIds:
-    """Numbers of 64 bits as unique-ids: 16 hexadecimal digits each, made when they are asked for."""
-
-    def __init__(self, numbers: "Sequence[int]") -> None:
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> str:
-        return uidl.text_of(self.numbers[index])
-
-
-def begins(octets: bytes, place: int) -> bool:
-    """The same of octets that were read, from the start of the file or with the line end."""
-    return octets.startswith(FROM, place) and (not place or octets[place - 1] == LF)
