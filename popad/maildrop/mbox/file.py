@@ -120,8 +120,8 @@ def unmounted(path: str) -> str:
 
 
 def whole(read: "Callable[[int, int], bytes]", count: int, place: int) -> bytes:
-    """So many octets, if the file has them; `read` is pread. A read ends before octets that cannot be read, and the next
-    one raises OSError.
+    """So many octets, if the file has them. `read` is pread: it ends before octets that cannot be read, and
+    raises OSError where it begins with them.
     """
     block = read(count, place)
     while len(block) < count and (more := read(count - len(block), place + len(block))):
