@@ -370,14 +370,24 @@ class Settings:
     cache: str
     log_unknown: bool
 
-    def __init__(self, environ: "Mapping[str, str]") -> None:
-        """Read every setting from `environ`. Raises SettingWrong that names the first wrong one."""
-        for name in environ:
-            if name.startswith(PREFIX) and name not in TABLE:
-                raise SettingWrong(name, "no such setting")
+    def __init__(self, environ: "Mapping[str, str]", wrong: "list[SettingWrong] | None" = None) -> None:
+        """Read every setting from `environ`. Raises SettingWrong that names the first wrong one; or, with a list, puts
+        all of them there, and has the defaults in their place.
+        """
+        found = [SettingWrong(name, "no such setting") for name in environ if is_unknown(name)]
         for name, row in TABLE.items():
             try:
                 value = row.read(environ.get(name, row.default))
-            except ValueError as wrong:
-                raise SettingWrong(name, str(wrong)) from None
+            except ValueError as error:
+                found.append(SettingWrong(name, str(error)))
+                value = row.read(row.default)
             setattr(self, name[len(PREFIX) :].lower(), value)
+        if wrong is not None:
+            wrong += found
+        elif found:
+            raise found[0]
+
+
+def is_unknown(name: str) -> bool:
+    """Whether this looks like a setting and is none."""
+    return name.startswith(PREFIX) and name not in TABLE

@@ -9,38 +9,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials, identity, nss
-from popad.commands.deployment import FIRST_PERSON, wrong_units
-from popad.configuration import CONFIGURATION, configuration
+from popad.commands import units
+from popad.commands.deployment import wrong_units
+from popad.commands.paths import FIRST_PERSON
+from popad.commands.settings_file import SettingsFile, nearest
+from popad.configuration import CONFIGURATION
+from popad.errors import SettingWrong
 from popad.settings import PREAUTH_UIDS, PREFIX, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
 
 
-def check(environ: "Mapping[str, str]") -> int:
-    """Print the settings (of popad.conf, and above it of `environ`) and what is wrong. Returns the exit status.
-
-    Raises SettingWrong for a value that cannot be used.
+def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
+    """Print the settings (of the unit in use, above it popad.conf, above that `environ`) and all that is wrong; or only
+    the settings that are not the defaults. Returns the exit status: 1 where something is wrong.
     """
-    try:
-        configured = configuration(CONFIGURATION)
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"wrong: {CONFIGURATION}: {error}")
-        return 1
+    unit, own = units.settings_in_use()
+    file = SettingsFile(CONFIGURATION)
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    settings = Settings(configured | given)
+    values = own | file.values | given
+    unusable: list[SettingWrong] = []
+    settings = Settings(values, unusable)
     for name, row in TABLE.items():
-        source = "environment" if name in given else CONFIGURATION if name in configured else "default"
-        value = (configured | given).get(name, row.default)
-        print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
-    if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
-        print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
-    complaints = list(wrong(settings))
+        sources = {"environment": given, CONFIGURATION: file.values, unit: own}
+        source = next((source for source, there in sources.items() if name in there), "default")
+        value = values.get(name, row.default)
+        if not only_changed or value != row.default:
+            print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
+    complaints = [*file.wrong, *(place_of(each, file, given) for each in unusable if each.name in file.values | given)]
+    if not only_changed:
+        if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
+            print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
+        complaints += wrong(settings, file)
     for complaint in complaints:
         print(f"wrong: {complaint}")
-    found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
-    print(f"{found} found")
+    if not only_changed or complaints:
+        found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
+        print(f"{found} found")
     return 1 if complaints else 0
+
+
+def place_of(wrong: SettingWrong, file: SettingsFile, given: "Mapping[str, str]") -> str:
+    """What is wrong with a setting, and where it stands."""
+    where = "environment" if wrong.name in given else file.where(wrong.name)
+    return f"{wrong}{nearest(wrong.name)} ({where})"
 
 
 def mapped(uids: range) -> bool:
@@ -53,7 +66,7 @@ def mapped(uids: range) -> bool:
     return any(first <= uids[0] and uids[-1] < first + count for first, count in ranges)
 
 
-def wrong(settings: Settings) -> "Iterator[str]":
+def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
     """What would keep popad from serving, or serve more than it should. A line for each."""
     if os.geteuid() == 0:
         yield from wrong_user("POPAD_USER", settings.user)
@@ -73,7 +86,7 @@ def wrong(settings: Settings) -> "Iterator[str]":
         yield from wrong_shared("POPAD_CACHE", settings.cache)
     if settings.auth_socket:
         yield from wrong_socket(settings.auth_socket)
-    yield from wrong_units(settings)
+    yield from wrong_units(settings, file.values)
 
 
 def wrong_user(setting: str, name: str) -> "Iterator[str]":

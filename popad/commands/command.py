@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def check(_: argparse.Namespace) -> int:
+def check(given: argparse.Namespace) -> int:
     """Run `popad check`."""
     from popad.commands.check import check
 
-    return check(os.environ)
+    return check(os.environ, given.changed)
 
 
 def passwd(given: argparse.Namespace) -> int:
@@ -45,7 +45,11 @@ class Command:
 
 
 COMMANDS = {
-    "check": Command("show the settings and check what they name", check),
+    "check": Command(
+        "show the settings and check what they name",
+        check,
+        {"[--changed]": "show only the settings that are not the defaults, and what is wrong with them"},
+    ),
     "passwd": Command(
         "read a password, print a line for the credentials file, or put it into the file",
         passwd,

@@ -3,17 +3,18 @@ whether they wait for the file systems that they need.
 """
 
 import os
-import pwd
-import subprocess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+from popad.commands import units
+from popad.commands.listening import wrong_listening
+from popad.commands.paths import is_below, mail_places, mount_points
+from popad.commands.sandbox import wrong_sandbox
+from popad.commands.units import HELPER, SESSION, SHAPES, SOCKET, show
 from popad.settings import Settings
 
-RUNNING = "/run/systemd/system"  # there where systemd is process 1, see sd_booted(3)
-FIRST_PERSON = 1000  # uids below are the system's (Debian policy 9.2.2)
 MIB = 1 << 20
 # Of a session that waits for its login. Measured, with the kernel's part (page tables, stacks): 7.4 and 2.4 MiB.
 SOCKET_SESSION = 8 * MIB
@@ -25,28 +26,43 @@ LARGE_SESSION = 256 * MIB
 OWN, MESSAGE = 16 * MIB, 224
 
 
-def wrong_units(settings: Settings) -> "Iterator[str]":
-    """What does not fit together in the units in use. Nothing where systemd does not serve."""
-    if not os.path.isdir(RUNNING):
+def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]":
+    """What does not fit together in the units in use. Nothing where systemd does not serve.
+
+    `file`: what popad.conf says, for settings that the units have from elsewhere.
+    """
+    if not units.are_there():
         return
-    shapes = {"popad.socket": "popad@check.service", "popad-standalone.service": "popad-standalone.service"}
-    shown = {listening: show(listening) for listening in shapes}
-    active = [listening for listening in shapes if shown[listening].get("ActiveState") == "active"]
-    for listening in active or [name for name in shapes if shown[name].get("UnitFileState") == "enabled"]:
-        unit = show(shapes[listening])
-        yield from wrong_memory(settings, listening, unit)
-        if listening == "popad.socket":
-            yield from wrong_messages(settings, unit)
-        yield from wrong_mounts(settings, shapes[listening].replace("@check", "@"), unit, mount_points())
+    if len(units.enabled({shape: show(shape) for shape in SHAPES})) > 1:
+        yield f"{' and '.join(SHAPES)} are both enabled, and want the same port: systemctl disable one of them"
+    points = mount_points()
+    for shape in units.in_use():
+        socket, services = SHAPES[shape]
+        shown = {unit: show(unit) for unit in dict.fromkeys((shape, socket, *services))}
+        for unit, properties in shown.items():
+            if properties.get("NeedDaemonReload") == "yes":
+                yield f"{unit}: its file or a drop-in has changed since systemd read it: systemctl daemon-reload"
+        yield from wrong_listening(shape, shown[socket])
+        for unit in services:
+            yield from units.wrong_environment(unit, shown[unit], file)
+        if shape == SOCKET:
+            yield from wrong_pair(shown[SESSION], shown[HELPER], file)
+        served = services[0]
+        yield from wrong_memory(settings, shape, shown[served])
+        if shape == SOCKET:
+            yield from wrong_messages(settings, shown[served])
+        yield from wrong_mounts(settings, served, shown[served], points)
+        for unit in services:
+            yield from wrong_sandbox(settings, unit, shown[unit])
 
 
-def show(unit: str) -> "Mapping[str, str]":
-    """The properties of a unit; none where systemd does not answer."""
-    try:
-        done = subprocess.run(["systemctl", "show", unit], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+def wrong_pair(session: "Mapping[str, str]", helper: "Mapping[str, str]", file: "Mapping[str, str]") -> "Iterator[str]":
+    """A setting in Environment= that only one of the two services has. Where the helper is, only a session asks."""
+    one, other = units.environment(session), units.environment(helper)
+    for name in sorted({*one, *other} - {*file, units.SHIPPED}):
+        if one.get(name) != other.get(name):
+            has, not_ = (SESSION, HELPER) if name in one else (HELPER, SESSION)
+            yield f"{has}: Environment={name}=… is not in {not_}: settings for both belong into popad.conf"
 
 
 def octets(limit: str, otherwise: int) -> int:
@@ -91,11 +107,10 @@ def wrong_messages(settings: Settings, unit: "Mapping[str, str]") -> "Iterator[s
 def wrong_mounts(
     settings: Settings, serving: str, unit: "Mapping[str, str]", points: "Iterable[str]"
 ) -> "Iterator[str]":
-    """A session must not begin before the file systems are there that it needs, and may write where mail is."""
+    """A session must not begin before the file systems are there that it needs."""
     needed = [("POPAD_STATE", settings.state), *((("POPAD_CACHE", settings.cache),) if settings.cache else ())]
     needed += [("POPAD_MAILDROP", place) for place in mail_places(settings.maildrop)]
-    required = unit.get("RequiresMountsFor", "").split()
-    writable = [path.lstrip("-+") for path in unit.get("ReadWritePaths", "").split()]
+    required = units.words(unit.get("RequiresMountsFor", ""))
     for setting, path in needed:
         mounted = max((point for point in points if point != "/" and is_below(path, point)), key=len, default="")
         if mounted and not any(is_below(other, mounted) for other in required):
@@ -103,32 +118,3 @@ def wrong_mounts(
                 f"{setting}: {serving} does not wait until {mounted} is mounted, and mailboxes would look empty: "
                 f"[Unit] RequiresMountsFor={path}"
             )
-        if unit.get("ProtectSystem") == "strict" and not any(is_below(path, other) for other in writable):
-            yield f"{setting}: {serving} may not write to {path}: [Service] ReadWritePaths={path}"
-
-
-def mail_places(maildrop: str) -> "set[str]":
-    """The directories that hold mailboxes or, where each user has one, what these stand in."""
-    path = maildrop.partition(":")[2]
-    if not path.startswith("{home}"):
-        return {os.path.dirname(path.partition("{")[0])}
-    return {os.path.dirname(entry.pw_dir) for entry in pwd.getpwall() if FIRST_PERSON <= entry.pw_uid < 65534}
-
-
-def mount_points() -> "set[str]":
-    """Where file systems are mounted, or are to be (fstab(5))."""
-    points = set()
-    for listed, column in (("/proc/self/mountinfo", 4), ("/etc/fstab", 1)):
-        try:
-            with open(listed, encoding="utf-8", errors="surrogateescape") as lines:
-                for line in lines:
-                    if len(fields := line.partition("#")[0].split() if column == 1 else line.split()) > column:
-                        points.add(fields[column].replace("\\040", " "))
-        except OSError:
-            pass  # a host without it has nothing to say there
-    return points
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether a path is a directory or something in it."""
-    return f"{path}/".startswith(f"{directory.rstrip('/')}/")

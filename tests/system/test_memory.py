@@ -109,7 +109,7 @@ def test_check_says_what_is_not_waited_for(server: Server) -> None:
     try:
         with server.settings("POPAD_MAILDROP=mbox:/srv/mail/{user}\n"):
             named = [complaint.partition("]")[2].strip() for complaint in complaints(server)]
-            assert named == ["RequiresMountsFor=/srv/mail", "ReadWritePaths=/srv/mail"]
+            assert named == ["RequiresMountsFor=/srv/mail", "ReadWritePaths=-/srv/mail"]
             drop_in = f"[Unit]\n{named[0]}\n[Service]\n{named[1]}\n"
             with server.drop_in("popad@.service", drop_in):
                 assert complaints(server) == []

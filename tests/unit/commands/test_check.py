@@ -10,10 +10,9 @@ import pytest
 
 from popad.auth import credentials
 from popad.commands import check as checking
-from popad.commands import deployment
+from popad.commands import units
 from popad.commands.check import check
 from popad.configuration import configuration
-from popad.errors import SettingWrong
 from popad.settings import PREAUTH_UIDS, TABLE
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE
@@ -56,7 +55,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(checking, "CONFIGURATION", str(tmp_path / "popad.conf"))
-    monkeypatch.setattr(deployment, "RUNNING", "/nonexistent")  # the units of this machine have other settings
+    monkeypatch.setattr(units, "RUNNING", "/nonexistent")  # the units of this machine have other settings
     return Place(tmp_path)
 
 
@@ -92,7 +91,7 @@ def test_a_container_with_few_uids(
 
 def test_where_a_value_comes_from(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The units read popad.conf last; but who sets a variable for this one command means it."""
-    (place.path / "popad.conf").write_text("POPAD_TIMEOUT=700\nPOPAD_LOCK_TIMEOUT=5\nHOME=/\n")
+    (place.path / "popad.conf").write_text("POPAD_TIMEOUT=700\nPOPAD_LOCK_TIMEOUT=5\n")
     _, shown, _ = checked(place, capsys, timeout="800")
     assert shown["POPAD_TIMEOUT"] == "800  # environment, seconds"
     assert shown["POPAD_LOCK_TIMEOUT"] == f"5  # {place.path}/popad.conf, seconds"
@@ -100,12 +99,29 @@ def test_where_a_value_comes_from(place: Place, capsys: pytest.CaptureFixture[st
     assert shown["POPAD_PAM_SERVICE"] == "popad  # default"
 
 
-@pytest.mark.parametrize("line", ["POPAD_TIMEOUT=soon", "POPAD_TIME=1"])
-def test_a_wrong_setting_in_the_file(place: Place, line: str) -> None:
-    (place.path / "popad.conf").write_text(line + "\n")
-    with pytest.raises(SettingWrong) as wrong:
-        check(place.settings)
-    assert wrong.value.name == line.partition("=")[0]
+def test_every_wrong_setting_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what hangs on the others is looked at all the same."""
+    (place.path / "popad.conf").write_text("POPAD_TIMEOUT=soon\nPOPAD_TIMEOT=600\nMAILDROP=/srv\n")
+    place.cache.rmdir()
+    file = f"{place.path}/popad.conf"
+    assert checked(place, capsys, min_delay="x")[2] == [
+        f"{file}:3: 'MAILDROP' is no setting of popad, and does nothing (POPAD_MAILDROP?)",
+        f"POPAD_TIMEOT: no such setting (POPAD_TIMEOUT?) ({file}:2)",
+        f"POPAD_TIMEOUT: must be a whole number ({file}:1)",
+        "POPAD_MIN_DELAY: must be a whole number (environment)",
+        f"POPAD_CACHE: [Errno 2] No such file or directory: '{place.cache}'",
+    ]
+
+
+def test_only_what_is_not_the_default(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    (place.path / "popad.conf").write_text("POPAD_TIMEOUT=700\nPOPAD_LOCK_TIMEOUT=10\n")
+    assert check({}, only_changed=True) == 0
+    assert capsys.readouterr().out == f"POPAD_TIMEOUT=700  # {place.path}/popad.conf, seconds\n"
+    assert check({"POPAD_TIMEOUT": "soon"}, only_changed=True) == 1
+    assert capsys.readouterr().out == (
+        "POPAD_TIMEOUT=soon  # environment, seconds\n"
+        "wrong: POPAD_TIMEOUT: must be a whole number (environment)\n1 problem found\n"
+    )
 
 
 def spoil_mode(place: Place) -> None:

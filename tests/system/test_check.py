@@ -1,0 +1,281 @@
+"""`popad check` against broken configurations in the machine: what it says, what a client sees, and the journal.
+
+The table is in the output (pytest -rP).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.system.conftest import PASSWORD, SETTINGS, Server
+
+VIRTUAL = "POPAD_AUTH=file\nPOPAD_VIRTUAL_USER=mail\n"
+GREETED, REFUSED, CLOSED = b"+OK popad ready", b"-ERR [SYS/PERM] the server is not set up to serve this", b""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One configuration: what is done to a machine without a fault, and what comes of it."""
+
+    name: str
+    says: str | Sequence[str]
+    settings: str = ""
+    commands: Sequence[str] = ()
+    drop_ins: dict[str, str] = field(default_factory=dict)
+    credentials: str | None = None
+    mode: int = 0o600
+    greeting: bytes = GREETED
+    more: int = 0  # problems that follow from it
+    undo: Sequence[str] = ()
+    reload: bool = True
+    status: int = 1
+
+
+def verifier(name: str) -> str:
+    """A line of the file that is right."""
+    zeros = "A" * 43 + "="
+    return f"{name} SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==${zeros}:{zeros}\n"
+
+
+CONFIGURATIONS = [
+    Broken("a word for a number", "POPAD_TIMEOUT: must be a whole number", "POPAD_TIMEOUT=soon\n", greeting=REFUSED),
+    Broken("a number out of bounds", "POPAD_TIMEOUT: must be between 1 and", "POPAD_TIMEOUT=0\n", greeting=REFUSED),
+    Broken("a name misspelled", "no such setting (POPAD_TIMEOUT?)", "POPAD_TIMEOT=600\n", greeting=REFUSED),
+    Broken(
+        "three at once",
+        ["POPAD_TIMEOUT: must", "POPAD_LOCK_TIMEOUT: must", "POPAD_XYZ: no such setting"],
+        "POPAD_TIMEOUT=soon\nPOPAD_LOCK_TIMEOUT=x\nPOPAD_XYZ=1\n",
+        greeting=REFUSED,
+        more=2,
+    ),
+    Broken("a name in lower case", "'popad_timeout' is no setting of popad", "popad_timeout=600\n"),
+    Broken("a name without POPAD_", "'MAILDROP' is no setting of popad", "MAILDROP=mbox:/srv/{user}\n"),
+    Broken("no assignment", "'turn it up' is no assignment", "turn it up\n"),
+    Broken("a name twice", "POPAD_TIMEOUT stands in line 1 as well", "POPAD_TIMEOUT=600\nPOPAD_TIMEOUT=700\n"),
+    Broken("a line continued", "a backslash cannot be used", "POPAD_TIMEOUT=600 \\\n", greeting=REFUSED),
+    Broken("a quote within", "a quote that does not stand around", "POPAD_PAM_SERVICE=po'pa'd\n"),
+    Broken("no name", "no name before the equals sign", "=600\n"),
+    Broken("no store", "POPAD_MAILDROP: must start with", "POPAD_MAILDROP=/var/mail/{user}\n", greeting=REFUSED),
+    Broken(
+        "a relative path", "POPAD_MAILDROP: must name an abs", "POPAD_MAILDROP=mbox:mail/{user}\n", greeting=REFUSED
+    ),
+    Broken(
+        "an unknown word in a path", "POPAD_MAILDROP: knows", "POPAD_MAILDROP=mbox:/var/mail/{usr}\n", greeting=REFUSED
+    ),
+    Broken(
+        "mail that is nowhere",
+        ["[Errno 2] No such file or directory: '/srv/none'", "may not write to /srv/none"],
+        "POPAD_MAILDROP=mbox:/srv/none/{user}\n",
+        more=1,
+    ),
+    Broken(
+        "a spool for everybody",
+        "everybody may rename mailboxes",
+        commands=["chmod 777 /var/mail"],
+        undo=["chmod 2775 /var/mail"],
+    ),
+    Broken(
+        "a spool with the sticky bit",
+        "everybody may make files",
+        commands=["chmod 1777 /var/mail"],
+        undo=["chmod 2775 /var/mail"],
+    ),
+    Broken("no such preauth user", "POPAD_USER: there is no user", "POPAD_USER=popd\n", greeting=REFUSED),
+    Broken("root as the preauth user", "POPAD_USER: root is root", "POPAD_USER=root\n", greeting=REFUSED),
+    Broken("no such virtual user", "POPAD_VIRTUAL_USER: there is no user", "POPAD_VIRTUAL_USER=vmial\n"),
+    Broken("one user for both", "must not own mail", "POPAD_VIRTUAL_USER=popad\n"),
+    Broken("a way of authentication", "POPAD_AUTH: must be pam or file", "POPAD_AUTH=ldap\n", greeting=REFUSED),
+    Broken("a PAM service that is not there", "POPAD_PAM_SERVICE: no file", "POPAD_PAM_SERVICE=popadd\n"),
+    Broken("no credentials file", "POPAD_CREDENTIALS: [Errno 2]", VIRTUAL),
+    Broken("others may read the verifiers", "mode 0644, others may", VIRTUAL, credentials=verifier("jane"), mode=0o644),
+    Broken("a name twice in the file", "stands here twice", VIRTUAL, credentials=verifier("jane") * 2),
+    Broken("a password for a verifier", "expected NAME SCRAM", VIRTUAL, credentials="jane secret\n"),
+    Broken(
+        "a name that nobody can type",
+        "nobody can log in as 'Jane'",
+        f"{VIRTUAL}POPAD_LOWER_CASE=yes\n",
+        credentials=verifier("Jane"),
+    ),
+    Broken(
+        "verifiers that the helper does not see",
+        "popad-auth.service does not see /root/credentials",
+        f"{VIRTUAL}POPAD_CREDENTIALS=/root/credentials\n",
+        commands=["touch /root/credentials", "chmod 600 /root/credentials"],
+        undo=["rm /root/credentials"],
+    ),
+    Broken(
+        "no state directory",
+        "POPAD_STATE: [Errno 2]",
+        commands=["mv /var/lib/popad /var/lib/popad.away"],
+        undo=["mv /var/lib/popad.away /var/lib/popad"],
+    ),
+    Broken(
+        "its mode",
+        "/var/lib/popad has mode 0755",
+        commands=["chmod 755 /var/lib/popad"],
+        undo=["chmod 1733 /var/lib/popad"],
+    ),
+    Broken("a cache outside of the sandbox", "may not write to /srv", "POPAD_CACHE=/srv\n", more=1),
+    Broken("no helper's socket", "POPAD_AUTH_SOCKET: [Errno 2]", "POPAD_AUTH_SOCKET=/run/popad/none.sock\n"),
+    Broken(
+        "a helper's socket out of sight",
+        "does not see /run/other.sock (TemporaryFileSystem=/run:ro)",
+        "POPAD_AUTH_SOCKET=/run/other.sock\n",
+        more=1,
+    ),
+    Broken(
+        "mail outside of the sandbox",
+        "popad@.service may not write to /srv: [Service] ReadWritePaths=-/srv",
+        "POPAD_MAILDROP=mbox:/srv/{user}\n",
+    ),
+    Broken(
+        "mail in homes, which are hidden",
+        "popad@.service does not see /home (ProtectHome=tmpfs): [Service] ProtectHome=no",
+        "POPAD_MAILDROP=mbox:{home}/mailbox\n",
+    ),
+    Broken(
+        "a directory that the sandbox needs",
+        "there is no /srv/none, and so it does not start (226/NAMESPACE)",
+        drop_ins={"popad@.service": "[Service]\nReadWritePaths=/srv/none\n"},
+        greeting=CLOSED,
+    ),
+    Broken(
+        "a setting that popad.conf overrules",
+        "popad@.service: Environment=POPAD_TIMEOUT=300 does not count",
+        "POPAD_TIMEOUT=700\n",
+        drop_ins={"popad@.service": "[Service]\nEnvironment=POPAD_TIMEOUT=300\n"},
+        more=0,
+    ),
+    Broken(
+        "a setting for one of two",
+        "settings for both belong into popad.conf",
+        drop_ins={"popad@.service": "[Service]\nEnvironment=POPAD_LOWER_CASE=yes\n"},
+    ),
+    Broken(
+        "a wrong setting in a drop-in",
+        ["popad-auth.service: Environment=: POPAD_TYPO: no such setting", "is not in popad@.service"],
+        drop_ins={"popad-auth.service": "[Service]\nEnvironment=POPAD_TYPO=1\n"},
+        more=1,
+    ),
+    Broken(
+        "a port without a restart",
+        "popad.socket: is to listen on 127.0.0.1:1110 and does not: systemctl restart popad.socket",
+        drop_ins={"popad.socket": "[Socket]\nListenStream=127.0.0.1:1110\n"},
+    ),
+    Broken(
+        "a drop-in without daemon-reload",
+        "popad.socket: its file or a drop-in has changed since systemd read it: systemctl daemon-reload",
+        drop_ins={"popad.socket": "[Socket]\nMaxConnections=70\n"},
+        reload=False,
+    ),
+    Broken(
+        "more sessions than memory",
+        "MaxConnections=",
+        drop_ins={"popad.socket": "[Socket]\nMaxConnections=100000\n"},
+    ),
+    Broken("more messages than memory", "POPAD_MAX_MESSAGES: 2097152", "POPAD_MAX_MESSAGES=2097152\n"),
+    Broken(
+        "both shapes",
+        "popad.socket and popad-standalone.service are both enabled",
+        commands=["systemctl --quiet enable popad-standalone.service"],
+        undo=["systemctl --quiet disable popad-standalone.service"],
+    ),
+]
+
+
+@contextlib.contextmanager
+def configured(server: Server, broken: Broken) -> Iterator[None]:
+    """The machine with this fault."""
+    machine = server.machine
+    path = machine.root / SETTINGS.lstrip("/")
+    before = path.read_bytes()
+    made = [f"/etc/systemd/system/{unit}.d" for unit in broken.drop_ins]
+    try:
+        path.write_text(broken.settings)
+        if broken.credentials is not None:
+            machine.write("/etc/popad/credentials", broken.credentials, mode=broken.mode)
+        for command in broken.commands:
+            machine.run(command.split())
+        for unit, text in broken.drop_ins.items():
+            machine.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
+        if broken.drop_ins and broken.reload:
+            machine.run(["systemctl", "daemon-reload"])
+        yield
+    finally:
+        path.write_bytes(before)
+        machine.run(["rm", "-rf", "/etc/popad/credentials", *made])
+        for command in broken.undo:
+            machine.run(command.split())
+        machine.run(["systemctl", "daemon-reload"])
+
+
+def test_there_are_forty() -> None:
+    assert len(CONFIGURATIONS) >= 40
+    assert len({broken.name for broken in CONFIGURATIONS}) == len(CONFIGURATIONS)
+
+
+def test_as_installed(server: Server) -> None:
+    checked = server.machine.run(["popad", "check"])
+    assert checked.stdout.endswith("no problem found\n")
+    assert "POPAD_AUTH_SOCKET=/run/popad/auth.sock  # popad@.service\n" in checked.stdout
+    assert server.machine.run(["popad", "check", "--changed"]).stdout.splitlines() == [
+        "POPAD_AUTH_SOCKET=/run/popad/auth.sock  # popad@.service"
+    ]
+
+
+@pytest.mark.parametrize("broken", CONFIGURATIONS, ids=lambda broken: broken.name)
+def test_broken(server: Server, broken: Broken) -> None:
+    since = server.machine.cursor()
+    with configured(server, broken):
+        done = server.machine.run(["popad", "check"], check=False)
+        with server.connect() as client:
+            try:
+                greeting = client.line()
+            except (OSError, EOFError):
+                greeting = CLOSED
+        if greeting == REFUSED:
+            server.machine.wait_entry({"POPAD_EVENT": "setting-wrong"}, after=since)
+        events = sorted(
+            {
+                str(entry["POPAD_EVENT"])
+                for entry in server.machine.journal("SYSLOG_IDENTIFIER=popad", after=since)
+                if "POPAD_EVENT" in entry
+            }
+        )
+    said = [line.removeprefix("wrong: ") for line in done.stdout.splitlines() if line.startswith("wrong: ")]
+    print(f"{broken.name} | {'; '.join(said)} | {greeting.decode() or 'closed without a word'} | {', '.join(events)}")
+    assert (done.returncode, done.stderr) == (1, "")
+    for expected in [broken.says] if isinstance(broken.says, str) else broken.says:
+        assert any(expected in line for line in said), said
+    assert len(said) == 1 + broken.more, said
+    count = "1 problem" if len(said) == 1 else f"{len(said)} problems"
+    assert done.stdout.endswith(f"{count} found\n")
+    assert greeting == broken.greeting
+
+
+def test_the_daemon_with_a_drop_in_for_its_socket(server: Server) -> None:
+    """What is to be done is what helps."""
+    machine = server.machine
+    machine.run(["systemctl", "start", "popad-standalone.service"])
+    try:
+        with server.drop_in("popad-standalone.socket", "[Socket]\nListenStream=127.0.0.1:1110\n"):
+            done = machine.run(["popad", "check"], check=False)
+            assert (
+                "is to listen on 127.0.0.1:1110 and does not: systemctl stop popad, then systemctl start popad"
+                in done.stdout
+            )
+            machine.run(["systemctl", "disable", "popad.socket"])
+            machine.run(["systemctl", "enable", "popad-standalone.service"])
+            machine.run(["systemctl", "stop", "popad"])
+            machine.run(["systemctl", "start", "popad"])
+            assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+            name = server.add_user()
+            with server.connect().logged_in(name, PASSWORD):
+                pass
+    finally:
+        machine.run(["systemctl", "disable", "popad-standalone.service"])
+        machine.run(["systemctl", "enable", "--now", "popad.socket"])
