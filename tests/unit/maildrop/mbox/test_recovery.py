@@ -23,12 +23,12 @@ def box(update_box: Box) -> Box:
     return update_box
 
 
-# -- journals that must not be applied
+# -- redo logs that must not be applied
 
 
 @pytest.fixture
 def interrupted(box: Box) -> Box:
-    """Message 1 is on its way out: the journal counts, the mailbox has not been touched."""
+    """Message 1 is on its way out: the redo log counts, the mailbox has not been touched."""
     before = b"".join(MESSAGES)
     for death in range(20):
         box.fill(before)
@@ -51,23 +51,23 @@ def replace(box: Box) -> None:
     fresh.rename(box.path)
 
 
-def damage_the_journal(box: Box) -> None:
+def damage_the_redo_log(box: Box) -> None:
     with box.redo_log.open("r+b") as file:
         file.seek(record.SLOTS + 3)
         file.write(b"#")
 
 
 def damage_the_window(box: Box) -> None:
-    """In the journal, and where it came from."""
-    damage_the_journal(box)
+    """In the redo log, and where it came from."""
+    damage_the_redo_log(box)
     change(box, len(MESSAGES[0] + MESSAGES[1]))
 
 
-def link_the_journal(box: Box) -> None:
+def link_the_redo_log(box: Box) -> None:
     os.link(box.redo_log, box.path.with_name("second name"))
 
 
-def open_the_journal_to_others(box: Box) -> None:
+def open_the_redo_log_to_others(box: Box) -> None:
     box.redo_log.chmod(0o620)
 
 
@@ -77,27 +77,27 @@ FOREIGN: dict[str, Callable[[Box], None]] = {
     "mailbox changed behind what moves": lambda box: change(box, len(box.content) - 1),
     "mailbox shrunk": lambda box: os.truncate(box.path, len(box.content) - 1),
     "mailbox emptied": lambda box: os.truncate(box.path, 0),
-    "what the journal keeps is damaged": damage_the_window,
-    "journal has two names": link_the_journal,
-    "others may write the journal": open_the_journal_to_others,
+    "what the redo log keeps is damaged": damage_the_window,
+    "redo log has two names": link_the_redo_log,
+    "others may write the redo log": open_the_redo_log_to_others,
 }
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_a_foreign_journal_is_kept_and_never_applied(interrupted: Box, what: str) -> None:
+def test_a_foreign_redo_log_is_kept_and_never_applied(interrupted: Box, what: str) -> None:
     FOREIGN[what](interrupted)
-    mailbox, journal = interrupted.content, interrupted.redo_log.read_bytes()
+    mailbox, redo_log = interrupted.content, interrupted.redo_log.read_bytes()
     recovery = interrupted.recover()
     assert not recovery.finished
     assert recovery.reason
     assert interrupted.content == mailbox
     assert not interrupted.redo_log.exists()
-    assert (interrupted.state_path / recovery.kept).read_bytes() == journal
+    assert (interrupted.state_path / recovery.kept).read_bytes() == redo_log
 
 
-def test_a_window_that_did_not_reach_the_journal_is_where_it_was(interrupted: Box) -> None:
+def test_a_window_that_did_not_reach_the_redo_log_is_where_it_was(interrupted: Box) -> None:
     """The record is on the disk and the window is not: nothing of it was moved."""
-    damage_the_journal(interrupted)
+    damage_the_redo_log(interrupted)
     assert interrupted.recover().finished
     assert interrupted.content == without(MESSAGES, {1})
 
@@ -126,8 +126,8 @@ def test_the_part_that_moved_was_changed(moved: Box) -> None:
 
 
 @pytest.mark.parametrize("appended", [b"", NEW])
-def test_the_cut_was_made_and_the_journal_does_not_know(moved: Box, appended: bytes) -> None:
-    """Died between the truncate and the removal of the journal: what others appended is where it belongs."""
+def test_the_cut_was_made_and_the_redo_log_does_not_know(moved: Box, appended: bytes) -> None:
+    """Died between the truncate and the removal of the redo log: what others appended is where it belongs."""
     os.truncate(moved.path, len(without(MESSAGES, {1})))
     moved.append(appended)
     assert moved.recover().finished
@@ -153,7 +153,7 @@ def test_mail_of_the_size_of_what_went_is_not_taken_for_it(moved: Box) -> None:
 
 
 @pytest.mark.parametrize("make", ["symlink", "fifo", "directory"])
-def test_what_is_no_file_is_no_journal(box: Box, make: str) -> None:
+def test_what_is_no_file_is_no_redo_log(box: Box, make: str) -> None:
     """The directory is open to every user: whatever one of them puts there."""
     box.fill(b"".join(MESSAGES))
     target = box.path.with_name("target")
@@ -170,7 +170,7 @@ def test_what_is_no_file_is_no_journal(box: Box, make: str) -> None:
     assert box.content == b"".join(MESSAGES)
 
 
-def test_a_journal_of_another_user(public_path: Path) -> None:
+def test_a_redo_log_of_another_user(public_path: Path) -> None:
     """It cannot be renamed in a sticky directory: it stays, and is reported."""
     if not ROOT:
         pytest.skip("needs root: makes a file of another user")
@@ -203,7 +203,7 @@ def test_a_journal_of_another_user(public_path: Path) -> None:
     assert box.redo_log.read_bytes() == b"planted"
 
 
-def test_an_update_never_follows_what_stands_in_the_journals_place(box: Box) -> None:
+def test_an_update_never_follows_what_stands_in_the_redo_logs_place(box: Box) -> None:
     box.fill(b"".join(MESSAGES))
     target = box.path.with_name("target")
     target.write_bytes(b"precious")
@@ -214,12 +214,12 @@ def test_an_update_never_follows_what_stands_in_the_journals_place(box: Box) -> 
     assert box.content == b"".join(MESSAGES)
 
 
-def test_journal_is_for_its_user_alone(interrupted: Box) -> None:
+def test_redo_log_is_for_its_user_alone(interrupted: Box) -> None:
     assert stat.S_IMODE(interrupted.redo_log.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\0" * 8192, record.MAGIC + b"\n", b"\xff" * 10_000])
-def test_a_journal_without_a_record_says_that_nothing_has_happened(box: Box, content: bytes) -> None:
+def test_a_redo_log_without_a_record_says_that_nothing_has_happened(box: Box, content: bytes) -> None:
     box.fill(b"".join(MESSAGES))
     box.redo_log.write_bytes(content)
     box.redo_log.chmod(0o600)
@@ -259,7 +259,7 @@ def test_room_that_another_version_has_left_is_used(box: Box) -> None:
 
 
 def as_version_2(box: Box, phase: bytes, gone: int) -> tuple[bytes, bytes]:
-    """Its journal for an update that takes out one message, and the mark."""
+    """Its redo log for an update that takes out one message, and the mark."""
     before = b"".join(MESSAGES)
     first = len(b"".join(MESSAGES[:gone]))
     moves = b"".join(MESSAGES[gone + 1 :])
@@ -333,7 +333,7 @@ def test_an_update_of_the_version_before_of_a_mailbox_that_was_changed(box: Box,
     assert box.content == content
 
 
-def test_no_journal(box: Box) -> None:
+def test_no_redo_log(box: Box) -> None:
     box.fill(b"".join(MESSAGES))
     recovery = box.recover()
     assert (recovery.finished, recovery.kept) == (False, "")
@@ -341,8 +341,8 @@ def test_no_journal(box: Box) -> None:
 
 def test_an_update_does_not_begin_while_another_is_not_finished(interrupted: Box) -> None:
     """Whoever died left this mailbox half moved: even cutting its end off would take away what recovery must see."""
-    before, journal = interrupted.content, interrupted.redo_log.read_bytes()
+    before, redo_log = interrupted.content, interrupted.redo_log.read_bytes()
     for gone in ({0}, {5}):
         with pytest.raises(OSError, match="has not been finished"):
             interrupted.remove(spans_of(MESSAGES, gone))
-    assert (interrupted.content, interrupted.redo_log.read_bytes()) == (before, journal)
+    assert (interrupted.content, interrupted.redo_log.read_bytes()) == (before, redo_log)

@@ -118,10 +118,10 @@ def test_a_mailbox_that_is_swapped_between_the_look_and_the_open(
         return seen
 
     swapped: list[str] = []
-    journal = box.files
+    files = box.files
     monkeypatch.setattr(os, "lstat", lstat_then_swap)
     with pytest.raises(MaildropUnavailable):
-        Mbox(str(box.path), journal, 1, 100, 0)
+        Mbox(str(box.path), files, 1, 100, 0)
     assert swapped
 
 
@@ -378,11 +378,11 @@ def test_what_cannot_be_read_now_can_be_later(
     assert box.path.read_bytes() == TWO + THREE + b"x"
 
 
-def test_a_mailbox_whose_journal_cannot_be_looked_for(box: Box) -> None:
-    journal = SharedDirectory(str(box.state_path)).files_of(str(box.path))
-    os.close(journal.directory.fd)
+def test_a_mailbox_whose_redo_log_cannot_be_looked_for(box: Box) -> None:
+    files = SharedDirectory(str(box.state_path)).files_of(str(box.path))
+    os.close(files.directory.fd)
     with pytest.raises(MaildropUnavailable):
-        Mbox(str(box.path), journal, 1, 100, 0)
+        Mbox(str(box.path), files, 1, 100, 0)
 
 
 def test_ids_of_long_headers(quick_box: Box) -> None:
@@ -552,8 +552,8 @@ def test_a_mailbox_with_two_names_is_updated_under_either(quick_box: Box) -> Non
     store.remove(marks(store, 1))
     assert quick_box.path.with_name("other").read_bytes() == TWO + THREE
     interrupt_an_update(quick_box)
-    journal = quick_box.state.files_of(str(quick_box.path.with_name("other")))
-    other = Mbox(str(quick_box.path.with_name("other")), journal, 1.0, 100, 0)
+    files = quick_box.state.files_of(str(quick_box.path.with_name("other")))
+    other = Mbox(str(quick_box.path.with_name("other")), files, 1.0, 100, 0)
     assert other.recovery is not None
     assert other.recovery.finished
     assert quick_box.path.read_bytes() == THREE
@@ -579,14 +579,14 @@ def test_an_interrupted_update_is_finished_at_the_next_open(quick_box: Box) -> N
     assert quick_box.open().recovery is None
 
 
-def test_a_journal_kept_aside_is_named_though_the_mailbox_is_refused(quick_box: Box) -> None:
+def test_a_redo_log_kept_aside_is_named_though_the_mailbox_is_refused(quick_box: Box) -> None:
     interrupt_an_update(quick_box)
     quick_box.path.write_bytes(b"no mbox" * 40)
     with pytest.raises(MaildropUnavailable, match=r"not an mbox.*kept as .*kept1: the mailbox was changed"):
         quick_box.open()
 
 
-def test_a_foreign_journal_does_not_keep_mail_from_being_read(quick_box: Box) -> None:
+def test_a_foreign_redo_log_does_not_keep_mail_from_being_read(quick_box: Box) -> None:
     interrupt_an_update(quick_box)
     quick_box.replace(ALL)
     store = quick_box.open()
@@ -599,7 +599,7 @@ def test_a_foreign_journal_does_not_keep_mail_from_being_read(quick_box: Box) ->
 
 
 def interrupt_an_update(box: Box) -> None:
-    """Message 1 is to go; the process dies when the journal is durable and the first octets have moved."""
+    """Message 1 is to go; the process dies when the redo log is durable and the first octets have moved."""
     store = box.open()
     pid = os.fork()
     if pid == 0:

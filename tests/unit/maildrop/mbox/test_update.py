@@ -259,8 +259,8 @@ def test_short_writes_are_gone_on_with(box: Box, monkeypatch: pytest.MonkeyPatch
     assert box.content == without(MESSAGES, {0})
 
 
-def test_a_journal_that_cannot_be_removed_costs_nobody_mail(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The update is done, and said to be. The mailbox is served; the next update begins when the journal is gone."""
+def test_a_redo_log_that_cannot_be_removed_costs_nobody_mail(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The update is done, and said to be. The mailbox is served; the next update begins when the redo log is gone."""
     box.fill(b"".join(MESSAGES))
 
     def fails(*arguments: object, **options: object) -> None:
@@ -280,7 +280,7 @@ def test_a_journal_that_cannot_be_removed_costs_nobody_mail(box: Box, monkeypatc
 
 
 def test_a_limit_on_files_meets_us_first(box: Box) -> None:
-    """What is to be kept is small and the journal fits, but the mailbox is beyond the limit."""
+    """What is to be kept is small and the redo log fits, but the mailbox is beyond the limit."""
     messages = [b"From a\n\n" + b"x" * 20_000 + b"\n", *MESSAGES]
     box.fill(b"".join(messages))
     pid = os.fork()
@@ -325,7 +325,7 @@ def test_a_mailbox_with_two_names_is_found_half_moved_by_either(box: Box, gone: 
 
 
 def test_the_other_name_is_the_only_one_left(box: Box) -> None:
-    """Removed after the crash: the journal is the file's."""
+    """Removed after the crash: the redo log is the file's."""
     box.fill(b"".join(MESSAGES))
     other = Box(box.path.parent, None, name="other")
     os.link(box.path, other.path)
