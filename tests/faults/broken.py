@@ -47,12 +47,12 @@ def is_directory(fd: int) -> bool:
     return stat.S_ISDIR(os.fstat(fd).st_mode)
 
 
-def is_journal(fd: int) -> bool:
+def is_redo_log(fd: int) -> bool:
     return not is_mailbox(fd) and not is_directory(fd)
 
 
 def cuts_first() -> None:
-    """It truncates before the journal says that all has moved."""
+    """It truncates before the redo log says that all has moved."""
     write_down = Update.write_down
 
     def writes_down(self: Update, record: Record) -> None:
@@ -66,7 +66,7 @@ def cuts_first() -> None:
 
 
 def forgets_the_window() -> None:
-    """It moves each window without having it in the journal."""
+    """It moves each window without having it in the redo log."""
     move_window = Update.move_window
 
     def moves(self: Update, record: Record, sources: Sequence[tuple[int, int]]) -> None:
@@ -78,7 +78,7 @@ def forgets_the_window() -> None:
 
 
 def windows_at_once() -> None:
-    """It does not wait for a window before the next takes its place in the journal."""
+    """It does not wait for a window before the next takes its place in the redo log."""
     end_window = Update.end_window
 
     def ends(self: Update, record: Record) -> None:
@@ -170,11 +170,11 @@ def appended_is_forgotten() -> None:
 BROKEN: dict[str, Callable[[], None]] = {
     "nothing": nothing,
     "no fsync of the mailbox": without_fsync(is_mailbox),
-    "no fsync of the journal": without_fsync(is_journal),
+    "no fsync of the redo log": without_fsync(is_redo_log),
     "no fsync of the directory": without_fsync(is_directory),
     "cut before it is written down": cuts_first,
-    "no journal": in_place,
-    "no window in the journal": forgets_the_window,
+    "no redo log": in_place,
+    "no window in the redo log": forgets_the_window,
     "no fsync between windows": windows_at_once,
     "one slot for records": in_the_slot_in_force,
     "recovery from a mailbox that is not durable": recovery_of_the_cache("fsync"),
@@ -189,7 +189,7 @@ def main() -> None:
     with world() as place:
         interposer = Interposer(place.root)
         matrix, power = Matrix(place, interposer, 1), PowerLoss(place, interposer, 1, most=8)
-        # What goes is less than a window, so that windows have to be in the journal.
+        # What goes is less than a window, so that windows have to be in the redo log.
         sizes = enumerate((0, 60, 70, 80))
         case = Case("small first", tuple(message(f"{n}", b"a line of text\n" * lines) for n, lines in sizes), ONE, 4)
         matrix.run(case, 15, 1)

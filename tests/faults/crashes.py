@@ -78,7 +78,7 @@ class Matrix:
                 store.remove(case.marks)
 
         world.fill(case.before)
-        world.recover()  # has made room for a journal: no call of the sessions that follow
+        world.recover()  # has made room for a redo log: no call of the sessions that follow
         calls = self.interposer.recorded(lambda: update(Mode.COUNT, 0))
         for mode, nth in deaths(calls, most, self.chance):
             for count in (0, 1):

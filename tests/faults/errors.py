@@ -42,7 +42,7 @@ class Errors:
         world = self.world
         world.use_windows_of(case)
         world.fill(case.before)
-        world.recover()  # has made room for a journal: the calls are those of the update alone
+        world.recover()  # has made room for a redo log: the calls are those of the update alone
         calls = self.interposer.recorded_here(lambda: world.update(case))
         points = [
             (mode, nth, number)
@@ -87,8 +87,8 @@ class Errors:
             self.tally.fail(f"{where}: {refused.code}", damaged=1)
         if refused and number in (0, errno.EINTR):
             self.tally.fail(f"{where}: {refused.reason}", damaged=1)
-        if refused and not world.journals() and world.path.read_bytes() not in (case.before, case.after):
-            self.tally.fail(f"{where}: half moved, and no journal", damaged=1)
+        if refused and not world.redo_logs() and world.path.read_bytes() not in (case.before, case.after):
+            self.tally.fail(f"{where}: half moved, and no redo log", damaged=1)
         self.tally.notes[refused.code if refused else "done all the same"] += 1
         world.check(self.tally, where, Wanted(case, done=None if refused else True))
 
@@ -117,7 +117,7 @@ class Errors:
                 try:
                     world.update(case)
                 except MaildropUnavailable as refused:
-                    if refused.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.journals():
+                    if refused.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.redo_logs():
                         raise
 
             self.interposer.run(update, Mode.COUNT)
@@ -150,7 +150,7 @@ def mounted(kind: str, size: int) -> Iterator[Path]:
 
 
 class FullDisk:
-    """The mailbox and its journals on a small file system of one kind."""
+    """The mailbox and its redo logs on a small file system of one kind."""
 
     def __init__(self, path: Path, kind: str, tally: Tally, seed: int) -> None:
         self.world = World(path)
@@ -182,7 +182,7 @@ class FullDisk:
                 refused = False
             except MaildropUnavailable as reason:
                 refused = True
-                if reason.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.journals():
+                if reason.code != "SYS/TEMP" or world.path.read_bytes() != case.before or world.redo_logs():
                     self.tally.fail(f"{where}: {reason.code}: {reason.reason}", damaged=1)
         self.filler.unlink()
         self.tally.notes[f"{self.kind}, full: {'refused' if refused else 'done'}"] += 1

@@ -19,7 +19,7 @@ from tests.faults.mailboxes import APPENDED, Case
 from tests.faults.world import Disk, Wanted, World
 
 SECTOR = 512
-MAILBOX = ""  # its name in a Model; journals have theirs
+MAILBOX = ""  # its name in a Model; redo logs have theirs
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Model:
         self.chance = chance
         self.most = most  # states that are tried at a moment: all where there are no more, else a sample
         self.files = {MAILBOX: File(start.mailbox, len(start.mailbox))}
-        self.files |= {name: File(octets, len(octets)) for name, octets in start.journals.items()}
+        self.files |= {name: File(octets, len(octets)) for name, octets in start.redo_logs.items()}
         self.names = {name: name for name in self.files}  # durable: name of an entry, file
         self.entries = dict(self.names)  # as the running system sees them
         self.changes: list[tuple[str, str | None]] = []  # pending: an entry's new file, or None
@@ -199,7 +199,7 @@ class PowerLoss:
             message = b"".join(call.data for call in appending)
             stages.append((appending, message))
         stages.append((self.calls_of(world.recover), b""))
-        # A truncate alone has no journal: where it was not made durable, nobody has been told of it.
+        # A truncate alone has no redo log: where it was not made durable, nobody has been told of it.
         done = world.path.read_bytes() == case.after + message if stages[-1][0] else None
         self.replay(case, f"killed before call {nth}", Disk(case.before, {}), stages, done)
 

@@ -17,7 +17,7 @@ from tests.faults.errors import fill_up
 from tests.faults.interposer import Call, Kind, Mode, orders, parse, preloaded
 from tests.faults.judge import Tally
 from tests.faults.mailboxes import APPENDED, Case
-from tests.faults.world import Wanted, journals, write
+from tests.faults.world import Wanted, redo_logs, write
 from tests.support.patience import PATIENCE
 from tests.support.serving import POPAD_WITHOUT_JOURNAL, Server
 
@@ -93,7 +93,7 @@ class Wire:
                 if len(body.replace(b"\r\n..", b"\r\n.")) - body.startswith(b"..") != size:
                     self.tally.fail(f"{where}: message {number} is not of its size", damaged=1)
             client.send(b"QUIT\r\n")
-        left = journals(self.server.state)
+        left = redo_logs(self.server.state)
         if not answer.startswith(b"+OK") or left or not wanted.by(self.server.mailbox.read_bytes()):
             self.tally.fail(f"{where}: {answer!r}, left {left}", damaged=1)
 
@@ -134,7 +134,7 @@ class Wire:
             for nth, call in calls
             if nth >= first and call.kind in (Kind.WRITE, Kind.FSYNC) and not call.path.endswith(".ids")
         ]
-        points = [(nth, number) for nth in writes[:-2] for number in NUMBERS]  # the last are of a journal not needed
+        points = [(nth, number) for nth in writes[:-2] for number in NUMBERS]  # the last are of a redo log not needed
         for nth, number in self.chance.sample(points, min(len(points), most)):
             self.put(case)
             answer, status = self.session(sorted(case.gone), Mode.FAIL, nth, number)
@@ -145,7 +145,7 @@ class Wire:
             self.check(where, Wanted(case))
 
     def limit(self, case: Case) -> None:
-        """RLIMIT_FSIZE below what the journal needs: an error and no death by SIGXFSZ."""
+        """RLIMIT_FSIZE below what the redo log needs: an error and no death by SIGXFSZ."""
         limit = ROWS * ROW_OCTETS  # the helper's table of guesses is a file, too
         self.put(case)
         self.server.stderr.unlink()

@@ -1,4 +1,4 @@
-"""A mailbox, the journals of its updates, and what happens to them: sessions of popad's store, mail of other programs.
+"""A mailbox, the redo logs of its updates, and what happens to them: sessions of popad's store, mail of other programs.
 
 Everything is in one directory in memory, so that a fault costs a millisecond. A session here is Mbox, opened as
 popad's session opens it; wire.py has whole sessions.
@@ -33,11 +33,11 @@ class Disk:
     """The octets of the mailbox, and of each file in the state directory by name."""
 
     mailbox: bytes
-    journals: dict[str, bytes]  # and the remembered unique-ids
+    redo_logs: dict[str, bytes]  # and the remembered unique-ids
 
 
 class World:
-    """One mailbox. Its inode stays the same, as its journals belong to it."""
+    """One mailbox. Its inode stays the same, as its redo logs belong to it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,7 +48,7 @@ class World:
         self.state = SharedDirectory(str(self.state_path))
 
     @property
-    def journal(self) -> Path:
+    def redo_log(self) -> Path:
         return self.state_path / self.state.files_of(str(self.path)).names[0]
 
     def open(self) -> store.Mbox:
@@ -74,8 +74,8 @@ class World:
     def files(self) -> list[str]:
         return [name for name in os.listdir(self.state_path) if name != KEY]
 
-    def journals(self) -> list[str]:
-        return journals(self.state_path)
+    def redo_logs(self) -> list[str]:
+        return redo_logs(self.state_path)
 
     def disk(self) -> Disk:
         return Disk(self.path.read_bytes(), {name: (self.state_path / name).read_bytes() for name in self.files()})
@@ -84,7 +84,7 @@ class World:
         """Make everything as it was."""
         for name in self.files():
             (self.state_path / name).unlink()
-        for name, octets in disk.journals.items():
+        for name, octets in disk.redo_logs.items():
             fd = os.open(self.state_path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             write(fd, octets)
             os.close(fd)
@@ -110,7 +110,7 @@ class World:
         return message
 
     def use_windows_of(self, case: Case) -> None:
-        """So small that the mailbox is as many as the case says. A journal may have room for larger ones."""
+        """So small that the mailbox is as many as the case says. A redo log may have room for larger ones."""
         copying.WINDOW = max(len(case.before) // case.windows, 2 * update.MARK)
         copying.PAGE = min(PAGE, copying.WINDOW)
 
@@ -145,8 +145,8 @@ class World:
             tally.fail(f"{where}: served are other messages than there are", damaged=1)
         elif kept and wanted.unsynced:
             # Torn over the mark of an update that was not truncated durably: nothing is missing, and nobody can tell.
-            tally.notes["journal kept for a torn delivery"] += 1
-        elif left := self.journals():
+            tally.notes["redo log kept for a torn delivery"] += 1
+        elif left := self.redo_logs():
             tally.fail(f"{where}: left {left} {store.recovery.reason if store.recovery else ''}", damaged=1)
 
 
@@ -176,8 +176,8 @@ class Wanted:
         return [*self.case.left, *more]
 
 
-def journals(state: Path) -> list[str]:
-    """What is in the state directory besides its key, room for journals, and the remembered unique-ids."""
+def redo_logs(state: Path) -> list[str]:
+    """What is in the state directory besides its key, room for redo logs, and the remembered unique-ids."""
     others = (KEY, RESERVE, ".spare", SUFFIX, SUFFIX + NEW)
     return [name for name in os.listdir(state) if not name.endswith(others)]
 

@@ -70,6 +70,6 @@ def dies(work: Callable[[], object], after: int, torn: bool = False) -> bool:
 
 
 def record_of(box: Box, slot: int) -> record.Record | None:
-    """What is in the first or second slot of the journal, if there is one."""
+    """What is in the first or second slot of the redo log, if there is one."""
     text = box.redo_log.read_bytes() if box.redo_log.exists() else b""
     return record.Record.unpack(text[slot * record.SLOT : (slot + 1) * record.SLOT])
