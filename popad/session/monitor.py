@@ -76,7 +76,7 @@ class Monitor:
         self.state = GREETED
         self.asked: dict[bytes, int] = {}
         self.verdict: Verdict | None = None  # where a login was tried
-        self.why_not = b""  # where none was
+        self.why_not: bytes  # where none was
         self.ahead = b""  # what the client has sent after its login
         self.deadline = context.began + context.settings.login_timeout
         self.preparation = Preparation(context)

@@ -47,7 +47,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "net/arrival": (),
     "net/wrappers": (),
     "privsep/helpers": (),
-    "privsep/identity": (),
+    "privsep/identity": ("tests/unit/privsep/test_spawn.py",),
     "privsep/spawn": (),
     "protocol/dialogue": (),
     "protocol/lines": (),

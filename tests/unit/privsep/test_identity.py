@@ -3,6 +3,7 @@
 In children: there is no way back.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -33,6 +34,7 @@ from popad.privsep.identity import (
     confine,
     never_gain_privileges,
 )
+from popad.settings import PREAUTH_UIDS
 from tests.support.here import ROOT
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
@@ -211,7 +213,57 @@ def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a chroot, say: there is a limit of the memory all the same."""
     monkeypatch.setattr(AddressSpace, "known", 0)
     monkeypatch.setattr("builtins.open", no_proc)
-    assert AddressSpace.look() == MUCH
+    assert AddressSpace.look() == MUCH >= 20 << 20, "what was seen"
+
+
+def test_the_address_space_is_what_the_kernel_says() -> None:
+    said = int(status_of(os.getpid())["VmSize"].split()[0]) << 10
+    assert abs(AddressSpace.look() - said) < 1 << 20
+
+
+def test_what_the_kernel_refuses_is_an_error() -> None:
+    Prctl.load()
+    with pytest.raises(OSError, match="is refused"):
+        Prctl.call(99_999, 0)
+
+
+def test_standard_streams_that_lead_nowhere_take_no_other_descriptor() -> None:
+    def role() -> str:
+        before = set(os.listdir("/proc/self/fd"))
+        identity.say_nothing()
+        streams = {os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)}
+        return f"{streams} {len(set(os.listdir('/proc/self/fd')) - before - {'0', '1', '2'})}"
+
+    assert in_a_child(role) == "{'/dev/null'} 0"
+
+
+@needs_root
+def test_each_preauth_child_has_a_uid_of_its_own() -> None:
+    def role() -> str:
+        become_preauth(NOBODY, NOBODY)
+        return f"{os.getuid() == PREAUTH_UIDS[os.getpid()]} {os.getgid()}"
+
+    assert in_a_child(role) == f"True {NOBODY}"
+
+
+@needs_root
+@pytest.mark.parametrize(("number", "becomes"), [(errno.EINVAL, f"{NOBODY}"), (errno.EAGAIN, "BlockingIOError: ")])
+def test_a_container_that_has_no_such_uids(number: int, becomes: str) -> None:
+    """There all have one; any other error is one."""
+
+    def role() -> str:
+        real = os.setresuid
+
+        def setresuid(ruid: int, euid: int, suid: int) -> None:
+            if ruid in PREAUTH_UIDS:
+                raise OSError(number, "")
+            real(ruid, euid, suid)
+
+        os.setresuid = setresuid
+        become_preauth(NOBODY, NOBODY)
+        return str(os.getuid())
+
+    assert in_a_child(role).startswith(becomes)
 
 
 def no_proc(path: str, *_: object, **options: object) -> NoReturn:

@@ -1,19 +1,24 @@
 """session/monitor.py: processes that say what they may not end the session, with a reason in the log and no answer."""
 
+import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from popad.errors import ContractBroken
+from popad.auth import helper
+from popad.auth.helper import Verdict
+from popad.errors import ContractBroken, MaildropUnavailable
 from popad.net import arrival
 from popad.net.connection import Connection
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair
 from popad.session import monitor
 from popad.session.context import Context
-from popad.session.preauth import Preauth, client_of
+from popad.session.preauth import QUIT, Preauth, client_of
 from popad.settings import PREAUTH_UIDS, Settings
+from popad.sinks import Words
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
 from tests.support.serving import PREAUTH_USER, PYTHON, Server, ids
@@ -194,3 +199,82 @@ def test_a_request_that_may_not_come_now_is_not_served(child: Child, before: lis
     with pytest.raises(ContractBroken, match="asked for last, which may not come now"):
         child.ask(LAST)
     assert child.served == before
+
+
+# -- steps by themselves
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    """Of a client that has been greeted, with a preauth child that is uid 1000 and gid 1001."""
+    client, server = socket.socketpair()
+    with client:
+        context = Context(
+            arrival.Arrival(Connection(server.detach(), "", None), arrival.Facts(Settings({}), None, (1000, 1001)))
+        )
+        yield context
+        context.connection.socket.close()
+
+
+def test_exit_statuses_are_those_of_sysexits() -> None:
+    assert (monitor.SUCCESS, monitor.SOFTWARE, monitor.CONFIG) == (os.EX_OK, os.EX_SOFTWARE, os.EX_CONFIG)
+
+
+@pytest.mark.parametrize(("uid", "passes"), [(1001, True), (1000, False)])
+def test_only_the_uid_of_the_preauth_child_is_nobodys(context: Context, uid: int, passes: bool) -> None:
+    """A user may have the number that is its group's."""
+    verdict = Verdict(helper.PASSED, "alice", uid, uid, "mbox:/var/mail/alice")
+    if passes:
+        assert monitor.passed(context, verdict)
+    else:
+        with pytest.raises(ContractBroken, match="named uid 1000"):
+            monitor.passed(context, verdict)
+
+
+def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who may not become the user has not: a session's slot goes by it."""
+    became: list[int] = []
+    context.state = MaildropUnavailable("SYS/TEMP", "no place")
+    monkeypatch.setattr(monitor, "become", lambda uid, gid, groups: became.append(uid))
+    monkeypatch.setattr(monitor, "never_gain_privileges", lambda: None)
+    verdict = Verdict(helper.PASSED, "alice", 1005, 1005, "mbox:/var/mail/alice")
+    assert not context.logged_in
+    assert monitor.may_become(context, verdict)
+    assert (became, context.logged_in) == ([1005], True)
+
+    def refuse(uid: int, gid: int, groups: object) -> None:
+        raise PermissionError("not this one")
+
+    context.logged_in = False
+    monkeypatch.setattr(monitor, "become", refuse)
+    assert not monitor.may_become(context, verdict)
+    assert not context.logged_in
+
+
+class Told:
+    """A monitor that has heard that the client left."""
+
+    verdict: Verdict | None = None
+    why_not = QUIT
+
+    def run(self) -> None:
+        """It has."""
+
+
+def test_systemd_hears_of_a_session_that_had_no_login(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends before it was ready has failed (Type=notify). And no print of it can end it, from here on."""
+    monkeypatch.setattr("sys.stderr", sys.stderr)
+    monitor.authorize(context, Told())  # type: ignore[arg-type]  # what it uses of a monitor
+    assert context.notifier is not None
+    assert isinstance(sys.stderr, Words)
+
+
+def test_a_refused_client_is_heard_out_without_the_places(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr("sys.stderr", sys.stderr)
+    monkeypatch.setattr(context, "close_places", lambda: closed.append(True))
+    monkeypatch.setattr(monitor, "become_preauth", lambda uid, gid: closed.append(False))
+    made = Told()
+    made.verdict = Verdict(helper.FAILED, reason="wrong")
+    monitor.authorize(context, made)  # type: ignore[arg-type]  # what it uses of a monitor
+    assert closed == [True, False]
