@@ -156,7 +156,7 @@ VALID, STALE = True, False
         (DEAD, 0, STALE),  # however young
         (DEAD, 86400, STALE),
         (b"", 299, VALID),
-        (b"", 301, STALE),
+        (b"", 300, STALE),
         (b"0", 299, VALID),  # procmail, and liblockfile without L_PID
         (b"0\n", 301, STALE),
         (b"%d:host" % HOLDER, 299, VALID),  # Dovecot; perhaps of another machine
@@ -379,6 +379,79 @@ def test_a_new_lock_that_comes_between_check_and_removal_is_put_back(
     place.dotlock.remove_stale()
     assert place.path.read_bytes() == b"%d\n" % HOLDER
     assert place.files == ["mailbox", "mailbox.lock"]
+
+
+def test_no_lock_is_renamed_that_nobody_has_judged(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def late(source: str, target: str) -> None:
+        place.others(b"%d\n" % HOLDER)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert not place.dotlock.remove_stale()
+    assert place.files == ["mailbox"]
+
+
+def test_a_stale_lock_that_somebody_else_removes_is_not_ours(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.others(b"%d\n" % dead_pid())
+    place.judge()
+    rename = os.rename
+
+    def late(source: str, target: str) -> None:
+        place.path.unlink()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert not place.dotlock.remove_stale()
+    assert place.files == ["mailbox"]
+
+
+def test_a_name_that_may_be_taken_is_not_taken_for_good(place: Place) -> None:
+    """A stale lock can be removed, and a mailbox that is gone is in nobody's way."""
+    place.others(b"%d\n" % dead_pid())
+    place.judge()
+    assert not place.dotlock.name_is_taken()
+    place.others(b"From a\n\n")
+    place.judge()
+    assert place.dotlock.name_is_taken()
+    place.path.unlink()
+    assert not place.dotlock.name_is_taken()
+
+
+def test_no_link_is_followed_where_a_lock_is_made(place: Place) -> None:
+    """Somebody who may write in the directory puts a link in the place of our new file."""
+    target = place.path.with_name("target")
+    target.touch()
+    new = place.path.with_name("new")
+    new.symlink_to(target)
+    assert not place.dotlock.link(str(new), place.fd)
+    assert target.stat().st_nlink == 1
+
+
+ROOTS, OURS, MAILBOXS, DIRECTORYS, STRANGERS = 0, 65001, 65002, 65003, 65004
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: gives files to other users")
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+@pytest.mark.parametrize("user", [ROOTS, OURS, MAILBOXS, DIRECTORYS, STRANGERS])
+def test_whose_lock_files_count(place: Place, user: int, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All where only those make files who are let; else those of root, ours, the mailbox's owner's, the directory's."""
+    place.others(b"%d\n" % HOLDER)
+    for path, owner in ((place.path.parent, DIRECTORYS), (place.mailbox, MAILBOXS), (place.path, user)):
+        os.chown(path, owner, -1)
+    place.path.parent.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: OURS)
+    foreign = user == STRANGERS and mode == 0o777
+    assert place.judge() == str(place.path) + (f", {dotlock.FOREIGN}" if foreign else "")
+    assert place.dotlock.in_the_way() is not foreign
+
+
+@pytest.mark.parametrize(
+    ("text", "pid"), [(b"2147483647\n", 2**31 - 1), (b"2147483648", 0), (b"0000000012", 12), (b"00000000012", 0)]
+)
+def test_the_longest_number_of_a_process(text: bytes, pid: int) -> None:
+    assert dotlock.pid_in(text) == pid
 
 
 def test_no_descriptor_is_left(place: Place) -> None:

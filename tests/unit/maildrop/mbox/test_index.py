@@ -85,6 +85,17 @@ def test_of_a_grown_mailbox_the_new_part_is_scanned(box: Box, monkeypatch: pytes
     assert box.open().octets == 0
 
 
+def test_another_file_with_the_same_mail_is_no_mailbox_that_has_grown(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.learn()
+    copy = box.path.with_name("copy")
+    copy.write_bytes(box.path.read_bytes() + ONE)
+    copy.replace(box.path)
+    monkeypatch.setattr(index, "grown", lambda *_: pytest.fail("what is known is of another file"))
+    assert len(box.open().sizes) == 4
+
+
 def test_a_last_message_that_has_grown(box: Box) -> None:
     """A delivery that was cut short, and went on: the message is another now."""
     box.path.write_bytes(ALL + b"From d\nDate: 4")

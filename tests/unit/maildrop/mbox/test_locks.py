@@ -2,13 +2,17 @@
 
 import fcntl
 import os
+import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.mbox.locks import Lock
+from popad.maildrop.mbox import locks
+from popad.maildrop.mbox.dotlock import Dotlock
+from popad.maildrop.mbox.locks import ENDING, Lock
 from tests.support.others import lock_held, may_lock
 
 
@@ -77,3 +81,39 @@ def test_an_error_of_the_system_is_no_wait(path: Path) -> None:
     reader = os.open(path, os.O_RDONLY)
     with pytest.raises(OSError, match="Bad file descriptor"), Lock(reader, 60, "IN-USE", exclusive=True):
         pytest.fail("got a lock that there is not")
+
+
+def test_how_often_is_asked_again(path: Path, fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Often at first, as most have a lock for milliseconds, and 20 times a second in the long run."""
+    pauses: list[float] = []
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
+    with lock_held(path), pytest.raises(MaildropUnavailable), Lock(fd, 1, "IN-USE"):
+        pytest.fail("two have the lock")
+    assert pauses[:8] == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.05, 0.05]
+    assert set(pauses[8:]) == {0.05}
+
+
+def blocked() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(ENDING)
+
+
+def test_no_signal_ends_us_while_we_have_a_lock_file(path: Path, fd: int) -> None:
+    with Lock(fd, 1, "IN-USE", Dotlock(str(path), required=True)):
+        assert blocked() == set(ENDING)
+    assert not blocked()
+
+
+def test_signals_come_through_where_no_lock_file_can_be_made(tmp_path: Path) -> None:
+    mailbox = tmp_path / ("m" * 251)  # 255 octets is the longest name
+    mailbox.touch()
+    with mailbox.open("r+b") as file, Lock(file.fileno(), 1, "IN-USE", Dotlock(str(mailbox), False), exclusive=True):
+        assert not blocked()
+
+
+def test_what_was_judged_is_not_kept_open(path: Path, fd: int) -> None:
+    """The mailbox of a user whose name ends in .lock: looked at, and closed."""
+    path.with_name("mailbox.lock").write_bytes(b"From a\n\nmail\n\n")
+    dotlock = Dotlock(str(path), required=False)
+    before = os.listdir("/proc/self/fd")
+    with Lock(fd, 1, "IN-USE", dotlock):
+        assert os.listdir("/proc/self/fd") == before
