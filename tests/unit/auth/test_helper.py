@@ -511,9 +511,11 @@ verdicts = st.builds(
 )
 
 
-def test_the_longest_maildrop_of_a_verdict() -> None:
-    longest = Verdict(PASSED, "alice", 1, 1, "x" * 4096)
+def test_the_longest_verdict() -> None:
+    """A path of the kernel's limit, and as many groups as there may be, each of 10 digits."""
+    longest = Verdict(PASSED, "alice", 1, 1, "x" * 4096, groups=[helper.NO_ID - 1] * nss.MAX_GROUPS)
     assert all(len(field) <= limit for field, limit in zip(longest.pack(), helper.VERDICT_LIMITS, strict=True))
+    assert unpack_verdict([bytearray(field) for field in longest.pack()]).groups == longest.groups
 
 
 @given(verdicts)
