@@ -265,8 +265,8 @@ def test_processes_share_it(guesses: Guesses) -> None:
 
 
 def is_locked(guesses: Guesses) -> bool:
-    """Whether another process would have to wait."""
-    pid = in_child(lambda: fcntl.lockf(guesses.wrong.fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    """Whether another process would have to wait, even for a shared lock: ours must be exclusive."""
+    pid = in_child(lambda: fcntl.lockf(guesses.wrong.fd, fcntl.LOCK_SH | fcntl.LOCK_NB))
     return os.waitpid(pid, 0)[1] != 0
 
 
