@@ -116,6 +116,12 @@ SESSION_CLOSED = Event(
     NOTICE,
     "{rhost}: session of {user} closed: {retrieved} retrieved, {topped} topped, {deleted} deleted, {left} left",
 )
+SESSION_INTERRUPTED = Event(
+    "session-interrupted",
+    "6d902d2090734f9ea862a732bc133ca1",
+    NOTICE,
+    "{rhost}: session of {user} was told to end ({signal})",
+)
 ACCESS_DENIED = Event(
     "access-denied", "268bd6d26243492386b94553453e13ba", NOTICE, "{rhost}: refused by hosts.allow and hosts.deny"
 )
@@ -136,6 +142,18 @@ HELPER_DIED = Event(
     "484385f020e742ab97622791b8c16de6",
     ERROR,
     "the authentication helper died and is started again: {reason}",
+)
+DAEMON_STARTED = Event(
+    "daemon-started",
+    "cd8f1d193aab4ebea47ba509ddf6d666",
+    NOTICE,
+    "popad {version} listens on {addresses}, for at most {max_sessions} sessions",
+)
+DAEMON_STOPPED = Event(
+    "daemon-stopped",
+    "0a7dcfecc80f44e0b999051df90983c1",
+    NOTICE,
+    "popad has stopped; sessions that ended by themselves: {finished}, that were told to: {told}",
 )
 RELOADED = Event("reloaded", "147804122dcb4f748379e1d7c64c2f41", NOTICE, "settings read again, for new sessions")
 RELOAD_REFUSED = Event(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the C part: each child would copy what the enumerations around it touch
 
-from popad import journal
+from popad import __version__, journal
 from popad.daemon import children, exit_status, packing
 from popad.daemon.helper_process import HelperProcess
 from popad.daemon.limits import Dropped, Slots
@@ -104,6 +104,10 @@ class Supervisor:
         self.helper.start()
         self.start_spare()
         self.notifier.ready(self.status())
+        addresses = " ".join(map(listens_on, self.listeners))
+        journal.send(
+            journal.DAEMON_STARTED, version=__version__, addresses=addresses, max_sessions=self.settings.max_sessions
+        )
         while not self.asked_to_stop:
             accepting = self.listeners if time.monotonic() >= self.accept_due else []
             ready = select.select([wake_up, *map(socket.socket.fileno, accepting)], [], [], TICK)[0]
@@ -271,10 +275,13 @@ class Supervisor:
         self.dismiss_spare()
         self.notifier.tell("STOPPING=1")
         self.notifier.put_off(self.settings.stop_timeout + LAST_WORDS)
+        running = len(self.slots.running)
         self.wait_for_children(wake_up, self.settings.stop_timeout)
+        told = len(self.slots.running)
         self.end_children(signal.SIGTERM)
         self.wait_for_children(wake_up, LAST_WORDS)
         self.end_children(signal.SIGKILL)
+        journal.send(journal.DAEMON_STOPPED, finished=running - told, told=told)
         return monitor.SUCCESS
 
     def wait_for_children(self, wake_up: int, patience: float) -> None:
@@ -299,6 +306,12 @@ class Supervisor:
 def facts_for_all(settings: Settings) -> Facts:
     """What the settings say of every client of a daemon. Raises SettingWrong."""
     return facts_of(settings, with_rules=settings.wrappers != "never")
+
+
+def listens_on(listener: socket.socket) -> str:
+    """Its address and port, for people."""
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def end(pid: int, how: int) -> None:

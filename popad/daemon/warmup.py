@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from popad.journal import Event, Value
 
@@ -26,7 +26,7 @@ from popad.net.connection import Connection
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair, receive_descriptor
 from popad.privsep.helpers import HelperRelay
-from popad.session import monitor, postauth, preauth
+from popad.session import ending, monitor, postauth, preauth
 from popad.session.context import Context
 from popad.session.preauth import Preauth
 from popad.settings import Settings
@@ -43,6 +43,10 @@ def silent(event: "Event", known: "Mapping[str, Value]") -> bool:
     """In place of journal.taken(): an entry is made, and goes nowhere."""
     journal.logfmt(journal.entry_of(event, known)["MESSAGE"])
     return True
+
+
+def not_told(may_end: "Callable[[], bool]" = lambda: True) -> None:
+    """In place of end_when_told()."""
 
 
 def answer(relay: _socket.socket) -> None:
@@ -67,6 +71,7 @@ def warm_up() -> None:
     os.mkdir(place, 0o700)
     facts = Facts(Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"}), None, None)
     taken, journal.taken = journal.taken, silent
+    end_when_told, ending.end_when_told = ending.end_when_told, not_told  # this process has signals of its own
     try:
         mailbox = os.path.join(place, "mailbox")
         with open(mailbox, "xb") as file:
@@ -77,6 +82,7 @@ def warm_up() -> None:
                 read_mail(facts, mailbox, opened)
     finally:
         journal.taken = taken
+        ending.end_when_told = end_when_told
         for name in os.listdir(place):
             os.unlink(os.path.join(place, name))
         os.rmdir(place)

@@ -202,7 +202,6 @@ class Workers:
         Ends with the pool's process, after REQUESTS, and when what it has loaded is outdated.
         """
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
         os.close(self.source.fileno())
         for worker in (*self.free, *self.busy.values()):

@@ -114,6 +114,8 @@ def spawn(role: "Callable[[], int | None]") -> int:
         return pid
     status = CRASHED
     try:
+        for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)  # what the parent does when it is told to end is its own affair
         status = role() or 0
     except BaseException:
         sys.excepthook(*sys.exc_info())  # a programming error: to stderr, which is the journal or nothing

@@ -29,6 +29,7 @@ from popad.net.connection import LINGER
 from popad.privsep.identity import become, become_preauth, leave_no_core_file, never_gain_privileges
 from popad.session import preauth
 from popad.session.context import Context
+from popad.session.ending import ToldToEnd, end_when_told
 from popad.session.preauth import ERRORS, GONE, LOGIN, MAX_AHEAD, QUIT, SILENT, Preauth
 from popad.session.preparation import Preparation
 
@@ -150,9 +151,19 @@ def serve(arrived: "Arrival", relay: "HelperRelay | None" = None, child: Preauth
     leave_no_core_file()
     context = Context(arrived)
     try:
-        authorize(context, Monitor(context, relay, child))
+        monitor = Monitor(context, relay, child)
+        end_when_told()
+        authorize(context, monitor)
     except (PeerGone, PeerSilent):
         context.connection.hang_up()
+    except ToldToEnd as told:
+        from popad import journal
+
+        context.connection.hang_up()
+        if context.logged_in:
+            context.log(journal.SESSION_INTERRUPTED, signal=str(told))
+        else:
+            context.log(journal.LOGIN_NOT_ATTEMPTED, reason=f"the session was told to end ({told})")
     except ContractBroken as broken:
         from popad import journal
 

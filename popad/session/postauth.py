@@ -18,6 +18,8 @@ from popad.protocol import replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from popad.protocol.transaction import Transaction
+from popad.session import ending
+from popad.session.ending import ToldToEnd
 
 EVENTS = {MaildropChanged: journal.MAILDROP_CHANGED, MaildropUnreadable: journal.MAILDROP_UNREADABLE}
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
@@ -44,6 +46,8 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     done = Transaction(drop, Notices(session).notice)
     client = PostauthClient(name, connection, settings.timeout, session.ready(), drop)
     connection.keep_time(THINKING)
+    ending.end_when_told(lambda: not done.over or done.updated or done.update_failure is not None)
+    is_told = False
     try:
         client.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
         converse(client, Lines(ahead), transaction.TABLE, done, settings.max_argument)
@@ -56,7 +60,11 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     except OSError as error:
         connection.hang_up()
         session.log(journal.MAILDROP_UNREADABLE, reason=str(error))
-    drop.finish(wait=True)
+    except ToldToEnd as told:
+        is_told = True
+        connection.hang_up()
+        session.log(journal.SESSION_INTERRUPTED, signal=str(told))
+    drop.finish(wait=not is_told)
     if drop.trouble:
         session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
     log_the_end(session, done)

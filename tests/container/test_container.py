@@ -246,6 +246,10 @@ class TestServing:
         assert client.pass_("secret").startswith(b"+OK")
         client.quit()
 
+    def test_the_start_and_where_it_listens_are_in_the_log(self, served: Container) -> None:
+        started = served.log()[0]
+        assert (started["event"], started["addresses"]) == ("daemon-started", f"[::]:{PORT}")
+
     def test_events_are_on_standard_error(self, served: Container) -> None:
         before = len(served.events())
         served.logged_in().quit()
@@ -413,7 +417,7 @@ class TestLife:
             assert client.quit().startswith(b"+OK")
             stop.join()
             assert stopping.inspect(".State.ExitCode") == 0
-            assert stopping.events()[-2:] == ["maildrop-updated", "session-closed"]
+            assert stopping.events()[-3:] == ["maildrop-updated", "session-closed", "daemon-stopped"]
 
     def test_stops_though_a_session_does_not_end(self, engine: Engine) -> None:
         with container(engine, "--env=POPAD_STOP_TIMEOUT=1") as stopping:

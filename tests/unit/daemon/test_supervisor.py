@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from popad import __version__
 from tests.support.daemon import Daemon, daemon, free_ports
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.marks import needs_root
@@ -262,7 +263,7 @@ def test_a_connection_that_is_closed_makes_two_entries(server: Server) -> None:
         assert client.line().startswith(b"+OK")
         client.close()
         wait_until(lambda: running.at_rest)
-        assert server.events == ["session-opened", "login-not-attempted"]
+        assert server.events == ["daemon-started", "session-opened", "login-not-attempted"]
 
 
 def test_who_has_logged_in_is_not_held_up(server: Server) -> None:
@@ -670,3 +671,25 @@ def test_a_verdict_is_not_put_off_beyond_its_time_limit(server: Server) -> None:
             client.ask(f"USER {NAME}")
             assert client.ask(f"PASS guess {guess}").startswith(b"-ERR [AUTH]")
             client.close()
+
+
+# -- what the journal has of its life
+
+
+def test_where_it_listens_and_how_it_stops(server: Server) -> None:
+    """One session ends by itself in its time, one is told to; each has its end in the journal."""
+    with daemon(server, QUICK | {"POPAD_STOP_TIMEOUT": "1"}) as running:
+        (started,) = running.entries("daemon-started")
+        assert (started["addresses"], started["version"]) == (f"127.0.0.1:{running.ports[0]}", __version__)
+        assert started["max_sessions"] == "250"
+        stays, leaves = running.connect(), running.connect()
+        for client in (stays, leaves):
+            client.log_in()
+        running.process.terminate()
+        running.systemd.hear("STOPPING=1")
+        leaves.ask("QUIT")
+        assert running.ended() == 0
+        (stopped,) = running.entries("daemon-stopped")
+        assert (stopped["finished"], stopped["told"]) == ("1", "1")
+        assert len(running.entries("session-interrupted")) == 1
+        assert len(running.entries("session-closed", 2)) == 2

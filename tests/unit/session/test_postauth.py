@@ -2,13 +2,14 @@
 
 import os
 import select
+import signal
 import socket
 import time
 
 import pytest
 
 from tests.support.others import lock_held, unreadable_while
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import ALL, ONE, THREE, TWO, Server
 
 NOT_REMOVED = b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
@@ -50,14 +51,50 @@ def test_two_sessions_at_once(server: Server) -> None:
     assert (server.log[-1]["deleted"], server.log[-1]["left"]) == ("0", "3")
 
 
-def test_a_session_that_is_stopped_removes_nothing(server: Server) -> None:
-    """systemctl stop: SIGTERM."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_session_that_is_told_to_end_removes_nothing(server: Server, number: signal.Signals) -> None:
+    """systemctl stop: SIGTERM. The journal has its end."""
     with server.session() as (client, process):
         client.log_in()
+        client.ask("RETR 2")
+        client.body()
         client.ask("DELE 1")
-        process.terminate()
-        assert process.wait(PATIENCE) != 0
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+        assert client.rest() == b""
     assert server.mailbox.read_bytes() == ALL
+    interrupted, closed = server.log[-2:]
+    assert (interrupted["event"], interrupted["signal"]) == ("session-interrupted", number.name)
+    assert (closed["event"], closed["retrieved"], closed["deleted"], closed["left"]) == (
+        "session-closed",
+        "1",
+        "0",
+        "3",
+    )
+
+
+def test_a_session_that_is_told_to_end_while_its_client_takes_no_answer(server: Server) -> None:
+    server.deliver(b"From big\nSubject: big\n\n" + b"body\n" * 3_000_000)
+    with server.session() as (client, process):
+        client.log_in()
+        client.send(b"RETR 1\r\n")
+        client.line()
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert server.events[-2:] == ["session-interrupted", "session-closed"]
+
+
+@pytest.mark.parametrize("said", [b"", b"USER alice\r\n"])
+def test_a_session_that_is_told_to_end_before_its_login(server: Server, said: bytes) -> None:
+    with server.session() as (client, process):
+        client.line()
+        client.send(said)
+        wait_until(lambda: "session-opened" in server.events)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert client.rest() in (b"", b"+OK\r\n")
+    (entry,) = [entry for entry in server.log if entry["event"] == "login-not-attempted"]
+    assert entry["reason"] == "the session was told to end (SIGTERM)"
 
 
 def test_the_autologout_timer(server: Server) -> None:
