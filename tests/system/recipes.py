@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.support.here import CHECKOUT
 
-PAGES = ("popad.8", "popad.conf.5", "popad-credentials.5")
+PAGES = ("popad.8", "popad-admin.8", "popad.conf.5", "popad-credentials.5")
 
 
 @dataclass(frozen=True)

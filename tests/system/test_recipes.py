@@ -14,7 +14,7 @@ import pytest
 from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
-from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server
+from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
 from tests.system.recipes import Block, blocks
 
 UNANSWERED = 1.0  # seconds without an answer to a SYN: it was dropped
@@ -349,6 +349,102 @@ def install(server: Server, block: Block) -> None:
     fetches(server.connect(), server.add_user())
 
 
+# -- day-to-day administration ----------------------------------------------------------------------------------------
+
+
+def typed(server: Server, command: str, name: str) -> str:
+    """A command of the page about this user, who comes from this machine. What it shows."""
+    return server.machine.run(["sh", "-c", command.replace("jane", name).replace("192.0.2.7", "127.0.0.1")]).stdout
+
+
+def sessions_are_shown(server: Server, block: Block) -> None:
+    name = server.add_user()
+    with server.connect().logged_in(name, PASSWORD) as client:
+        wait_until(lambda: f"{name}: 3 messages" in typed(server, block.commands[0], name))
+        client.ok("QUIT")
+
+
+def the_daemons_sessions_are_shown(server: Server, block: Block) -> None:
+    name = server.add_user()
+    with standalone(server), server.connect().logged_in(name, PASSWORD) as client:
+        wait_until(lambda: "1 sessions" in typed(server, block.commands[0], name))
+        client.ok("QUIT")
+
+
+def a_session_is_ended(server: Server, block: Block) -> None:
+    """In the shape that the page means; another user's goes on where one user is meant."""
+    with contextlib.ExitStack() as shapes:
+        for shape in ("popad.socket", "popad-standalone.service")[: 1 if "systemctl" in block.text else 2]:
+            if shape != "popad.socket":
+                shapes.enter_context(standalone(server))
+            name, other = server.add_user(), server.add_user()
+            since = server.machine.cursor()
+            with (
+                server.connect().logged_in(name, PASSWORD) as client,
+                server.connect(source="127.0.0.9").logged_in(other, PASSWORD) as another,
+            ):
+                client.ok("DELE 1")
+                typed(server, block.commands[0], name)
+                assert client.closed()
+                entry = server.machine.wait_entry({"POPAD_EVENT": "session-interrupted"}, after=since)
+                assert entry["POPAD_USER"] == name
+                another.ok("NOOP")
+                another.ok("QUIT")
+            assert (server.machine.root / "var/mail" / name).read_text() == mbox(MESSAGES)
+
+
+def entries_are_shown(server: Server, block: Block) -> None:
+    """After a login, a wrong password, a mailbox that cannot be opened and a unit that does not start."""
+    name = server.add_user()
+    with server.connect().logged_in(name, PASSWORD) as client:
+        client.ok("QUIT")
+    with server.connect().greeted() as client:
+        client.ok(f"USER {name}")
+        client.say("PASS wrong")
+    mailbox = server.machine.root / "var/mail" / name
+    mailbox.unlink()
+    mailbox.mkdir()
+    with server.connect().greeted() as client:
+        client.ok(f"USER {name}")
+        assert client.say(f"PASS {PASSWORD}").startswith(b"-ERR [SYS/")
+    with (
+        server.drop_in("popad@.service", "[Service]\nReadWritePaths=/srv/none\n"),
+        server.connect() as client,
+    ):
+        assert client.closed()
+    expected = {
+        "POPAD_USER": f'authentication passed for "{name}"',
+        "login-failed": f'authentication failed for "{name}"',
+        "popad-auth": "Started popad-auth.service",
+        "-p err": "failed or refused to load",
+        "popad@*": "226/NAMESPACE",
+    }
+    (words,) = [words for fragment, words in expected.items() if fragment in block.text]
+    wait_until(lambda: words in typed(server, block.commands[0], name))
+
+
+def only_errors_are_logged(server: Server, block: Block) -> None:
+    name = server.add_user()
+    for unit in ("popad@.service", "popad-standalone.service"):
+        with contextlib.ExitStack() as running:
+            running.enter_context(server.drop_in(unit, block.text))
+            if unit == "popad-standalone.service":
+                running.enter_context(standalone(server))
+            since = server.machine.cursor()
+            with server.connect().logged_in(name, PASSWORD) as client:
+                client.ok("QUIT")
+                assert client.closed()
+            assert server.machine.journal("POPAD_EVENT=login-passed", after=since) == []
+
+
+def another_password(server: Server, block: Block) -> None:
+    """virtual_users() tries the same command of popad-credentials(5)."""
+    (other,) = [
+        found for found in blocks() if found.document == "popad-credentials.5" and "credentials jane" in found.text
+    ]
+    assert block.commands[0] == other.commands[0]
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 Try = Callable[[Server, Block], None]
@@ -367,6 +463,17 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad.8", "IPAddressAllow=192.0.2.10", reaches_a_server),
     ("popad.8", "popad -D --listen", two_addresses),
     ("popad.8", "pop3 stream tcp", inetd),
+    ("popad-admin.8", "status 'popad@*'", sessions_are_shown),
+    ("popad-admin.8", "status popad-standalone.service", the_daemons_sessions_are_shown),
+    ("popad-admin.8", "systemctl stop", a_session_is_ended),
+    ("popad-admin.8", "pkill", a_session_is_ended),
+    ("popad-admin.8", "POPAD_USER=jane", entries_are_shown),
+    ("popad-admin.8", "POPAD_EVENT=login-failed", entries_are_shown),
+    ("popad-admin.8", "-u popad-auth.service", entries_are_shown),
+    ("popad-admin.8", "-p err", entries_are_shown),
+    ("popad-admin.8", "-u 'popad@*'", entries_are_shown),
+    ("popad-admin.8", "credentials jane", another_password),
+    ("popad-admin.8", "LogLevelMax=warning", only_errors_are_logged),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
     ("popad-credentials.5", "credentials jane", virtual_users),
