@@ -67,6 +67,7 @@ class Guesses:
         self.longest = longest
         self.wrong = Table(memory, clock)
         self.tried = Table(max(memory, TRIED_MEMORY), clock)
+        self.whose = ""  # wrong passwords the last verdict waits for
 
     def put_off(
         self, source: bytes, name: bytes, password: bytes | bytearray, passed: bool, trusted: bool = False
@@ -85,6 +86,7 @@ class Guesses:
         finally:
             fcntl.lockf(self.wrong.fd, fcntl.LOCK_UN)
         wrong = max(of_source, of_name)
+        self.whose = "for this name" if of_name >= of_source else "of this source"
         return float(min(FIRST_DELAY * 2 ** (min(wrong, 32) - 1), self.longest)) if wrong else 0.0
 
     def was_tried(self, source: bytes, name: bytes, password: bytes | bytearray) -> bool:

@@ -65,7 +65,8 @@ VERDICTS = (PASSED, FAILED, UNKNOWN, REFUSED, UNAVAILABLE, BROKEN)
 
 class Verdict:
     """What the helper says of a login. The uid, gid, all groups and maildrop count only when it PASSED; the name is the
-    user's then, and else what the client has typed. A maildrop is "store:path".
+    user's then, and else what the client has typed. A maildrop is "store:path". The reason is for the journal: why not,
+    and why not sooner.
     """
 
     def __init__(
@@ -189,10 +190,14 @@ class Helper:
         settings = self.settings
         source, trusted = source_of(client, settings.source_prefix), is_in(client, settings.trusted_sources)
         whose = verdict.name.encode() or bytes(name)
-        due = self.guesses.put_off(source, whose, password, verdict.which == PASSED, trusted)
+        longest = settings.auth_timeout - MARGIN
+        due = min(self.guesses.put_off(source, whose, password, verdict.which == PASSED, trusted), longest)
+        if due:
+            waits = f"put off for {due:g} s, after wrong passwords {self.guesses.whose}"
+            verdict.reason = f"{verdict.reason}; {waits}" if verdict.reason else waits
         if verdict.which != PASSED:
             due = max(due, refused_after(took, self.source.refused_soonest))
-        return min(due, settings.auth_timeout - MARGIN) - took
+        return min(due, longest) - took
 
     def judge(self, name: bytes, password: bytes, rhost: str) -> Verdict:
         """Whether `password` is that of `name`, and who that is. Guesses count for that name, however it is typed."""

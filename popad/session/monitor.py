@@ -230,7 +230,7 @@ def passed(context: Context, verdict: "Verdict") -> bool:
         if verdict.uid in (0, *preauth_uids) or verdict.uid in settings.PREAUTH_UIDS or not verdict.name:
             raise ContractBroken(f"the auth helper named uid {verdict.uid}")
         context.known |= {"user": verdict.name, "maildrop": verdict.maildrop}
-        context.log(journal.LOGIN_PASSED)
+        context.log(journal.LOGIN_PASSED, reason=verdict.reason or None)
         return True
     # A name is not repeated unless it is known to be one: it may be a password typed too early.
     hidden = verdict.which in (helper.UNKNOWN, helper.UNAVAILABLE) and not context.settings.log_unknown

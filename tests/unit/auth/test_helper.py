@@ -317,8 +317,19 @@ def test_guesses_of_a_network(path: Path, prefix: int, waits: int) -> None:
     """IPv6 addresses of one network are one source (POPAD_SOURCE_PREFIX)."""
     made = Helper(settings(path, source_prefix=str(prefix)))
     made.due(Verdict(UNKNOWN), bytearray(b"x"), bytearray(b"wrong"), "2001:db8:0:1::1", 0.0)
-    due = made.due(Verdict(PASSED, "alice"), bytearray(b"alice"), bytearray(b"secret"), "2001:db8:0:2::1", 0.0)
-    assert due == waits
+    good = Verdict(PASSED, "alice")
+    assert made.due(good, bytearray(b"alice"), bytearray(b"secret"), "2001:db8:0:2::1", 0.0) == waits
+    assert good.reason == ("put off for 1 s, after wrong passwords of this source" if waits else "")
+
+
+def test_the_journal_hears_why_a_verdict_waits(path: Path) -> None:
+    """For which of the two, and for as long as it does wait."""
+    made = Helper(settings(path, guess_delay="60", auth_timeout="4"))
+    for number in range(3):
+        wrong = Verdict(FAILED, "alice", reason="wrong password")
+        made.due(wrong, bytearray(b"alice"), bytearray(b"%d" % number), f"192.0.2.{number}", 0.0)
+        seconds = (1, 2, 3.5)[number]
+        assert wrong.reason == f"wrong password; put off for {seconds} s, after wrong passwords for this name"
 
 
 def test_a_verdict_is_put_off_only_for_as_long_as_the_session_waits(path: Path) -> None:

@@ -639,6 +639,9 @@ def test_guessing_is_slowed_down_across_sessions(server: Server) -> None:
         assert neighbour.ask("PASS guess").startswith(b"-ERR [AUTH]")
         assert now() - begun < 2
         neighbour.close()
+        assert [entry["reason"].partition("; ")[2] for entry in running.entries("login-failed", 2)[:2]] == [
+            f"put off for {seconds} s, after wrong passwords for this name" for seconds in (1, 2)
+        ]
 
 
 def test_a_forgotten_device_does_not_keep_its_network_out(server: Server) -> None:
