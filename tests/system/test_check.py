@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from tests.support.machine import Machine, needs, tree
 from tests.system.conftest import PASSWORD, SETTINGS, Server
 
 VIRTUAL = "POPAD_AUTH=file\nPOPAD_VIRTUAL_USER=mail\n"
@@ -185,6 +187,16 @@ CONFIGURATIONS = [
         undo=["systemctl --quiet disable popad-standalone.service"],
     ),
 ]
+
+
+@pytest.fixture(scope="module")
+def server(package: Path) -> Iterator[Server]:
+    """One release: what is tried is popad's own reading of what `systemctl show` says, which is the same in both."""
+    if reason := needs():
+        pytest.skip(reason)
+    with Machine(tree("bookworm")) as machine:
+        machine.install(package)
+        yield Server(machine, "bookworm")
 
 
 @contextlib.contextmanager
