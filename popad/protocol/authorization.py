@@ -4,11 +4,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from popad.protocol.dialogue import Reply
 
-from popad import __version__
 from popad.errors import CommandRefused
-from popad.protocol import transaction
-from popad.protocol.dialogue import NAME, REST, Command, capabilities
-from popad.protocol.replies import err, listing, ok
+from popad.protocol.capabilities import capability_list
+from popad.protocol.dialogue import NAME, REST, Command
+from popad.protocol.replies import err, ok
 
 MAX_ERRORS = 10  # clients try AUTH, APOP and STLS in vain, once or twice each; on one connection 2.8 million were seen
 MAX_COMMANDS = 50  # CAPA and USER, of which a login needs one each; behind so many each of them is an error
@@ -61,7 +60,7 @@ def pass_(state: Authorization, password: bytes) -> "Reply":
 
 def capa(state: Authorization) -> "Reply":
     state.count()
-    return listing("capability list", capabilities((TABLE, transaction.TABLE), f"popad-{__version__}"))
+    return capability_list()
 
 
 def quit_(state: Authorization) -> "Reply":
@@ -70,7 +69,7 @@ def quit_(state: Authorization) -> "Reply":
 
 
 TABLE = {
-    b"USER": Command(user, NAME, capability="USER"),
+    b"USER": Command(user, NAME),
     b"PASS": Command(pass_, REST),
     b"CAPA": Command(capa),
     b"QUIT": Command(quit_),

@@ -7,7 +7,7 @@ that pipelines (RFC 2449 section 6.6) is answered without a pause; a long answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Protocol
+    from typing import Protocol
 
     Reply = bytes | Iterable[bytes]
 
@@ -55,14 +55,13 @@ HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), NUMBER_AND
 
 
 class Command:
-    """A row of a table: the handler, the arguments it takes, and the capability (RFC 2449) that announces it."""
+    """A row of a table: the handler, and the arguments it takes."""
 
-    __slots__ = ("arguments", "capability", "handler")
+    __slots__ = ("arguments", "handler")
 
-    def __init__(self, handler: "Callable[..., Reply]", arguments: str = NOTHING, capability: str = "") -> None:
+    def __init__(self, handler: "Callable[..., Reply]", arguments: str = NOTHING) -> None:
         self.handler = handler
         self.arguments = arguments
-        self.capability = capability
 
 
 def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_argument: int) -> None:
@@ -145,19 +144,3 @@ def number(word: bytes) -> int:
     if (value := digits(word)) > MAX_NUMBER:
         raise CommandRefused("not a number")
     return value
-
-
-def capabilities(tables: "Iterable[Table]", implementation: str) -> list[str]:
-    """The capability list (RFC 2449 section 5): what the commands announce, and what the server is.
-
-    The list of AUTHORIZATION and TRANSACTION is the same: a capability that one state has is announced in both.
-    """
-    announced: dict[str, Any] = {row.capability: row for table in tables for row in table.values() if row.capability}
-    return [
-        *announced,
-        "RESP-CODES",
-        "AUTH-RESP-CODE",
-        "PIPELINING",
-        "EXPIRE NEVER",
-        f"IMPLEMENTATION {implementation}",
-    ]

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
         def update(self) -> None: ...
 
 
-from popad import __version__
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.protocol import replies
-from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, Command, capabilities
+from popad.protocol.capabilities import capability_list
+from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, Command
 from popad.protocol.replies import err, listing, ok
 
 ROW = 2  # messages retrieved in a row after which a client is expected to want the next
@@ -197,10 +197,8 @@ def noop(state: Transaction) -> "Reply":
     return ok("nothing done")
 
 
-def capa(state: Transaction) -> "Reply":
-    from popad.protocol import authorization
-
-    return listing("capability list", capabilities((authorization.TABLE, TABLE), f"popad-{__version__}"))
+def capa(_state: Transaction) -> "Reply":
+    return capability_list()
 
 
 def quit_(state: Transaction) -> "Reply":
@@ -226,9 +224,9 @@ def quit_(state: Transaction) -> "Reply":
 TABLE = {
     b"STAT": Command(stat),
     b"LIST": Command(list_, OPTIONAL_NUMBER),
-    b"UIDL": Command(uidl, OPTIONAL_NUMBER, capability="UIDL"),
+    b"UIDL": Command(uidl, OPTIONAL_NUMBER),
     b"RETR": Command(retr, NUMBER),
-    b"TOP": Command(top, NUMBER_AND_LINES, capability="TOP"),
+    b"TOP": Command(top, NUMBER_AND_LINES),
     b"DELE": Command(dele, NUMBER),
     b"LAST": Command(last),
     b"RSET": Command(rset),

@@ -96,7 +96,7 @@ def test_check_of_the_daemon(small: Server) -> None:
         assert complaints(small) == []
         with small.settings("POPAD_MAX_SESSIONS=500\n", restart_helper=False):
             (complaint,) = complaints(small)
-        assert complaint.endswith("POPAD_MAX_SESSIONS=289 fits")
+        assert complaint.endswith("POPAD_MAX_SESSIONS=263 fits")
     finally:
         small.machine.run(["systemctl", "stop", "popad-standalone.service"])
         small.machine.run(["systemctl", "start", "popad.socket"])

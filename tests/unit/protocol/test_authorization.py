@@ -2,8 +2,6 @@
 
 import pytest
 
-import popad
-from popad.protocol import transaction
 from popad.protocol.authorization import MAX_COMMANDS, MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
@@ -96,24 +94,6 @@ def test_quit_is_no_attempt() -> None:
     assert (state.over, state.password) == (True, None)
     assert answers.splitlines()[-1] == b"+OK bye"
     assert rest == b"PASS secret\r\n"
-
-
-def test_capa_is_equal_to_the_tables() -> None:
-    """RFC 2449 section 5: what is announced is there, and the other way round."""
-    _, answers, _ = said(b"CAPA\r\nQUIT\r\n")
-    _, *listed, dot, _ = answers.decode().split("\r\n")[:-1]
-    assert dot == "."
-    both = [*TABLE.values(), *transaction.TABLE.values()]
-    announced = [row.capability for row in both if row.capability]
-    fixed = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", f"IMPLEMENTATION popad-{popad.__version__}"]
-    assert sorted(listed) == sorted(announced + fixed)
-
-
-def test_commands_of_rfc_2449_are_announced() -> None:
-    """TOP, UIDL and USER are capabilities because RFC 1939 makes them optional; no other command of the tables is."""
-    both = TABLE | transaction.TABLE
-    assert {verb.decode() for verb, row in both.items() if row.capability} == {"TOP", "UIDL", "USER"}
-    assert all(row.capability in ("", verb.decode()) for verb, row in both.items())
 
 
 def test_table_has_the_commands_of_the_state() -> None:

@@ -10,13 +10,11 @@ from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable, Pe
 from popad.protocol import dialogue
 from popad.protocol.dialogue import (
     NAME,
-    NOTHING,
     NUMBER,
     NUMBER_AND_LINES,
     OPTIONAL_NUMBER,
     REST,
     Command,
-    capabilities,
     converse,
     dispatch,
 )
@@ -350,13 +348,6 @@ def test_pieces_do_not_matter(text: bytes, sizes: list[int]) -> None:
     single = Peer(*(text[place : place + 1] for place in range(len(text))))
     converse(single, Lines(), TABLE, State(), 40)
     assert b"".join(cut.written) == b"".join(whole.written) == b"".join(single.written)
-
-
-def test_capabilities_come_from_the_tables() -> None:
-    first = {b"A": Command(note, capability="A"), b"B": Command(note)}
-    second = {b"C": Command(note, NOTHING, "C"), b"A": Command(note, capability="A")}
-    fixed = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION popad-1"]
-    assert capabilities((first, second), "popad-1") == ["A", "C", *fixed]
 
 
 def test_a_state_has_its_time_when_all_is_written_and_nothing_has_come() -> None:
