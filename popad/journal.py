@@ -110,6 +110,13 @@ IDS_NOT_KEPT = Event(
     ERROR,
     "{rhost}: the unique-ids of {maildrop} of {user} are not kept: {reason}",
 )
+MAILDROP_READ_ONLY = Event(
+    "maildrop-read-only",
+    "b6de165be8cb48be9badd2d1a58c3e36",
+    WARNING,
+    "{rhost}: mail of {user} in {maildrop} cannot be deleted: {reason}",
+)
+PROTOCOL = Event("protocol", "6c5dab7689c24462ba104a21c6edaa84", NOTICE, "{rhost}: {user}: {said}")
 SESSION_CLOSED = Event(
     "session-closed",
     "65f268e413ca4679a5816bf6e36169e0",
@@ -175,6 +182,9 @@ ENTRIES_LOST = Event(
     WARNING,
     "{lost} entries before this one could not be written: {reason}",
 )
+
+# What POPAD_LOG=quiet leaves out: that all went as it should. A session with a login leaves session-closed.
+ROUTINE = (SESSION_OPENED, LOGIN_PASSED, LOGIN_NOT_ATTEMPTED, MAILDROP_LOADED, MAILDROP_UPDATED)
 
 Value = str | int | bytes | None
 

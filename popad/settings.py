@@ -165,6 +165,18 @@ def locks(value: str) -> str:
     return value
 
 
+def logged(value: str) -> str:
+    """How much is logged."""
+    if value not in ("quiet", "normal", "debug"):
+        raise ValueError("must be quiet, normal or debug")
+    return value
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names of users, separated by white space, or nothing."""
+    return tuple(value.split())
+
+
 class Setting:
     """A row of the table: how the text is read, its default, its unit ("" for none) and the reason for the default."""
 
@@ -327,6 +339,13 @@ TABLE: "dict[str, Setting]" = {
         "",
         "Where what a session learns of a large mailbox is kept for the next one. Mode 1733. Empty: nowhere.",
     ),
+    "POPAD_LOG": Setting(
+        logged,
+        "normal",
+        "",
+        "quiet: failures, and one entry for each session that had a login. debug: each command after the login, too.",
+    ),
+    "POPAD_DEBUG_USERS": Setting(names, "", "", "Users whose sessions are logged as with POPAD_LOG=debug."),
     "POPAD_LOG_UNKNOWN": Setting(
         switch, "no", "", "Whether names that do not exist are logged: such a name may be a password typed too early."
     ),
@@ -368,6 +387,8 @@ class Settings:
     stop_timeout: int
     state: str
     cache: str
+    log: str
+    debug_users: tuple[str, ...]
     log_unknown: bool
 
     def __init__(self, environ: "Mapping[str, str]", wrong: "list[SettingWrong] | None" = None) -> None:

@@ -32,6 +32,7 @@ class Store:
 
     sizes: "Sequence[int]"
     recovery: Recovery | None = None  # what opening it has found
+    read_only = ""  # why nothing can be removed, for an administrator
 
     def content(self, index: int) -> "Iterator[bytes]":
         """The stored octets of a message in blocks, the last one only if nothing has changed meanwhile."""

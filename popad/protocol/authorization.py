@@ -10,6 +10,16 @@ from popad.protocol.dialogue import NAME, REST, Command
 from popad.protocol.replies import err, ok
 
 MAX_ERRORS = 10  # clients try AUTH, APOP and STLS in vain, once or twice each; on one connection 2.8 million were seen
+# What a client has said before it left without a login is told in these words. They are not its own: one may be a
+# password that was typed too early.
+VERBS = frozenset(
+    b"APOP AUTH CAPA DELE EHLO GET HELO LANG LIST NOOP PASS POST RETR RSET STAT STLS UIDL USER UTF8".split()
+)
+OTHER, HANDSHAKE = b"?", b"TLS"  # any other line; what TLS begins with (RFC 8446 section 5.1)
+TLS_RECORD = b"\x16\x03"
+REFUSED = b"!"  # behind a word: it was answered with -ERR
+MAX_SAID = 16  # words, the last ones
+SAID_OCTETS = MAX_SAID * 6
 MAX_COMMANDS = 50  # CAPA and USER, of which a login needs one each; behind so many each of them is an error
 
 
@@ -22,6 +32,7 @@ class Authorization:
         self.password: bytes | None = None  # None: left without an attempt
         self.commands = 0
         self.errors = 0
+        self.said: list[bytes] = []
 
     def meanwhile(self) -> None:
         """Nothing to do ahead."""
@@ -29,22 +40,32 @@ class Authorization:
     def failed(self, failure: Exception) -> None:
         """There is no maildrop yet."""
 
-    def refused(self, text: str) -> bytes:
+    def refused(self, text: str, line: bytes) -> bytes:
         """The answer to what is no command here; the last one says that there will be no other."""
         self.errors += 1
+        verb = line.partition(b" ")[0].upper()
+        self.say((verb if verb in VERBS else OTHER) + REFUSED)
         self.over = self.errors >= MAX_ERRORS
         return err(f"{text}; too many errors" if self.over else text)
 
-    def count(self) -> None:
+    def count(self, verb: bytes) -> None:
         """A command that leads nowhere by itself. Raises CommandRefused."""
         self.commands += 1
         if self.commands > MAX_COMMANDS:
             raise CommandRefused("log in, or quit")
+        self.say(verb)
+
+    def say(self, word: bytes) -> None:
+        self.said = [*self.said[1 - MAX_SAID :], word]
+
+    def summary(self, first: bytes) -> bytes:
+        """What the client has said, for is_summary() and in_words(); `first` is the beginning of it."""
+        return b" ".join([HANDSHAKE + REFUSED] if first.startswith(TLS_RECORD) else self.said)
 
 
 def user(state: Authorization, name: bytes) -> "Reply":
     """Another name replaces the first: c-client says one again after an empty password. There is one attempt anyway."""
-    state.count()
+    state.count(b"USER")
     state.name = name
     return ok("now PASS")
 
@@ -59,7 +80,7 @@ def pass_(state: Authorization, password: bytes) -> "Reply":
 
 
 def capa(state: Authorization) -> "Reply":
-    state.count()
+    state.count(b"CAPA")
     return capability_list()
 
 
@@ -74,3 +95,21 @@ TABLE = {
     b"CAPA": Command(capa),
     b"QUIT": Command(quit_),
 }
+
+
+def is_summary(octets: bytes) -> bool:
+    """Whether summary() can have made this."""
+    words = octets.split(b" ") if octets else []
+    return len(words) <= MAX_SAID and all(
+        word.removesuffix(REFUSED) in VERBS or word.removesuffix(REFUSED) in (OTHER, HANDSHAKE) for word in words
+    )
+
+
+def in_words(summary: bytes) -> str:
+    """A summary for people: "CAPA, AUTH (refused)"."""
+    named = {OTHER: "another word", HANDSHAKE: "the beginning of TLS"}
+    words = []
+    for word in summary.split():
+        verb = word.removesuffix(REFUSED)
+        words.append(named.get(verb, verb.decode()) + (" (refused)" if word.endswith(REFUSED) else ""))
+    return ", ".join(words)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         def failed(self, failure: "MaildropChanged | MaildropUnreadable") -> None:
             """A command is not answered as it should be, for the sake of the maildrop."""
 
-        def refused(self, text: str, /) -> bytes:
-            """The answer to a command that is refused for this reason."""
+        def refused(self, text: str, line: bytes, /) -> bytes:
+            """The answer to a command that is refused for this reason; `line` is empty where it could not be read."""
 
     Table = Mapping[bytes, "Command"]
 
@@ -74,6 +74,7 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
     octets = 0
     while not state.over:
         mark, begun = len(out), False
+        line: bytes | None = b""
         try:
             line = lines.take()
             if line is None:
@@ -95,7 +96,7 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
                     out.append(block)
                     octets += len(block)
         except CommandRefused as refused:
-            out.append(state.refused(refused.text))
+            out.append(state.refused(refused.text, line or b""))
         except (MaildropChanged, MaildropUnreadable) as failure:
             state.failed(failure)
             if begun:

@@ -65,7 +65,7 @@ class Transaction:
         self.updated = False
         self.update_failure: MaildropUnavailable | MaildropUnreadable | None = None
 
-    def refused(self, text: str) -> bytes:
+    def refused(self, text: str, _line: bytes) -> bytes:
         """A user may err as often as there is time: it is known who does."""
         return err(text)
 

@@ -25,9 +25,11 @@ class Context:
         self.cache: SharedDirectory | None
 
     def log(self, event: "Event", **fields: "Value") -> None:
-        """Write an entry about this session."""
+        """Write an entry about this session, unless POPAD_LOG leaves it out."""
         from popad import journal
 
+        if self.settings.log == "quiet" and event in journal.ROUTINE:
+            return
         journal.send(event, **(self.known | fields))
 
     def ready(self) -> "Notifier":

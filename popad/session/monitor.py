@@ -27,6 +27,7 @@ from popad.errors import ContractBroken, PeerGone, PeerSilent
 from popad.net.arrival import NOT_SERVED
 from popad.net.connection import LINGER
 from popad.privsep.identity import become, become_preauth, leave_no_core_file, never_gain_privileges
+from popad.protocol.authorization import SAID_OCTETS, in_words, is_summary
 from popad.session import preauth
 from popad.session.context import Context
 from popad.session.ending import ToldToEnd, end_when_told
@@ -77,7 +78,7 @@ class Monitor:
         self.state = GREETED
         self.asked: dict[bytes, int] = {}
         self.verdict: Verdict | None = None  # where a login was tried
-        self.why_not: bytes  # where none was
+        self.why_not = ""  # where none was
         self.ahead = b""  # what the client has sent after its login
         self.deadline = context.began + context.settings.login_timeout
         self.preparation = Preparation(context)
@@ -122,19 +123,22 @@ class Monitor:
         )
         self.state = ENDED
 
-    def leave(self, request: bytes, _fields: "list[bytearray]") -> None:
+    def leave(self, request: bytes, fields: "list[bytearray]") -> None:
         """No login is going to be tried."""
-        self.why_not = request
+        said = bytes(fields[0])
+        if not is_summary(said):
+            raise ContractBroken("the preauth child told something else than what a client can have said")
+        self.why_not = f"{WHY_NOT[request]}, after {in_words(said)}" if said else WHY_NOT[request]
         self.state = ENDED
 
 
 # Any other request, and one of these in another state or once too often, ends the session.
 ROWS = (
     Row(LOGIN, (MAX_AHEAD,), (GREETED,), 1, Monitor.log_in),
-    Row(QUIT, (), (GREETED,), 1, Monitor.leave),
-    Row(GONE, (), (GREETED,), 1, Monitor.leave),
-    Row(SILENT, (), (GREETED,), 1, Monitor.leave),
-    Row(ERRORS, (), (GREETED,), 1, Monitor.leave),
+    Row(QUIT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
+    Row(GONE, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
+    Row(SILENT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
+    Row(ERRORS, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
 )
 TABLE = {row.request: row for row in ROWS}
 SHAPES = {row.request: row.limits for row in ROWS}
@@ -185,7 +189,7 @@ def authorize(context: Context, monitor: Monitor) -> None:
     verdict = monitor.verdict
     if verdict is None:
         context.ready()
-        context.log(journal.LOGIN_NOT_ATTEMPTED, reason=WHY_NOT[monitor.why_not])
+        context.log(journal.LOGIN_NOT_ATTEMPTED, reason=monitor.why_not)
         context.connection.hang_up()
     elif not passed(context, verdict):
         context.connection.write(WRONG if verdict.known else LATER, context.settings.timeout)

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from popad.auth.helper import Verdict
     from popad.net.connection import Connection
     from popad.notify import Notifier
+    from popad.protocol.dialogue import Peer
     from popad.session.context import Context
 
 from popad import journal
@@ -45,12 +46,13 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     connection, settings = session.connection, session.settings
     done = Transaction(drop, Notices(session).notice)
     client = PostauthClient(name, connection, settings.timeout, session.ready(), drop)
+    peer = traced(client, session, name, ahead)
     connection.keep_time(THINKING)
     ending.end_when_told(lambda: not done.over or done.updated or done.update_failure is not None)
     is_told = False
     try:
-        client.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
-        converse(client, Lines(ahead), transaction.TABLE, done, settings.max_argument)
+        peer.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
+        converse(peer, Lines(ahead), transaction.TABLE, done, settings.max_argument)
         connection.close()
     except (PeerGone, PeerSilent) as end:
         session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
@@ -68,6 +70,15 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     if drop.trouble:
         session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
     log_the_end(session, done)
+
+
+def traced(client: "PostauthClient", session: "Context", name: str, ahead: bytes) -> "Peer":
+    """The client, whose words are noted where the settings say so."""
+    if session.settings.log != "debug" and name not in session.settings.debug_users:
+        return client
+    from popad.session.trace import Traced
+
+    return Traced(client, session, ahead)
 
 
 class Notices:
@@ -131,6 +142,8 @@ def open_maildrop(session: "Context", verdict: "Verdict") -> Maildrop:
     if isinstance(session.state, MaildropUnavailable):
         raise session.state
     store = open_store(verdict.maildrop, session.settings, session.state, session.cache)
+    if store.read_only:
+        session.log(journal.MAILDROP_READ_ONLY, reason=store.read_only)
     if store.recovery and store.recovery.finished:
         session.log(journal.UPDATE_RECOVERED)
     if store.recovery and store.recovery.kept:

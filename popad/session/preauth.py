@@ -26,7 +26,8 @@ from popad.protocol.authorization import MAX_ERRORS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 
-# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login.
+# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login. The
+# others have one, too: what it has said, as Authorization.summary() puts it.
 LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
 MAX_AHEAD = 32768  # octets: what one read brings, and a line before it
 
@@ -112,16 +113,17 @@ def speak(
     """The AUTHORIZATION state, and the request that tells what has become of it."""
     state = Authorization()
     lines = Lines()
+    client = PreauthClient(connection, channel, deadline)
     try:
-        converse(PreauthClient(connection, channel, deadline), lines, TABLE, state, settings.max_argument)
+        converse(client, lines, TABLE, state, settings.max_argument)
     except PeerGone:
-        channel.send((GONE,))
+        channel.send((GONE, state.summary(client.first)))
     except PeerSilent:
-        channel.send((SILENT,))
+        channel.send((SILENT, state.summary(client.first)))
     else:
         if state.password is None:
             erred = state.errors >= MAX_ERRORS
-            channel.send((ERRORS if erred else QUIT,))
+            channel.send((ERRORS if erred else QUIT, state.summary(client.first)))
             connection.close(LINGER if erred else 0)  # it may not have stopped sending
         else:
             credentials.send((state.name, state.password))
@@ -141,6 +143,7 @@ class PreauthClient:
         self.connection = connection
         self.channel = channel
         self.deadline = deadline
+        self.first = b""  # of what it has sent, the first read
 
     def read(self) -> bytes:
         # Asked before each read: a client that never stops sending would never be waited for.
@@ -149,7 +152,9 @@ class PreauthClient:
         ends = [self.connection.fileno(), self.channel.fileno()]
         if self.channel.fileno() in select.select(ends, [], [], left)[0]:
             os._exit(spawn.CRASHED)  # the session has died: nobody would hear of a login
-        return self.connection.read(max(self.deadline - time.monotonic(), 0))
+        data = self.connection.read(max(self.deadline - time.monotonic(), 0))
+        self.first = self.first or data
+        return data
 
     def write(self, data: bytes) -> None:
         self.connection.write(data, max(self.deadline - time.monotonic(), 0))

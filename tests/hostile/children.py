@@ -28,6 +28,7 @@ from popad.net.connection import Connection
 from popad.privsep import identity as spawn_identity
 from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
+from popad.protocol.authorization import is_summary
 from popad.session import monitor, preauth
 from popad.session.preparation import load_maildrop, load_postauth, load_stores, load_transaction
 from popad.settings import PREAUTH_UIDS, Settings
@@ -112,7 +113,7 @@ class Case:
             return "broken"
         request, *fields = fields_of(requests[0].octets, monitor.SHAPES) or [b""]
         if request in monitor.WHY_NOT:
-            return "no login"
+            return "no login" if is_summary(fields[0]) else "broken"
         if request != preauth.LOGIN or len(said) != 1 or said[0].descriptors:
             return "broken"
         typed = fields_of(said[0].octets, None, CREDENTIALS_LIMITS)
@@ -131,7 +132,7 @@ def whole_table() -> Iterator[Case]:
     """Every row of the monitor's table: alone, with each end, before each other, and each way to make it wrong."""
     good = said(*GOOD)
     for row in monitor.ROWS:
-        fields = [row.request, *(b"QUIT\r\n"[:most] for most in row.limits)]
+        fields = [row.request, b"QUIT\r\n" if row.request == preauth.LOGIN else b"CAPA AUTH!"]
         fine = Message(packed(*fields))
         yield from (Case([good, fine], end) for end in ENDS)
         yield Case([fine])  # without a name and a password
@@ -183,8 +184,9 @@ def datagram(chance: random.Random, *, credentials: bool = False) -> Message:
     passwords = PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"
     requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN")
     aheads = b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768
+    summaries = b"", b"CAPA", b"USER AUTH! ?!", b"TLS!", b"secret", b"CAPA  USER", b"USER!!", b" ".join([b"CAPA"] * 17)
     request = chance.choice(requests)
-    fields = [request, chance.choice(aheads)] if request not in monitor.WHY_NOT else [request]
+    fields = [request, chance.choice(aheads if request not in monitor.WHY_NOT else summaries)]
     if credentials:
         fields = [chance.choice((GOOD[0], chance.choice(names))), chance.choice(passwords)]
     wrong = chance.randrange(12)

@@ -93,6 +93,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     ],
     "POPAD_STATE": [("/srv/state",) * 2],
     "POPAD_CACHE": [("/srv/cache",) * 2, ("", "")],
+    "POPAD_LOG": [("quiet",) * 2, ("normal",) * 2, ("debug",) * 2],
+    "POPAD_DEBUG_USERS": [("", ()), ("jane  bob", ("jane", "bob"))],
     "POPAD_LOG_UNKNOWN": [("yes", True), ("no", False)],
 }
 RELATIVE: list[str] = ["", "x", "./x", "/x/../y", "/.."]
@@ -149,6 +151,8 @@ BAD: dict[str, list[str]] = {
     ],
     "POPAD_STATE": RELATIVE,
     "POPAD_CACHE": [value for value in RELATIVE if value],
+    "POPAD_LOG": ["", "Quiet", "info", "debug "],
+    "POPAD_DEBUG_USERS": [],
     "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
 }
 

@@ -129,10 +129,17 @@ def whole(read: "Callable[[int, int], bytes]", count: int, place: int) -> bytes:
     return block
 
 
+def why_read_only(fd: int, path: str) -> str:
+    """Why open_mailbox() could open the file for reading only; "" where it is for writing, too."""
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+        return ""
+    return f"read-only file system; ReadWritePaths={os.path.dirname(path)} lets the unit write there, if others may"
+
+
 def make_sure_it_is_writable(fd: int, path: str) -> None:
     """Raises OSError where open_mailbox() could open the file for reading only."""
-    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+    if reason := why_read_only(fd, path):
+        raise OSError(errno.EROFS, reason, path)
 
 
 def unavailable(error: OSError) -> MaildropUnavailable:

@@ -38,6 +38,7 @@ from popad.maildrop.mbox.file import (
     take_signature,
     unavailable,
     whole,
+    why_read_only,
 )
 from popad.maildrop.mbox.first_scan import FirstScan
 from popad.maildrop.mbox.ids import Ids
@@ -89,6 +90,7 @@ class Mbox(Store):
         self.reliable = False  # whether any change since `signature` was taken must leave another
         self.prefetched = False  # whether prefetch() has read since then
         if self.fd >= 0:
+            self.read_only = why_read_only(self.fd, path)
             try:
                 self.load()
             except OSError as error:

@@ -1,8 +1,22 @@
 """protocol/authorization.py: what a client may say before it is known. RFC 1939 section 4, RFC 2449."""
 
-import pytest
+import contextlib
 
-from popad.protocol.authorization import MAX_COMMANDS, MAX_ERRORS, TABLE, Authorization
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad.errors import PeerGone
+from popad.protocol.authorization import (
+    MAX_COMMANDS,
+    MAX_ERRORS,
+    SAID_OCTETS,
+    TABLE,
+    VERBS,
+    Authorization,
+    in_words,
+    is_summary,
+)
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from tests.support.peer import Peer
@@ -98,3 +112,26 @@ def test_quit_is_no_attempt() -> None:
 
 def test_table_has_the_commands_of_the_state() -> None:
     assert set(TABLE) == {b"USER", b"PASS", b"CAPA", b"QUIT"}
+
+
+@given(st.lists(st.one_of(st.sampled_from(sorted(VERBS)), st.binary(max_size=9)), max_size=60).map(b"\r\n".join))
+def test_what_was_said_is_told_without_its_octets(text: bytes) -> None:
+    state = Authorization()
+    with contextlib.suppress(PeerGone):
+        converse(Peer(text), Lines(), TABLE, state, 40)
+    summary = state.summary(text)
+    assert is_summary(summary)
+    assert len(summary) <= SAID_OCTETS
+    assert set(in_words(summary).replace(" (refused)", "").split(", ")) <= {
+        *(verb.decode() for verb in VERBS),
+        "another word",
+        "the beginning of TLS",
+        "",
+    }
+
+
+@pytest.mark.parametrize(
+    "octets", [b"hunter2", b"CAPA  USER", b" CAPA", b"CAPA!!", b"capa", b"!", b"CAPA\n", b"CAPA " * 17]
+)
+def test_what_is_no_summary(octets: bytes) -> None:
+    assert not is_summary(octets)

@@ -36,7 +36,7 @@ class State:
     def failed(self, failure: Exception) -> None:
         self.failures.append(failure)
 
-    def refused(self, text: str) -> bytes:
+    def refused(self, text: str, _line: bytes) -> bytes:
         return b"-ERR %b\r\n" % text.encode()
 
 
@@ -308,7 +308,7 @@ def test_a_state_may_end_with_a_refusal() -> None:
     """What comes behind is not looked at."""
 
     class Impatient(State):
-        def refused(self, text: str) -> bytes:
+        def refused(self, text: str, _line: bytes) -> bytes:
             self.over = True
             return b"-ERR enough\r\n"
 

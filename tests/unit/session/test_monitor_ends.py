@@ -28,7 +28,31 @@ def test_a_client_that_leaves_before_the_login(server: Server, said: bytes) -> N
         client.socket.shutdown(socket.SHUT_WR)
         client.rest()
         assert process.wait(PATIENCE) == 0
-    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "the client left")
+    after = ", after USER" if said.startswith(b"USER") else ""
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "the client left" + after)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"CAPA\r\nauth plain\r\n", "the client left, after CAPA, AUTH (refused)"),
+        (b"hunter2\r\nUSER\r\n", "the client left, after another word (refused), USER (refused)"),
+        (b"\x16\x03\x01\x02\x00\x01\x00" + b"\0" * 509, "the client left, after the beginning of TLS (refused)"),
+        (b"NOOP\r\n" * 10, "too many errors, after " + ", ".join(["NOOP (refused)"] * 10)),
+        (b"CAPA\r\n" * 20 + b"QUIT\r\n", "QUIT, after " + ", ".join(["CAPA"] * 16)),
+    ],
+    ids=["AUTH", "a password", "TLS", "errors", "much"],
+)
+def test_what_came_before_is_told(server: Server, said: bytes, told: str) -> None:
+    """By verbs that popad knows: what else a client says may be a password."""
+    with server.session() as (client, process):
+        client.line()
+        client.send(said)
+        client.socket.shutdown(socket.SHUT_WR)
+        client.rest()
+        assert process.wait(PATIENCE) == 0
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", told)
+    assert "hunter2" not in server.stderr.read_text()
 
 
 def test_a_client_that_is_gone_before_the_greeting(server: Server) -> None:
@@ -46,7 +70,7 @@ def test_an_unauthenticated_client_has_a_time_limit(server: Server) -> None:
         client.ask("USER alice")
         assert client.rest() == b""
         assert process.wait(PATIENCE) == 0
-    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "timed out")
+    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", "timed out, after USER")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +92,8 @@ def test_an_unauthenticated_client_that_never_stops_has_an_end(server: Server, o
         finally:
             os.close(ended)
         assert process.wait(PATIENCE) == 0
-    assert (server.log[-1]["event"], server.log[-1]["reason"]) == ("login-not-attempted", reason)
+    assert server.log[-1]["event"] == "login-not-attempted"
+    assert server.log[-1]["reason"].partition(", after ")[0] == reason
 
 
 def send_and_read_until(connection: socket.socket, ended: int, octets: bytes) -> None:

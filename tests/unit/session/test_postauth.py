@@ -8,9 +8,10 @@ import time
 
 import pytest
 
+from tests.support.marks import needs_root
 from tests.support.others import lock_held, unreadable_while
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import ALL, ONE, THREE, TWO, Server
+from tests.support.serving import ALL, ONE, POPAD_WITHOUT_JOURNAL, THREE, TWO, Server
 
 NOT_REMOVED = b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
 
@@ -334,3 +335,24 @@ def test_mail_that_arrives_meanwhile_stays(server: Server) -> None:
         assert client.ask("STAT") == b"+OK 2 69"
         assert client.ask("QUIT").startswith(b"+OK")
     assert server.mailbox.read_bytes() == TWO + THREE + b"From d\nDate: 4\n\nbody 4\n\n"
+
+
+@needs_root
+def test_a_mailbox_that_can_only_be_read_is_told_when_it_is_opened(server: Server) -> None:
+    """As where the unit's sandbox has it so: mail is given, and the journal knows at once why none will be deleted."""
+    spool = server.mailbox.parent
+    script = f'mount --bind "{spool}" "{spool}" && mount -o remount,bind,ro "{spool}" && exec "$@"'
+    program = ["unshare", "--mount", "sh", "-c", script, "sh", *POPAD_WITHOUT_JOURNAL]
+    with server.session(program=program) as (client, process):
+        client.log_in()
+        (told,) = [entry for entry in server.log if entry["event"] == "maildrop-read-only"]
+        assert f"ReadWritePaths={spool} " in told["reason"]
+        client.send(b"RETR 1\r\n")
+        assert client.line().startswith(b"+OK")
+        client.body()
+        client.ask("DELE 1")
+        assert client.ask("QUIT").startswith(b"-ERR [SYS/PERM] some deleted messages not removed")
+        assert process.wait(PATIENCE) == 0
+    assert server.mailbox.read_bytes() == ALL
+    (failed,) = [entry for entry in server.log if entry["event"] == "update-failed"]
+    assert f"ReadWritePaths={spool} " in failed["reason"]

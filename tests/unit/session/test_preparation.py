@@ -46,7 +46,7 @@ def test_all_is_done_while_the_client_says_nothing(context: Context, ends: tuple
 
 def test_a_client_that_has_spoken_does_not_wait(context: Context, ends: tuple[Channel, Channel]) -> None:
     preparation = Preparation(context)
-    ends[1].send((b"quit",))
+    ends[1].send((b"quit", b""))
     preparation.while_idle(ends[0])
     assert not hasattr(context, "state")
     preparation.finish()

@@ -537,7 +537,8 @@ def test_update_of_a_file_that_may_only_be_read(quick_box: Box, monkeypatch: pyt
     with pytest.raises(MaildropUnavailable) as unavailable:
         store.remove(marks(store, 1))
     assert unavailable.value.code == "SYS/PERM"
-    assert unavailable.value.reason == f"[Errno 30] Read-only file system: '{quick_box.path}'"
+    assert unavailable.value.reason == f"[Errno 30] {store.read_only}: '{quick_box.path}'"
+    assert f"ReadWritePaths={quick_box.path.parent} " in store.read_only
     assert quick_box.path.read_bytes() == ALL
     monkeypatch.setattr(os, "open", real)
     interrupt_an_update(quick_box)
