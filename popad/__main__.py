@@ -63,7 +63,10 @@ def command(arguments: list[str]) -> int:
             from popad.commands.auth_helper import auth_helper
 
             return auth_helper()
-        if arguments[0].startswith("-") and arguments not in (["-h"], ["--help"]):
+        if arguments[0] == "help":
+            arguments = [*arguments[1:2], "--help"]
+        asks_for_help = arguments[0].startswith("-") and not {"-h", "--help"}.isdisjoint(arguments)
+        if arguments[0].startswith("-") and not asks_for_help:
             from popad.daemon.packing import load_libraries
 
             load_libraries()
@@ -79,7 +82,7 @@ def command(arguments: list[str]) -> int:
         return CONFIG_STATUS
     except NotInvokedRight as wrong:
         return explain(str(wrong))
-    if arguments[0].startswith("-"):
+    if asks_for_help:
         print(USAGE, end="")
         return 0
     return explain(f"there is no command {arguments[0]!r}")

@@ -9,13 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials, identity, nss
-from popad.commands import units
 from popad.commands.deployment import wrong_units
+from popad.commands.effective import Effective
 from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
-from popad.configuration import CONFIGURATION
 from popad.errors import SettingWrong
-from popad.settings import PREAUTH_UIDS, PREFIX, TABLE, Settings
+from popad.settings import PREAUTH_UIDS, TABLE, Settings
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
@@ -25,19 +24,14 @@ def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
     """Print the settings (of the unit in use, above it popad.conf, above that `environ`) and all that is wrong; or only
     the settings that are not the defaults. Returns the exit status: 1 where something is wrong.
     """
-    unit, own = units.settings_in_use()
-    file = SettingsFile(CONFIGURATION)
-    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    values = own | file.values | given
-    unusable: list[SettingWrong] = []
-    settings = Settings(values, unusable)
+    effective = Effective(environ)
+    settings, file, given = effective.settings, effective.file, effective.given
     for name, row in TABLE.items():
-        sources = {"environment": given, CONFIGURATION: file.values, unit: own}
-        source = next((source for source, there in sources.items() if name in there), "default")
-        value = values.get(name, row.default)
+        value = effective.values.get(name, row.default)
         if not only_changed or value != row.default:
-            print(f"{name}={value}  # {source}{', ' + row.unit if row.unit else ''}")
-    complaints = [*file.wrong, *(place_of(each, file, given) for each in unusable if each.name in file.values | given)]
+            print(f"{name}={value}  # {effective.source(name)}{', ' + row.unit if row.unit else ''}")
+    written = file.values | given
+    complaints = [*file.wrong, *(place_of(each, file, given) for each in effective.unusable if each.name in written)]
     if not only_changed:
         if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
             print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")

@@ -24,6 +24,13 @@ def passwd(given: argparse.Namespace) -> int:
     return passwd(given.name, iterations, given.file, given.delete)
 
 
+def test_login(given: argparse.Namespace) -> int:
+    """Run `popad test-login`."""
+    from popad.commands.login_trial import try_login
+
+    return try_login(os.environ, given.name, given.address)
+
+
 def auth_helper(_: argparse.Namespace) -> int:
     """Run `popad auth-helper`."""
     from popad.commands.auth_helper import auth_helper
@@ -60,6 +67,14 @@ COMMANDS = {
             "NAME": "the name that the client gives",
         },
     ),
+    "test-login": Command(
+        "say what becomes of a login, step by step, and try it with a password",
+        test_login,
+        {
+            "[--address ADDRESS]": "ADDRESS:PORT where popad listens; without it, where the unit in use does",
+            "NAME": "the name that the client gives",
+        },
+    ),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
 }
 
@@ -71,7 +86,7 @@ usage: popad                 serve the connection on standard input (inetd) or L
 for name, command in COMMANDS.items():
     USAGE += f"       {' '.join(['popad', name, *command.arguments])}\n{'':29}{command.does}\n"
 USAGE += """\
-       popad COMMAND --help  print how a command is used
+       popad COMMAND --help  print how a command is used; popad help COMMAND does, too
        popad -V | --version  print the version
        popad -h | --help     print this
 

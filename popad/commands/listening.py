@@ -40,6 +40,14 @@ def configured(shown: str) -> "Iterator[Address]":
                 continue  # an interface, say
 
 
+def address_of(text: str) -> Address:
+    """What is typed as 192.0.2.1:110 or [2001:db8::1]:110. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise ValueError(f"{text}: expected ADDRESS:PORT or [ADDRESS]:PORT")
+    return str(ipaddress.ip_address(host.strip("[]"))), int(port)
+
+
 def listening() -> "set[Address]":
     """Where somebody listens for TCP on this host. Empty where the kernel does not show it."""
     found = set()

@@ -6,6 +6,7 @@ import contextlib
 import re
 import shlex
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
 from tests.system.recipes import Block, blocks
+from tests.system.standalone import standalone_on
 
+GUESSER = "127.0.2.9"  # where wrong passwords come from: other tests need not wait for them
 UNANSWERED = 1.0  # seconds without an answer to a SYN: it was dropped
 CONNECT = "import socket; socket.create_connection(('{}', {}), 20)"
 
@@ -393,12 +396,17 @@ def a_session_is_ended(server: Server, block: Block) -> None:
             assert (server.machine.root / "var/mail" / name).read_text() == mbox(MESSAGES)
 
 
-def entries_are_shown(server: Server, block: Block) -> None:
-    """After a login, a wrong password, a mailbox that cannot be opened and a unit that does not start."""
-    name = server.add_user()
+TROUBLED: weakref.WeakKeyDictionary[Server, str] = weakref.WeakKeyDictionary()
+
+
+def troubled(server: Server) -> str:
+    """A user who has had a login, a wrong password, a mailbox that cannot be opened and a unit that does not start."""
+    if server in TROUBLED:
+        return TROUBLED[server]
+    name = TROUBLED[server] = server.add_user()
     with server.connect().logged_in(name, PASSWORD) as client:
         client.ok("QUIT")
-    with server.connect().greeted() as client:
+    with server.connect(source=GUESSER).greeted() as client:
         client.ok(f"USER {name}")
         client.say("PASS wrong")
     mailbox = server.machine.root / "var/mail" / name
@@ -412,29 +420,85 @@ def entries_are_shown(server: Server, block: Block) -> None:
         server.connect() as client,
     ):
         assert client.closed()
+    return name
+
+
+def entries_are_shown(server: Server, block: Block) -> None:
+    name = troubled(server)
     expected = {
-        "POPAD_USER": f'authentication passed for "{name}"',
+        "-x POPAD_USER": f'authentication passed for "{name}"',
         "login-failed": f'authentication failed for "{name}"',
         "popad-auth": "Started popad-auth.service",
         "-p err": "failed or refused to load",
         "popad@*": "226/NAMESPACE",
     }
     (words,) = [words for fragment, words in expected.items() if fragment in block.text]
-    wait_until(lambda: words in typed(server, block.commands[0], name))
+    command = block.commands[0].replace("192.0.2.7", GUESSER)
+    wait_until(lambda: words in typed(server, command, name))
 
 
-def only_errors_are_logged(server: Server, block: Block) -> None:
+def little_is_logged(server: Server, block: Block) -> None:
+    """In both shapes."""
     name = server.add_user()
-    for unit in ("popad@.service", "popad-standalone.service"):
-        with contextlib.ExitStack() as running:
-            running.enter_context(server.drop_in(unit, block.text))
-            if unit == "popad-standalone.service":
-                running.enter_context(standalone(server))
-            since = server.machine.cursor()
+    for within in (server.settings(block.text), standalone_on(server, block.text)):
+        since = server.machine.cursor()
+        with within:
             with server.connect().logged_in(name, PASSWORD) as client:
                 client.ok("QUIT")
                 assert client.closed()
-            assert server.machine.journal("POPAD_EVENT=login-passed", after=since) == []
+            with server.connect(source=GUESSER).greeted() as client:
+                client.ok(f"USER {name}")
+                client.say("PASS wrong")
+                assert client.closed()
+        server.machine.wait_entry({"POPAD_EVENT": "login-failed"}, after=since)
+        entries = server.machine.journal("SYSLOG_IDENTIFIER=popad", after=since)
+        events = [entry["POPAD_EVENT"] for entry in entries if "POPAD_RHOST" in entry]
+        assert events == ["session-closed", "login-failed"]
+
+
+def the_protocol_is_logged(server: Server, block: Block) -> None:
+    """Of the one user, in both shapes; the block behind it reads it."""
+    (reads,) = [each for each in blocks() if "POPAD_EVENT=protocol" in each.text]
+    name, other = server.add_user(), server.add_user()
+    settings = block.text.replace("jane", name)
+    for number, within in enumerate((server.settings(settings), standalone_on(server, settings)), 1):
+        with within:
+            for each in (other, name):
+                with server.connect().logged_in(each, PASSWORD) as client:
+                    client.ok("STAT")
+                    client.ok("QUIT")
+                    assert client.closed()
+        wait_until(lambda: typed(server, reads.commands[0], name).count('"C: QUIT"') >= number)  # noqa: B023 - called here
+        shown = typed(server, reads.commands[0], name)
+        assert shown.count('"C: STAT"') == number
+        assert typed(server, reads.commands[0], other).count("C: ") == 0
+
+
+def a_login_is_explained(server: Server, block: Block) -> None:
+    """In both shapes, with the right password and a wrong one; and where the sandbox is in the way."""
+    name = server.add_user()
+    command = shlex.split(block.commands[0].replace("jane", name))
+    for within in (contextlib.nullcontext(), standalone_on(server)):
+        with within:
+            done = server.machine.run(command, stdin=f"{PASSWORD}\n")
+            assert f"can be opened: {len(mbox(MESSAGES))} octets" in done.stdout
+            assert "STAT:      +OK 3 " in done.stdout
+            assert f'authentication passed for "{name}"' in done.stdout
+            assert "may write to /var/mail" in done.stdout
+            assert PASSWORD not in done.stdout + done.stderr
+    with server.settings("POPAD_MAILDROP=mbox:/srv/{user}\n"):
+        told = server.machine.run(command, stdin="\n")
+        assert "popad@.service may not write to /srv: [Service] ReadWritePaths=-/srv" in told.stdout
+        assert told.stdout.endswith("not tried: no password was given\n")
+    refused = server.machine.run(command, stdin="wrong\n", check=False)
+    assert refused.returncode == 1
+    assert f'authentication failed for "{name}"' in refused.stdout
+    server.machine.run(["systemctl", "stop", "popad-auth.service"])  # no other test waits for that wrong password
+
+
+def it_is_read_where_it_is_written(server: Server, block: Block) -> None:
+    """the_protocol_is_logged() types it."""
+    assert "POPAD_USER=jane" in block.text
 
 
 def another_password(server: Server, block: Block) -> None:
@@ -467,13 +531,16 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "status popad-standalone.service", the_daemons_sessions_are_shown),
     ("popad-admin.8", "systemctl stop", a_session_is_ended),
     ("popad-admin.8", "pkill", a_session_is_ended),
-    ("popad-admin.8", "POPAD_USER=jane", entries_are_shown),
+    ("popad-admin.8", "-x POPAD_USER=jane", entries_are_shown),
     ("popad-admin.8", "POPAD_EVENT=login-failed", entries_are_shown),
     ("popad-admin.8", "-u popad-auth.service", entries_are_shown),
     ("popad-admin.8", "-p err", entries_are_shown),
     ("popad-admin.8", "-u 'popad@*'", entries_are_shown),
     ("popad-admin.8", "credentials jane", another_password),
-    ("popad-admin.8", "LogLevelMax=warning", only_errors_are_logged),
+    ("popad-admin.8", "popad test-login jane", a_login_is_explained),
+    ("popad-admin.8", "POPAD_LOG=quiet", little_is_logged),
+    ("popad-admin.8", "POPAD_DEBUG_USERS=jane", the_protocol_is_logged),
+    ("popad-admin.8", "POPAD_EVENT=protocol", it_is_read_where_it_is_written),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
     ("popad-credentials.5", "credentials jane", virtual_users),

@@ -44,7 +44,7 @@ def test_nothing_is_deleted_without_quit(server: Server) -> None:
 
 def test_a_login_needs_the_password(server: Server) -> None:
     name = server.add_user()
-    with server.connect().greeted() as client:
+    with server.connect(source="127.0.2.1").greeted() as client:
         client.ok(f"USER {name}")
         assert client.say("PASS wrong").startswith(b"-ERR [AUTH] ")
         assert client.closed()
@@ -64,7 +64,7 @@ def test_accounts_that_are_refused(server: Server, account: str) -> None:
             "expired": ["--expiredate", "1"],
         }
         server.machine.run(["usermod", *change[account], name])
-    with server.connect().greeted() as client:
+    with server.connect(source=f"127.0.3.{len(account)}").greeted() as client:  # no other test waits for it
         client.ok(f"USER {name}")
         assert client.say(f"PASS {PASSWORD}").startswith(b"-ERR [AUTH] ")
         assert client.closed()

@@ -33,14 +33,17 @@ def test_version(option: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"popad version {popad.__version__}\n".encode(), b"")
 
 
-@pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help(option: str) -> None:
-    done = run(option)
+@pytest.mark.parametrize(
+    "options", [["-h"], ["--help"], ["help"], ["-D", "-h"], ["-D", "--foreground", "--help"]], ids=str
+)
+def test_help(options: list[str]) -> None:
+    done = run(*options)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"usage: popad")
     for word in (
         "check",
         "passwd [--file FILE] [--delete] [--iterations N] NAME",
+        "test-login [--address ADDRESS] NAME",
         "auth-helper",
         "-V",
         "--version",
@@ -51,13 +54,22 @@ def test_help(option: str) -> None:
         assert word.encode() in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["help", "passwd"], ["passwd", "-h"], ["passwd", "--help"]], ids=str)
+def test_help_of_a_command(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"usage: popad passwd")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["-x"], "popad: option -x not recognized"),
         (["-4"], "popad: -4 is an option of the standalone daemon: -D is missing"),
-        (["-V", "-h"], "popad: option -V not recognized"),
+        (["-V", "-4"], "popad: option -V not recognized"),
         (["serve"], "popad: there is no command 'serve'"),
+        (["serve", "--help"], "popad: there is no command 'serve'"),
+        (["help", "serve"], "popad: there is no command 'serve'"),
         ([""], "popad: there is no command ''"),
         (["check", "x"], "popad check: error: unrecognized arguments: x"),
         (["check", "--all"], "popad check: error: unrecognized arguments: --all"),

@@ -10,7 +10,7 @@ import pytest
 
 from popad.auth import credentials
 from popad.commands import check as checking
-from popad.commands import units
+from popad.commands import effective, units
 from popad.commands.check import check
 from popad.configuration import configuration
 from popad.settings import PREAUTH_UIDS, TABLE
@@ -54,7 +54,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(checking, "CONFIGURATION", str(tmp_path / "popad.conf"))
+    monkeypatch.setattr(effective, "CONFIGURATION", str(tmp_path / "popad.conf"))
     monkeypatch.setattr(units, "RUNNING", "/nonexistent")  # the units of this machine have other settings
     return Place(tmp_path)
 
@@ -333,8 +333,8 @@ def test_a_configuration_that_may_not_be_read(public_path: Path) -> None:
     path.write_text("POPAD_TIMEOUT=700\n")
     path.chmod(0o600)
     code = (
-        "import os; from popad.commands import check\n"
-        f"check.CONFIGURATION = {str(path)!r}; print(check.check(os.environ))"
+        "import os; from popad.commands import check, effective\n"
+        f"effective.CONFIGURATION = {str(path)!r}; print(check.check(os.environ))"
     )
     done = subprocess.run(
         [POPAD[0], "-c", code],
