@@ -111,8 +111,8 @@ def main(arguments: Sequence[str]) -> int:
     """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="tests/fuzz/run", description="Fuzz popad's parsers.")
     how_long = parser.add_mutually_exclusive_group()
-    how_long.add_argument("--quick", action="store_const", dest="seconds", const=QUICK)
-    how_long.add_argument("--seconds", type=int, default=USUAL, metavar="N", help="for each target")
+    how_long.add_argument("--quick", action="store_const", dest="seconds", const=QUICK, help=f"--seconds {QUICK}")
+    how_long.add_argument("--seconds", type=int, default=USUAL, metavar="N", help="for each target (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=" ".join(targets()))
     asked = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from .namespace import FIRST_USER, WORK, User
 from .verdict import Delivery, Verdict, judge
 
 FLUSH_SECONDS = 120
+PROGRESS = 10  # seconds between two lines that say how far it is
 
 
 class Race:
@@ -77,6 +79,7 @@ class Race:
         pids = [fork(self.deliverer, way, number) for number, way in enumerate(self.arguments.ways)]
         pids += [fork(self.client, number) for number in range(self.arguments.clients)]
         failed = 0
+        threading.Thread(target=self.report_progress, args=(started,), daemon=True).start()
         while pids:
             pid, status = os.wait()  # orphans of the programs, too: this is process 1
             if pid in pids:
@@ -90,6 +93,17 @@ class Race:
             verdict.stuck += failed + (not flushed)
             verdict.examples.append(f"{failed} workers failed; exim's queue is {'empty' if flushed else 'not empty'}")
         return verdict
+
+    def report_progress(self, started: float) -> None:
+        """A line from time to time, for whoever waits: on standard error, as the figures are on standard output."""
+        while True:
+            time.sleep(PROGRESS)
+            print(
+                f"{self.tickets.value} of {self.arguments.deliveries} deliveries, "
+                f"{time.monotonic() - started:.0f} of {self.arguments.seconds} s at most",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def flush_exim(self) -> bool:
         """Whether exim has delivered all that it had accepted."""

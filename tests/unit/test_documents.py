@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,41 @@ def test_the_project_is_described_for_an_index() -> None:
     assert [name for name in project["license-files"] if not (CHECKOUT / name).exists()] == []
     maintainer = re.search(r"^Maintainer: .* <(.*)>$", (CHECKOUT / "packaging/debian/control").read_text(), re.M)
     assert maintainer and project["authors"][0]["email"] == maintainer[1]
+
+
+LONG_RUNS = ("bench/run", "faults/run", "race/run", "uids/run", "fuzz/run", "mutate")
+
+
+def test_contributing_names_the_long_runs() -> None:
+    named = set(re.findall(r"`tests/((?:\w+/)?(?:run|mutate))\b", CONTRIBUTING)) - {"run"}
+    assert named == set(LONG_RUNS)
+
+
+@pytest.mark.parametrize("name", LONG_RUNS)
+def test_a_long_run_sets_itself_up(name: str) -> None:
+    """Its help needs no package; whatever else it does begins with what tests/install has for it, and its time."""
+    path = CHECKOUT / "tests" / name
+    text = path.read_text()
+    program = ["/usr/bin/python3", "-S", path] if text.startswith("#!/usr/bin/python3") else [path]
+    done = subprocess.run([*program, "--help"], cwd=CHECKOUT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    ((part, time),) = re.findall(r'begin\("(\w+)", "([^"]+)"', text) or re.findall(
+        r'tests/install (\w+) [^"]*"takes ([^"]+)"', text
+    )
+    assert f"[{part}]=" in (CHECKOUT / "tests/install").read_text()
+    assert "minute" in time
+
+
+def test_who_cannot_install_is_told_what_to_do(tmp_path: Path) -> None:
+    """Without root and without sudo."""
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\nexit 1\n")
+    for tool in ("id", "dpkg-query"):
+        (tmp_path / tool).chmod(0o755)
+    for tool in ("sh", "cat", "mktemp", "rm"):
+        (tmp_path / tool).symlink_to(f"/bin/{tool}")
+    installer = [str(CHECKOUT / "packaging/install-missing"), "gcc", "mandoc"]
+    done = subprocess.run(installer, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("As root:\n  apt-get install --no-install-recommends gcc mandoc\n")

@@ -50,6 +50,7 @@ def test_no_test_imports_a_test_or_another_part() -> None:
 # Nobody waits by sleeping but patience.wait_until(). Who sleeps for another reason, and how often.
 SLEEPS = {
     "support/patience.py": (1, "the wait"),
+    "race/world.py": (1, "how far it is is said from time to time"),
     "race/clients.py": (1, "a session is killed at any moment"),
     "bench/servers.py": (1, "popa3d's slots are free again after a time, which nothing announces"),
     "bench/works.py": (1, "memory is looked at until it stays the same"),
