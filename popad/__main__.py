@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 from popad.errors import NotInvokedRight, SettingWrong
 from popad.settings import Settings
 
-USAGE_STATUS, CONFIG_STATUS = 2, 78  # popa3d's; EX_CONFIG of sysexits.h
+USAGE_STATUS = 2  # popa3d's
+NEEDS_STATUS, CONFIG_STATUS = 72, 78  # EX_OSFILE, EX_CONFIG of sysexits.h
 
 
 def main() -> "NoReturn":
@@ -82,6 +83,11 @@ def command(arguments: list[str]) -> int:
         return CONFIG_STATUS
     except NotInvokedRight as wrong:
         return explain(str(wrong))
+    except ModuleNotFoundError as missing:
+        from popad.commands.needs import lacks
+
+        complain(f"popad: {lacks(missing.name)}\n")
+        return NEEDS_STATUS
     if asks_for_help:
         print(USAGE, end="")
         return 0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 from popad.auth import credentials, identity, nss
 from popad.commands.deployment import wrong_units
 from popad.commands.effective import Effective
+from popad.commands.needs import missing
 from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
 from popad.errors import SettingWrong
@@ -62,6 +63,7 @@ def mapped(uids: range) -> bool:
 
 def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
     """What would keep popad from serving, or serve more than it should. A line for each."""
+    yield from missing()
     if os.geteuid() == 0:
         yield from wrong_user("POPAD_USER", settings.user)
     if settings.virtual_user:

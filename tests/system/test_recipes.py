@@ -564,6 +564,7 @@ NOT_HERE = [
         "podman run",
         "no podman in the machine: tests/container runs the image with these options",
     ),
+    ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
 
 

@@ -133,7 +133,9 @@ def why_read_only(fd: int, path: str) -> str:
     """Why open_mailbox() could open the file for reading only; "" where it is for writing, too."""
     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
         return ""
-    return f"{os.strerror(errno.EROFS)}; ReadWritePaths={os.path.dirname(path)} lets the unit write there, if others may"
+    return (
+        f"{os.strerror(errno.EROFS)}; ReadWritePaths={os.path.dirname(path)} lets the unit write there, if others may"
+    )
 
 
 def make_sure_it_is_writable(fd: int, path: str) -> None:
