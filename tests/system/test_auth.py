@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -397,3 +398,22 @@ def test_a_refusal_comes_at_the_same_time_whatever_refused(server: Server) -> No
         of_cases = [of[which] for of in table.values()]
         assert max(of_cases) - min(of_cases) < 1, table
     assert not machine.journal("POPAD_EVENT=login-unavailable", after=since)
+
+
+def test_as_many_log_in_at_once_as_there_may_be_sessions(server: Server) -> None:
+    """While the helper starts: each has a channel on its way to it, and the kernel has a limit for those."""
+    name = server.add_user()
+    with contextlib.ExitStack() as clients:
+        clients.enter_context(server.drop_in("popad-auth.service", "[Service]\nExecStartPre=/bin/sleep 8\n"))
+        server.machine.run(["systemctl", "stop", "popad-auth.service"])
+        many = [
+            clients.enter_context(server.connect(source=f"127.0.4.{1 + number // 10}").greeted())
+            for number in range(78)
+        ]
+        for client in many:
+            client.ok(f"USER {name}")
+        for client in many:
+            client.socket.sendall(f"PASS {PASSWORD}\r\n".encode())
+        answers = [client.line() for client in many]
+        assert [answer for answer in answers if not answer.startswith(b"+OK")] == []
+    server.machine.run(["systemctl", "stop", "popad-auth.service"])
