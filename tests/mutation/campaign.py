@@ -31,7 +31,7 @@ from tests.support.here import CACHE, CHECKOUT, ROOT
 PYTHON = "/usr/bin/python3"
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 ASKED = 5  # percent of a module's mutants that may survive, beside those of which SURVIVORS says why
-PLACE = "/mnt"  # where the copy is while the tests run
+PLACE = "/srv"  # where the copy is while the tests run; tests/faults has its disks below /mnt
 
 # The modules that decide who gets in, what runs as whom, and what is written into mailboxes; and the tests that tell
 # of a mutant beside the module's own.

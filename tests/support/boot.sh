@@ -60,5 +60,7 @@ mount --bind "$scratch/notify" "$root/run/host/notify"
 cd "$root"
 pivot_root . .
 umount -l .
+# As systemd makes it outside of containers: what a unit's credentials are mounted in must arrive in its own namespace.
+mount --make-rshared /
 exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio --inh-caps=-sys_time,-sys_module,-sys_rawio -- \
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=unshare NOTIFY_SOCKET=/run/host/notify /lib/systemd/systemd
