@@ -7,6 +7,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from popad.net.connection import Connection
+    from popad.net.encryption import Encryption
+
 from popad.errors import NotInvokedRight, SettingWrong
 from popad.settings import Settings
 
@@ -37,9 +40,14 @@ def session() -> int:
         return explain(f"nothing to serve: {wrong}")
     from popad.net.arrival import arrive, facts_of, refuse_to_serve
 
+    def encrypt(connection: "Connection") -> "Encryption | None":
+        from popad.tls.start import at_once
+
+        return at_once(connection, settings, meanwhile=load_session)
+
     try:
         settings = Settings(os.environ)
-        arrived = arrive(connection, facts_of(settings, with_rules=settings.wrappers == "always"))
+        arrived = arrive(connection, facts_of(settings, with_rules=settings.wrappers == "always"), encrypt)
     except SettingWrong as wrong:
         report(wrong)
         refuse_to_serve(connection, wrong)
@@ -50,6 +58,11 @@ def session() -> int:
 
     outcome = serve(arrived)
     return SUCCESS if outcome == SERVED else outcome
+
+
+def load_session() -> None:
+    """What comes next, while somebody else is busy."""
+    from popad.session import monitor  # noqa: F401
 
 
 def command(arguments: list[str]) -> int:
@@ -64,6 +77,10 @@ def command(arguments: list[str]) -> int:
             from popad.commands.auth_helper import auth_helper
 
             return auth_helper()
+        if arguments == ["tls-helper"]:
+            from popad.commands.tls_helper import tls_helper
+
+            return tls_helper()
         if arguments[0] == "help":
             arguments = [*arguments[1:2], "--help"]
         asks_for_help = arguments[0].startswith("-") and not {"-h", "--help"}.isdisjoint(arguments)

@@ -52,6 +52,10 @@ LOGIN_NOT_ATTEMPTED = Event(
     NOTICE,
     "{rhost}: didn't attempt authentication: {reason}",
 )
+HANDSHAKE_FAILED = Event("handshake-failed", "c1a2a4375a544fb1809e17cac2306a7e", NOTICE, "{rhost}: no TLS: {reason}")
+CERTIFICATE_EXPIRES = Event(
+    "certificate-expires", "286790646b824716a9513b7ca1a9a705", WARNING, "a certificate: {reason}"
+)
 PEER_GONE = Event("peer-gone", "5029fc8812244570997f84f4344f6405", NOTICE, "{rhost}: premature disconnect of {user}")
 PEER_SILENT = Event(
     "peer-silent", "f18230954fcb4d09a899204d002397e7", NOTICE, "{rhost}: connection of {user} timed out"
@@ -184,7 +188,7 @@ ENTRIES_LOST = Event(
 )
 
 # What POPAD_LOG=quiet leaves out: that all went as it should. A session with a login leaves session-closed.
-ROUTINE = (SESSION_OPENED, LOGIN_PASSED, LOGIN_NOT_ATTEMPTED, MAILDROP_LOADED, MAILDROP_UPDATED)
+ROUTINE = (SESSION_OPENED, LOGIN_PASSED, LOGIN_NOT_ATTEMPTED, HANDSHAKE_FAILED, MAILDROP_LOADED, MAILDROP_UPDATED)
 
 Value = str | int | bytes | None
 

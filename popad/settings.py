@@ -172,6 +172,39 @@ def logged(value: str) -> str:
     return value
 
 
+def paths(value: str) -> tuple[str, ...]:
+    """Absolute paths, separated by white space, or nothing."""
+    return tuple(map(path, value.split()))
+
+
+def tls_version(value: str) -> str:
+    """A version of TLS that is not broken (RFC 8996)."""
+    if value not in ("1.2", "1.3"):
+        raise ValueError("must be 1.2 or 1.3")
+    return value
+
+
+def unknown_name(value: str) -> str:
+    """What a client gets that asks for a name that no certificate has."""
+    if value not in ("first", "refuse"):
+        raise ValueError("must be first or refuse")
+    return value
+
+
+def ports(value: str) -> tuple[int, ...]:
+    """Ports, separated by white space, or none."""
+    if not all(0 < count(word) < 65536 for word in value.split()):
+        raise ValueError("must be ports, with space between them")
+    return tuple(map(int, value.split()))
+
+
+def plaintext(value: str) -> str:
+    """Which clients may log in without TLS."""
+    if value not in ("", "always", "local", "tls"):
+        raise ValueError("must be always, local, tls or empty")
+    return value
+
+
 def names(value: str) -> tuple[str, ...]:
     """Names of users, separated by white space, or nothing."""
     return tuple(value.split())
@@ -324,6 +357,40 @@ TABLE: "dict[str, Setting]" = {
         "",
         "Addresses and networks of a proxy or a web mail, which are no source of guesses: one stands for many users.",
     ),
+    "POPAD_TLS_CERTIFICATE": Setting(
+        paths,
+        "",
+        "",
+        "Certificates with their chains, PEM: the first is for clients that ask for no name of another. Empty: no TLS.",
+    ),
+    "POPAD_TLS_KEY": Setting(paths, "", "", "Their keys, in the same order. Empty: in the same files."),
+    "POPAD_TLS_MIN": Setting(tls_version, "1.2", "", "The oldest version of TLS. RFC 9325 asks for 1.2."),
+    "POPAD_TLS_CIPHERS": Setting(
+        text, "", "", "Ciphers of TLS 1.2, as OpenSSL lists them. Empty: those with forward secrecy and without CBC."
+    ),
+    "POPAD_TLS_UNKNOWN_NAME": Setting(
+        unknown_name,
+        "first",
+        "",
+        "What a client gets that asks for a name (SNI) that no certificate has: the first one, or a refusal.",
+    ),
+    "POPAD_TLS_PORTS": Setting(
+        ports, "995", "", "Ports where TLS begins at once (POP3S, RFC 8314), if they are served."
+    ),
+    "POPAD_TLS_TIMEOUT": Setting(seconds, "30", "seconds", "How long a client has for the handshake."),
+    "POPAD_TLS_SOCKET": Setting(
+        optional_path, "", "", "The TLS helper's socket. Empty: the session starts a helper itself, as under inetd."
+    ),
+    "POPAD_TLS_USER": Setting(
+        word, "popad-tls", "", "Who the TLS helper of the daemon (-D) and under inetd runs as. Owns nothing."
+    ),
+    "POPAD_PLAINTEXT": Setting(
+        plaintext,
+        "",
+        "",
+        "Who may log in without TLS: always, local (this host and POPAD_TRUSTED_SOURCES), tls (nobody). Empty: always"
+        " while there is no certificate, as popa3d does, and local as soon as there is one.",
+    ),
     "POPAD_STOP_TIMEOUT": Setting(
         seconds, "30", "seconds", "How long the daemon (-D), told to stop, waits for the sessions that run."
     ),
@@ -384,6 +451,16 @@ class Settings:
     guess_delay: int
     guess_memory: int
     trusted_sources: "tuple[Network, ...]"
+    tls_certificate: tuple[str, ...]
+    tls_key: tuple[str, ...]
+    tls_min: str
+    tls_ciphers: str
+    tls_unknown_name: str
+    tls_ports: tuple[int, ...]
+    tls_timeout: int
+    tls_socket: str
+    tls_user: str
+    plaintext: str
     stop_timeout: int
     state: str
     cache: str

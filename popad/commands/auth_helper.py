@@ -7,6 +7,8 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from popad.auth.loaded import Stamp
 
 from systemd.daemon import is_socket_unix
@@ -23,7 +25,7 @@ from popad.settings import Settings
 from popad.sinks import guard_standard_error, standard_error
 
 USAGE_STATUS = 2
-DROP_INS = tuple(f"{place}/popad-auth.service.d" for place in ("/etc/systemd/system", "/run/systemd/system"))
+PLACES, DROP_INS = ("/etc/systemd/system", "/run/systemd/system"), "popad-auth.service.d"
 SETTLING = 2_000_000_000  # nanoseconds
 READING = 100_000_000  # nanoseconds that may go by between the two
 
@@ -32,7 +34,7 @@ def auth_helper() -> int:
     """Answer sessions until none has asked for a while. Returns the exit status. Raises SettingWrong."""
     os.close(open_standard_streams())
     guard_standard_error()
-    sources = Sources()
+    sources = Sources(DROP_INS)
     settings = Settings(os.environ)
     try:
         fd = passed_by_systemd(os.environ)
@@ -59,11 +61,13 @@ class Sources:
     ones: this one leaves with the next request, which waits for its successor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, drop_ins: str) -> None:
+        """`drop_ins` is the name of the directories that systemd reads them from."""
+        self.places = [f"{place}/{drop_ins}" for place in PLACES]
         self.read_at_start = stamp_of(CONFIGURATION)
         # systemd has read the file just before it started this process: what was written later may not be what it read.
         self.is_unsure = bool(self.read_at_start and self.read_at_start[-1] > started() - READING)
-        self.drop_ins = look()
+        self.drop_ins = look(self.places)
 
     def are_changed(self) -> bool:
         """Whether they are others than when this process began. A drop-in counts when systemd can be expected to have
@@ -71,7 +75,7 @@ class Sources:
         """
         if self.is_unsure or stamp_of(CONFIGURATION) != self.read_at_start:
             return True
-        if (now := look()) == self.drop_ins:
+        if (now := look(self.places)) == self.drop_ins:
             return False
         latest = max((stamp[-1] for stamp in now.values() if stamp), default=0)
         return time.time_ns() - latest > SETTLING
@@ -85,10 +89,10 @@ def started() -> int:
     return time.time_ns() - age
 
 
-def look() -> "dict[str, Stamp | None]":
+def look(places: "Sequence[str]") -> "dict[str, Stamp | None]":
     """The directories of drop-ins and what is in them, each with what changes when it does."""
     found: dict[str, Stamp | None] = {}
-    for place in DROP_INS:
+    for place in places:
         found[place] = stamp_of(place)
         try:
             names = os.listdir(place)

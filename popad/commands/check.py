@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials, identity, nss
+from popad.commands import units
 from popad.commands.deployment import wrong_units
 from popad.commands.effective import Effective
 from popad.commands.needs import missing
 from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
+from popad.commands.tls_files import described, wrong_tls
 from popad.errors import SettingWrong
 from popad.settings import PREAUTH_UIDS, TABLE, Settings
 
@@ -36,6 +38,8 @@ def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
     if not only_changed:
         if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
             print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
+        for certificate in described(settings):
+            print(f"note: POPAD_TLS_CERTIFICATE: {certificate}")
         complaints += wrong(settings, file)
     for complaint in complaints:
         print(f"wrong: {complaint}")
@@ -82,6 +86,9 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
         yield from wrong_shared("POPAD_CACHE", settings.cache)
     if settings.auth_socket:
         yield from wrong_socket(settings.auth_socket)
+    if settings.tls_certificate and not settings.tls_socket:
+        yield from wrong_user("POPAD_TLS_USER", settings.tls_user)
+    yield from wrong_tls(settings, units.in_use() if units.are_there() else [])
     yield from wrong_units(settings, file.values)
 
 

@@ -31,6 +31,13 @@ def test_login(given: argparse.Namespace) -> int:
     return try_login(os.environ, given.name, given.address)
 
 
+def tls_helper(_: argparse.Namespace) -> int:
+    """Run `popad tls-helper`."""
+    from popad.commands.tls_helper import tls_helper
+
+    return tls_helper()
+
+
 def auth_helper(_: argparse.Namespace) -> int:
     """Run `popad auth-helper`."""
     from popad.commands.auth_helper import auth_helper
@@ -75,12 +82,13 @@ COMMANDS = {
             "NAME": "the name that the client gives",
         },
     ),
+    "tls-helper": Command("hold the keys of TLS, on the socket that systemd has passed", tls_helper),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
 }
 
 USAGE = """\
 usage: popad                 serve the connection on standard input (inetd) or LISTEN_FDS (systemd)
-       popad -D [-4] [-6] [--foreground] [--listen ADDRESS:PORT]... [--config FILE] [--test]
+       popad -D [-4] [-6] [--foreground] [--listen ADDRESS]... [--listen-tls ADDRESS]... [--config FILE] [--test]
                              listen, and serve every connection (standalone daemon)
 """
 for name, command in COMMANDS.items():

@@ -22,6 +22,7 @@ SOCKET_SESSION = 8 * MIB
 DAEMON_SESSION = 11 * MIB // 4
 # Octets for one large mailbox where nothing limits it (MemoryMax= of popad@.service, as shipped).
 LARGE_SESSION = 256 * MIB
+ON_THEIR_WAY = 3  # descriptors of one session: for the auth helper one, for the TLS helper two
 # Of it what a session has of its own, and octets a message while unique-ids are made for the first time. Measured: 233
 # MiB with 1,000,000 (tests/hostile/sizes.py).
 OWN, MESSAGE = 16 * MIB, 224
@@ -60,7 +61,7 @@ def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]
 def wrong_pair(session: "Mapping[str, str]", helper: "Mapping[str, str]", file: "Mapping[str, str]") -> "Iterator[str]":
     """A setting in Environment= that only one of the two services has. Where the helper is, only a session asks."""
     one, other = units.environment(session), units.environment(helper)
-    for name in sorted({*one, *other} - {*file, units.SHIPPED}):
+    for name in sorted({*one, *other} - {*file, *units.SHIPPED}):
         if one.get(name) != other.get(name):
             has, not_ = (SESSION, HELPER) if name in one else (HELPER, SESSION)
             yield f"{has}: Environment={name}=… is not in {not_}: settings for both belong into popad.conf"
@@ -87,10 +88,23 @@ def wrong_memory(settings: Settings, listening: str, unit: "Mapping[str, str]") 
         large = octets(unit.get("MemoryMax", ""), LARGE_SESSION)
     else:
         name, session, sessions, large = "POPAD_MAX_SESSIONS=", DAEMON_SESSION, settings.max_sessions, LARGE_SESSION
+    yield from wrong_descriptors(sessions, listening, unit)
     if sessions > (fits := fitting(memory, session, large)):
         yield (
             f"{listening}: {sessions} sessions, one of them large, take {(sessions * session + large) // MIB} MB, and "
             f"{slice_name} has {memory // MIB} MB: " + (f"{name}{fits} fits" if fits else "raise its MemoryMax=")
+        )
+
+
+def wrong_descriptors(sessions: int, listening: str, unit: "Mapping[str, str]") -> "Iterator[str]":
+    """A session gives the helpers descriptors, and the kernel counts those of all that are on their way against the
+    limit of each (unix(7), ETOOMANYREFS).
+    """
+    limit = octets(unit.get("LimitNOFILE", ""), sessions * ON_THEIR_WAY)
+    if limit < sessions * ON_THEIR_WAY:
+        yield (
+            f"{listening}: {sessions} sessions that log in at once need LimitNOFILE={sessions * ON_THEIR_WAY} in"
+            f" [Service], and it is {limit}"
         )
 
 

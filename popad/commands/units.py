@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 from popad.errors import SettingWrong
 from popad.settings import PREFIX, Settings
 
-SHIPPED = "POPAD_AUTH_SOCKET"  # popad@.service has it, as it comes
+SHIPPED = ("POPAD_AUTH_SOCKET", "POPAD_TLS_SOCKET")  # popad@.service has them, as it comes
 RUNNING = "/run/systemd/system"  # there where systemd is process 1, see sd_booted(3)
 SOCKET, DAEMON = "popad.socket", "popad-standalone.service"
 SESSION, HELPER = "popad@.service", "popad-auth.service"
@@ -81,7 +81,7 @@ def wrong_environment(unit: str, shown: "Mapping[str, str]", file: "Mapping[str,
     for each in wrong:
         yield f"{unit}: Environment=: {each}"
     for name, value in own.items():
-        if name == SHIPPED:
+        if name in SHIPPED:
             continue
         if file.get(name, value) != value:
             yield f"{unit}: Environment={name}={value} does not count: popad.conf has {file[name]!a}"

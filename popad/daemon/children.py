@@ -4,6 +4,7 @@ to the parent.
 
 import math
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         listeners: list[socket.socket]
         facts: Facts
         helper: HelperProcess
+        tls: HelperProcess | None
         spare: Spare | None
         notifier: Notifier
         wake_up: tuple[int, ...]
@@ -40,10 +42,12 @@ from popad.auth.loaded import Loaded
 from popad.daemon import exit_status
 from popad.daemon.spare import client_from
 from popad.errors import SettingWrong
+from popad.net.activation import FIRST_PASSED_FD
 from popad.net.arrival import arrive, refuse_to_serve
 from popad.net.connection import Connection
 from popad.privsep import helpers, pool
 from popad.session import monitor, preauth
+from popad.tls.start import at_once
 
 WAKE_UP = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT)  # the parent's
 
@@ -69,10 +73,17 @@ def leave(parent: "Parent") -> None:
     parent.notifier.close()
 
 
+def leave_helpers(parent: "Parent") -> None:
+    """Do without their ends of the relays: sessions ask, and do not answer."""
+    for each in (parent.helper, parent.tls):
+        if each:
+            each.end.close()
+
+
 def session(parent: "Parent", connection: Connection) -> int:
     """The session of a client that is there. Returns the exit status."""
     leave(parent)
-    parent.helper.end.close()
+    leave_helpers(parent)
     return serve(parent, connection)
 
 
@@ -88,7 +99,7 @@ def spare(parent: "Parent", parents_end: "_socket.socket", handoff: "_socket.soc
         child = None  # perhaps it can be had when there is a client
     parents_end.close()
     leave(parent)
-    parent.helper.end.close()
+    leave_helpers(parent)
     if connection := client_from(handoff):
         return serve(parent, connection, child)
     if child:
@@ -100,8 +111,11 @@ def serve(parent: "Parent", connection: Connection, child: "Preauth | None" = No
     """One session, if the rules allow it. Returns the exit status."""
     outcome = monitor.SUCCESS
     try:
-        if arrived := arrive(connection, parent.facts):
-            outcome = monitor.serve(arrived, helpers.HelperRelay(parent.helper.relay), child)
+        relays = monitor.Relays(helpers.HelperRelay(parent.helper.relay))
+        if parent.tls:
+            relays.tls = helpers.HelperRelay(parent.tls.relay)
+        if arrived := arrive(connection, parent.facts, lambda client: at_once(client, parent.settings, relays.tls)):
+            outcome = monitor.serve(arrived, relays, child)
     except SettingWrong as wrong:  # rules that have been written since the start
         refuse_to_serve(connection, wrong)
         return monitor.CONFIG
@@ -117,6 +131,38 @@ def helper(parent: "Parent") -> int:
     """
     leave(parent)
     parent.helper.relay.close()
+    if parent.tls:
+        parent.tls.relay.close()
+        parent.tls.end.close()
     serve = Helper(parent.settings).serve
     pool.serve_requests(pool.RelaySource(parent.helper.end), serve, math.inf, Loaded().is_outdated)
     return monitor.SUCCESS
+
+
+def tls_helper(parent: "Parent") -> int:
+    """Answer the other relay, as `popad tls-helper`: a program of its own, as each connection has a fork of it, and one
+    of the daemon would have 0.4 MB more. The parent starts another one when it has ended. Raises OSError.
+    """
+    leave(parent)
+    if not parent.tls:
+        return monitor.SUCCESS
+    os.dup2(parent.tls.end.fileno(), FIRST_PASSED_FD)
+    os.set_inheritable(FIRST_PASSED_FD, True)
+    passed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "PATH": os.environ.get("PATH", os.defpath)}
+    arguments = len(sys.argv) - 1
+    started_as = sys.orig_argv[: len(sys.orig_argv) - arguments]
+    os.execve(sys.executable, [*started_as, "tls-helper"], {**of_tls(parent.settings), **passed})  # noqa: S606
+
+
+def of_tls(settings: "Settings") -> dict[str, str]:
+    """What that program has to know of the settings, as an environment."""
+    return {
+        "POPAD_TLS_CERTIFICATE": " ".join(settings.tls_certificate),
+        "POPAD_TLS_KEY": " ".join(settings.tls_key),
+        "POPAD_TLS_MIN": settings.tls_min,
+        "POPAD_TLS_CIPHERS": settings.tls_ciphers,
+        "POPAD_TLS_UNKNOWN_NAME": settings.tls_unknown_name,
+        "POPAD_TLS_TIMEOUT": str(settings.tls_timeout),
+        "POPAD_TLS_USER": settings.tls_user,
+        "POPAD_USER": settings.user,
+    }

@@ -20,6 +20,8 @@ from popad.notify import Notifier
 from popad.session.monitor import SUCCESS
 from popad.settings import PREFIX, Settings
 
+TLS_PORT = 995  # POP3S, RFC 8314
+
 
 class Options:
     """What follows popad on the command line of a daemon."""
@@ -27,7 +29,9 @@ class Options:
     def __init__(self, arguments: "Sequence[str]") -> None:
         """Raises NotInvokedRight."""
         try:
-            given, rest = getopt.getopt(list(arguments), "D46", ["foreground", "listen=", "config=", "test"])
+            given, rest = getopt.getopt(
+                list(arguments), "D46", ["foreground", "listen=", "listen-tls=", "config=", "test"]
+            )
         except getopt.GetoptError as wrong:
             raise NotInvokedRight(str(wrong)) from None
         names = [name for name, _ in given]
@@ -38,6 +42,7 @@ class Options:
         self.foreground = "--foreground" in names
         self.only_test = "--test" in names
         self.addresses = [value for name, value in given if name == "--listen"]
+        self.tls_addresses = [value for name, value in given if name == "--listen-tls"]
         self.config = next((value for name, value in given if name == "--config"), "")
         chosen = {family for name, family in (("-4", socket.AF_INET), ("-6", socket.AF_INET6)) if name in names}
         if chosen and self.addresses:
@@ -51,15 +56,18 @@ def main(arguments: "Sequence[str]") -> int:
     options = Options(arguments)
     os.close(open_standard_streams())
     sinks.guard_standard_error()
-    load = loader(options.config)
+    load = loader(options.config, [int(port) for address in options.tls_addresses if (port := port_in(address))])
     if options.only_test:
         facts_for_all(load())
         return 0
     try:
         from_systemd = passed(os.environ)
-        if from_systemd and not options.anywhere:
-            raise ValueError("systemd has passed sockets: -4, -6 and --listen do not go with them")
+        if from_systemd and (options.tls_addresses or not options.anywhere):
+            raise ValueError("systemd has passed sockets: -4, -6, --listen and --listen-tls do not go with them")
         listeners = from_systemd or listening(options.addresses, options.families)
+        if not from_systemd and load().tls_certificate:
+            at_once = options.tls_addresses or ([f":{TLS_PORT}"] if options.anywhere else [])
+            listeners += listening(at_once, options.families) if at_once else []
     except (OSError, ValueError) as error:
         sys.stderr.write(f"popad: cannot listen: {error}\n")
         return 1
@@ -88,9 +96,16 @@ def supervisor_in_time(
                 return None
 
 
-def loader(config: str) -> "Callable[[], Settings]":
+def port_in(address: str) -> str:
+    """The port of an address that somebody has typed; "" where there is none, which listening() complains of."""
+    digits = address.rpartition(":")[2]
+    return digits if digits.isascii() and digits.isdigit() else ""
+
+
+def loader(config: str, tls_ports: "Sequence[int]" = ()) -> "Callable[[], Settings]":
     """What reads the settings: those of `config`, or of popad.conf if there is one, and before them the environment's,
-    but for those that systemd has read in `config`: when they go from there, they go. It raises SettingWrong.
+    but for those that systemd has read in `config`: when they go from there, they go. On `tls_ports`, too, TLS begins
+    at once. It raises SettingWrong.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:
@@ -98,7 +113,13 @@ def loader(config: str) -> "Callable[[], Settings]":
     except SettingWrong:
         from_file = {}  # systemd could not read it, either
     given = {name: value for name, value in given.items() if from_file.get(name) != value}
-    return lambda: Settings({**read(config), **given})
+
+    def load() -> Settings:
+        settings = Settings({**read(config), **given})
+        settings.tls_ports = (*settings.tls_ports, *tls_ports)
+        return settings
+
+    return load
 
 
 def read(config: str) -> dict[str, str]:

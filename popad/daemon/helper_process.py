@@ -1,4 +1,4 @@
-"""The daemon's auth helper: the process that answers the relay, kept alive by the parent."""
+"""A helper of the daemon's: the process that answers a relay, kept alive by the parent."""
 
 import time
 
@@ -11,7 +11,8 @@ from popad import journal
 from popad.privsep import spawn
 from popad.privsep.channel import message_pair
 
-PAUSE = 1.0  # seconds after which a helper that died is started again
+PAUSE = 1.0  # seconds after which a helper that died is started again; twice as many each time
+LONGEST_PAUSE = 60.0
 
 
 class HelperProcess:
@@ -26,6 +27,8 @@ class HelperProcess:
         self.relay, self.end = message_pair()
         self.pid = 0
         self.due = 0.0  # when it is started again
+        self.pause = PAUSE / 2
+        self.started = 0.0
 
     def start(self) -> None:
         """Start it, if there is none and its time has come."""
@@ -33,6 +36,7 @@ class HelperProcess:
             return
         try:
             self.pid = spawn.spawn(self.role)
+            self.started = time.monotonic()
         except OSError as error:
             journal.send(journal.HELPER_DIED, reason=str(error))
             self.due = time.monotonic() + PAUSE
@@ -43,13 +47,19 @@ class HelperProcess:
         self.due = now
         if status and not is_expected:
             journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
-            self.due = now + PAUSE
+            self.pause = PAUSE if now - self.started > LONGEST_PAUSE else min(self.pause * 2, LONGEST_PAUSE)
+            self.due = now + self.pause
+
+    def leave(self) -> None:
+        """It has nobody to answer but those who have its relay already, and nobody waits for its end."""
+        self.relay.close()
+        self.end.close()
 
     def replace(self, successors_relay: "tuple[_socket.socket, _socket.socket]") -> None:
         """Start another one, with its own relay: the old one leaves when the last session that may ask it has."""
-        self.relay.close()
-        self.end.close()
+        self.leave()
         self.relay, self.end = successors_relay
         self.pid = 0
         self.due = 0.0
+        self.pause = PAUSE / 2
         self.start()

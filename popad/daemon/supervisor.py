@@ -60,6 +60,7 @@ class Supervisor:
         self.stopped = Stopped()
         self.notifier = notifier
         self.helper = HelperProcess(lambda: children.helper(self))
+        self.tls = self.tls_helper()
         self.spare: Spare | None = None
         self.spare_due = 0.0
         self.dropped = Dropped()
@@ -82,6 +83,18 @@ class Supervisor:
                 place.close()  # it has its key now, if it had none
         return facts_for_all(settings)
 
+    def tls_helper(self) -> HelperProcess | None:
+        """One that is not started yet, where there is a certificate. Raises OSError."""
+        return HelperProcess(lambda: children.tls_helper(self)) if self.settings.tls_certificate else None
+
+    def start_helpers(self) -> None:
+        """Start those that do not run, as soon as their time has come."""
+        for each in self.helpers():
+            each.start()
+
+    def helpers(self) -> list[HelperProcess]:
+        return [self.helper, *([self.tls] if self.tls else [])]
+
     def run(self) -> int:
         """Serve until told to stop. Returns the exit status."""
         journal.load()
@@ -101,20 +114,20 @@ class Supervisor:
         gc.collect()
         packing.use_up_holes()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
-        self.helper.start()
+        self.start_helpers()
         self.start_spare()
-        self.notifier.ready(self.status())
         addresses = " ".join(map(listens_on, self.listeners))
         journal.send(
             journal.DAEMON_STARTED, version=__version__, addresses=addresses, max_sessions=self.settings.max_sessions
         )
+        self.notifier.ready(self.status())
         while not self.asked_to_stop:
             accepting = self.listeners if time.monotonic() >= self.accept_due else []
             ready = select.select([wake_up, *map(socket.socket.fileno, accepting)], [], [], TICK)[0]
             self.housekeeping(wake_up)
             if self.asked_to_reload:
                 self.reload()
-            self.helper.start()
+            self.start_helpers()
             for listener in accepting:
                 if listener.fileno() in ready:
                     self.accept(listener)
@@ -240,8 +253,9 @@ class Supervisor:
             if self.spare and pid == self.spare.pid:
                 self.dismiss_spare()
                 self.spare_due = now + TICK
-            if pid == self.helper.pid:
-                self.helper.ended(status, now, is_expected=self.asked_to_stop)
+            for each in self.helpers():
+                if pid == each.pid:
+                    each.ended(status, now, is_expected=self.asked_to_stop)
 
     def reload(self) -> None:
         """Read the settings again, for new sessions. A wrong one keeps the old ones and says so."""
@@ -263,6 +277,10 @@ class Supervisor:
             self.slots.max_per_source = self.settings.max_sessions_per_source
             self.slots.min_delay = self.settings.min_delay
             self.helper.replace(relay)  # it has its settings from its start
+            if self.tls:
+                self.tls.leave()  # when the last session that may ask it has; its relays go on
+            self.tls = self.tls_helper()
+            self.start_helpers()
             self.dismiss_spare()
             journal.send(journal.RELOADED)
         self.notifier.ready(self.status())
@@ -271,7 +289,8 @@ class Supervisor:
         """No new sessions; those that run may end by themselves, for a while. Returns the exit status."""
         for listener in self.listeners:
             listener.close()
-        self.helper.relay.close()  # the helper leaves when the last session has closed its own
+        for each in self.helpers():
+            each.relay.close()  # a helper leaves when the last session has closed its own
         self.dismiss_spare()
         self.notifier.tell("STOPPING=1")
         self.notifier.put_off(self.settings.stop_timeout + LAST_WORDS)
@@ -293,7 +312,7 @@ class Supervisor:
 
     def end_children(self, how: int) -> None:
         """End what still runs. A helper of sessions that run still leaves with them."""
-        for pid in [*self.slots.running, *([self.helper.pid] if self.helper.pid else [])]:
+        for pid in [*self.slots.running, *(each.pid for each in self.helpers() if each.pid)]:
             end(pid, how)
 
     def end_stopped(self, now: float) -> None:

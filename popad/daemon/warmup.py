@@ -104,9 +104,9 @@ def log_in(facts: Facts, opened: ExitStack) -> None:
     if arrived := arrive(connection, facts):
         context = Context(arrived)
         child = Preauth(spawn.Child(None, requests[0]), credentials[0])
-        made = monitor.Monitor(context, HelperRelay(relay), child)
+        made = monitor.Monitor(context, monitor.Relays(HelperRelay(relay)), child)
         made.preparation.steps.append(lambda: answer(helpers_end))
-        if its_client := preauth.client_of(requests[1]):
+        if its_client := preauth.client_of(requests[1])[0]:
             opened.callback(its_client.socket.close)
             preauth.speak(its_client, requests[1], credentials[1], time.monotonic() + PATIENCE, facts.settings)
         monitor.authorize(context, made)

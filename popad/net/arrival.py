@@ -1,7 +1,8 @@
 """How a client arrives, whether systemd, inetd or the daemon hands it over: what is done to it, in this order.
 
 1. the rules of hosts.allow and hosts.deny: what they refuse is closed without a word
-2. the greeting
+2. TLS, on a port where it begins at once (POP3S, RFC 8314)
+3. the greeting
 """
 
 import os
@@ -9,7 +10,10 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from popad.net.connection import Connection
+    from popad.net.encryption import Encryption
     from popad.net.wrappers import Rules
     from popad.settings import Settings
 
@@ -34,9 +38,10 @@ class Facts:
 class Arrival:
     """A client that has been greeted, and the facts."""
 
-    def __init__(self, connection: "Connection", facts: Facts) -> None:
+    def __init__(self, connection: "Connection", facts: Facts, encryption: "Encryption | None" = None) -> None:
         self.connection = connection
         self.facts = facts
+        self.encryption = encryption  # that began at once
         self.began = time.monotonic()  # seconds; a little before the greeting
 
 
@@ -49,14 +54,21 @@ def facts_of(settings: "Settings", *, with_rules: bool) -> Facts:
     return Facts(settings, Rules(), preauth_identity(settings))
 
 
-def arrive(connection: "Connection", facts: Facts) -> Arrival | None:
-    """Greet a client that the rules let in; None for any other, and for one that has left. Raises SettingWrong.
+def arrive(
+    connection: "Connection", facts: Facts, encrypt: "Callable[[Connection], Encryption | None]" = lambda _: None
+) -> Arrival | None:
+    """Greet a client that the rules let in; None for any other, for one that has left, and for one with which
+    `encrypt` has not begun TLS where it begins at once. Raises SettingWrong.
 
     Nothing is imported before the greeting that the greeting does not need: the client waits for it.
     """
     if facts.rules and facts.rules.refuse(connection):
         return None
-    arrived = Arrival(connection, facts)
+    settings, encryption = facts.settings, None
+    at_once = bool(settings.tls_certificate) and connection.local_port() in settings.tls_ports
+    if at_once and not (encryption := encrypt(connection)):
+        return None
+    arrived = Arrival(connection, facts, encryption)
     try:
         connection.write(GREETING, facts.settings.login_timeout)
     except (PeerGone, PeerSilent):

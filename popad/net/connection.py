@@ -42,6 +42,7 @@ class Connection:
         self.rhost = rhost
         self.rport = rport
         self.sent_octets = 0
+        self.is_encrypted = False
         self.tries = 1  # reads of read_soon() before it sleeps
         if self.socket.family != _socket.AF_UNIX:
             # Answers leave when they are complete; Nagle's algorithm would hold the last part of each for 40 ms.
@@ -49,6 +50,20 @@ class Connection:
 
     def fileno(self) -> int:
         return self.socket.fileno()
+
+    def local_port(self) -> int | None:
+        """The port that the client has connected to; None where it has none, or has left."""
+        try:
+            name = self.socket.getsockname()
+        except OSError:
+            return None
+        return int(name[1]) if isinstance(name, tuple) else None
+
+    def take_plain_end(self, plain: _socket.socket) -> None:
+        """Go on over the plain end of a relay, which has the client from now on."""
+        self.socket.close()
+        self.socket = plain
+        self.is_encrypted = True
 
     def waits(self, timeout: float) -> bool:
         """Whether the client has sent something (or closed) within `timeout` seconds."""

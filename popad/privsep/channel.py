@@ -31,14 +31,14 @@ class Channel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, fields: "Sequence[bytes | bytearray]", fd: int | None = None) -> None:
-        """Send one message, without making a copy of a field, and `fd` with it. Raises OSError when the other end is
-        gone.
+    def send(self, fields: "Sequence[bytes | bytearray]", *fds: int) -> None:
+        """Send one message, without making a copy of a field, and descriptors with it. Raises OSError when the other
+        end is gone.
         """
         pieces = [piece for field in fields for piece in (len(field).to_bytes(LENGTH, "big"), field)]
         if sum(map(len, pieces)) > MAX_MESSAGE:
             raise ContractBroken("a message too long to send")
-        self.socket.sendmsg(pieces, () if fd is None else [rights(fd)], _socket.MSG_NOSIGNAL)
+        self.socket.sendmsg(pieces, [rights(*fds)] if fds else (), _socket.MSG_NOSIGNAL)
 
     def waits(self, timeout: float | None) -> bool:
         """Whether a message (or the end) has come within `timeout` seconds; None: as long as it takes."""
@@ -88,6 +88,23 @@ class Channel:
             else:
                 os.close(fds[0])
             raise ContractBroken(str(error)) from error
+        finally:
+            wipe(message)
+
+    def receive_with_descriptors(
+        self, limits: "Sequence[int]", timeout: float | None, count: int
+    ) -> tuple[list[bytearray], list[int]]:
+        """One message as receive() has it, and exactly so many descriptors. Raises as receive() does.
+
+        For a process that trusts the sender, as receive_with_channel() is.
+        """
+        message, fds = self.receive_message(timeout, descriptors=count)
+        try:
+            return unpack(message, limits), fds
+        except ContractBroken:
+            for fd in fds:
+                os.close(fd)
+            raise
         finally:
             wipe(message)
 
@@ -162,9 +179,10 @@ def send_descriptor(socket: _socket.socket, message: bytes, fd: int) -> None:
     socket.sendmsg([message], [rights(fd)], _socket.MSG_NOSIGNAL)
 
 
-def rights(fd: int) -> tuple[int, int, bytes]:
-    """What sendmsg(2) takes a descriptor in."""
-    return _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(DESCRIPTOR, sys.byteorder)
+def rights(*fds: int) -> tuple[int, int, bytes]:
+    """What sendmsg(2) takes descriptors in."""
+    packed = b"".join(fd.to_bytes(DESCRIPTOR, sys.byteorder) for fd in fds)
+    return _socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed
 
 
 def receive_descriptor(socket: _socket.socket, most: int) -> tuple[bytes, int | None]:

@@ -117,7 +117,7 @@ def ask(
     after `timeout` seconds.
     """
     try:
-        worker.channel.send(request, passed_on.fileno() if passed_on else None)
+        worker.channel.send(request, *([passed_on.fileno()] if passed_on else []))
         if passed_on:
             passed_on.close()  # the helper alone has it now: who has the other end hears when the helper closes it
         meanwhile()

@@ -18,7 +18,7 @@ from popad.settings import PREAUTH_UIDS
 STANDARD_STREAMS = 3  # descriptors, 0 to 2
 ROOM = 4 << 20  # octets that a confined process may still get: Python takes memory by the MB
 MUCH = 64 << 20  # octets of address space, where it cannot be told: 14 MB (a session's) and 20 MB (-D) were seen
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38  # linux/prctl.h
 
 
 def become(uid: int, gid: int, groups: "Sequence[int]" = ()) -> None:
@@ -96,6 +96,27 @@ def close_all_doors(seconds: float) -> None:
     """
     for limit, most in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, max(int(seconds), 0) + 2)):
         resource.setrlimit(limit, (most, most))
+
+
+def get_nothing_new() -> None:
+    """From now on this process gets no child, no file grows, and no descriptor comes: it may have the standard streams
+    (poll(2) wants room for as many as it waits for). Raises OSError.
+    """
+    for limit, most in (
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, STANDARD_STREAMS),
+    ):
+        resource.setrlimit(limit, (most, most))
+
+
+def hide_memory() -> None:
+    """From now on no process of the same uid may look into this one (ptrace(2), /proc/PID/mem). Raises OSError.
+
+    Only after become(), which undoes it.
+    """
+    Prctl.load()
+    Prctl.call(PR_SET_DUMPABLE, 0)
 
 
 def leave_no_core_file() -> None:

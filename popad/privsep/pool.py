@@ -133,11 +133,14 @@ class Worker:
 class Workers:
     """The children that answer. One that has answered waits for the next request: a fork costs as much as a login.
 
-    Each has one request at a time, so what crashes or hangs takes one login with it, and leaves after REQUESTS of them:
-    what a module leaks has an end. There are as many as there are requests under way; few of them stay.
+    Each has one request at a time, so what crashes or hangs takes one login with it, and leaves after so many of
+    them: what a module leaks has an end. There are as many as there are requests under way; few of them stay.
     """
 
-    def __init__(self, source: "Source", role: "Callable[[Channel], None]", is_outdated: "Callable[[], bool]") -> None:
+    def __init__(
+        self, source: "Source", role: "Callable[[Channel], None]", is_outdated: "Callable[[], bool]", requests: int
+    ) -> None:
+        self.requests = requests  # that one worker answers
         self.source = source
         self.role = role
         self.is_outdated = is_outdated
@@ -199,14 +202,14 @@ class Workers:
     def work(self, channel: Channel | None, requests: RelaySource) -> None:
         """What a worker does: answer, say so, wait for the next.
 
-        Ends with the pool's process, after REQUESTS, and when what it has loaded is outdated.
+        Ends with the pool's process, after so many of them, and when what it has loaded is outdated.
         """
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PAM modules wait for programs of theirs
         os.close(self.source.fileno())
         for worker in (*self.free, *self.busy.values()):
             worker.socket.close()  # the pool's process alone has these: the workers leave when it ends
-        for left in reversed(range(REQUESTS)):
+        for left in reversed(range(self.requests)):
             if channel is None:
                 return
             self.role(channel)
@@ -231,9 +234,10 @@ def serve_requests(
     idle: float,
     is_outdated: "Callable[[], bool]" = lambda: False,
     ending: Ending | None = None,
+    requests: int = REQUESTS,
 ) -> bool:
     """Answer requests until none has come for `idle` seconds (infinity: for ever), nobody is left who could ask, or
-    `ending` says so and those under way are answered.
+    `ending` says so and those under way are answered; where a worker has one request, it goes on by itself.
 
     Returns whether it ended for another reason: what this process has loaded is outdated. A request that waits is left
     to the next process then; those under way have their answers from the workers, which leave by themselves.
@@ -241,7 +245,7 @@ def serve_requests(
     have limits themselves; the role has a time limit, for the request to come and for all of it.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: the kernel reaps them
-    workers = Workers(source, role, is_outdated)
+    workers = Workers(source, role, is_outdated, requests)
     resting = True
     last = time.monotonic()
     while True:
@@ -249,7 +253,8 @@ def serve_requests(
         waited_for: list[Source | Ending] = [source, *([ending] if ending else [])]
         ready = select.select(waited_for, [], [], max(patience, 0))[0]
         if ending and (ending in ready or (ready and ending.is_due())):
-            workers.finish()
+            if requests > 1:
+                workers.finish()
             return False
         if not ready:
             if time.monotonic() >= last + idle:
@@ -269,5 +274,5 @@ def serve_requests(
             return False
         except OSError as error:
             # No descriptor or process to be had: this login has to be tried again, those under way go on.
-            print(f"popad: authentication helper: {error}", file=sys.stderr, flush=True)
+            print(f"popad: helper: {error}", file=sys.stderr, flush=True)
             time.sleep(PAUSE)

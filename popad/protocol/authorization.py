@@ -1,4 +1,4 @@
-"""The AUTHORIZATION state (RFC 1939 section 4): USER, PASS, QUIT, and CAPA (RFC 2449)."""
+"""The AUTHORIZATION state (RFC 1939 section 4): USER, PASS, QUIT, CAPA (RFC 2449) and STLS (RFC 2595)."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,19 @@ SAID_OCTETS = MAX_SAID * 6
 MAX_COMMANDS = 50  # CAPA and USER, of which a login needs one each; behind so many each of them is an error
 
 
-class Authorization:
-    """What a client has said before it is known. Over when it has tried to log in, has quit, or errs for ever."""
+MAY_LOG_IN, MAY_ENCRYPT = 1, 2  # what a client may do before its login, as it is connected
 
-    def __init__(self) -> None:
+
+class Authorization:
+    """What a client has said before it is known. Over when it has tried to log in, wants TLS, has quit, or errs for
+    ever.
+    """
+
+    def __init__(self, may: int = MAY_LOG_IN) -> None:
+        """`may` is what this client may do now."""
+        self.may = may
         self.over = False
+        self.wants_tls = False
         self.name = b""
         self.password: bytes | None = None  # None: left without an attempt
         self.commands = 0
@@ -55,6 +63,11 @@ class Authorization:
             raise CommandRefused("log in, or quit")
         self.say(verb)
 
+    def check_login(self) -> None:
+        """Raises CommandRefused where a password would be sent in the clear and must not."""
+        if not self.may & MAY_LOG_IN:
+            raise CommandRefused("[AUTH] no login without TLS: STLS first")
+
     def say(self, word: bytes) -> None:
         self.said = [*self.said[1 - MAX_SAID :], word]
 
@@ -65,6 +78,7 @@ class Authorization:
 
 def user(state: Authorization, name: bytes) -> "Reply":
     """Another name replaces the first: c-client says one again after an empty password. There is one attempt anyway."""
+    state.check_login()
     state.count(b"USER")
     state.name = name
     return ok("now PASS")
@@ -72,6 +86,7 @@ def user(state: Authorization, name: bytes) -> "Reply":
 
 def pass_(state: Authorization, password: bytes) -> "Reply":
     """One attempt a connection. The answer is not ours: it comes from whoever knows the verdict."""
+    state.check_login()
     if not state.name:
         raise CommandRefused("USER first")
     state.password = password
@@ -81,7 +96,16 @@ def pass_(state: Authorization, password: bytes) -> "Reply":
 
 def capa(state: Authorization) -> "Reply":
     state.count(b"CAPA")
-    return capability_list()
+    return capability_list(may_log_in=bool(state.may & MAY_LOG_IN), may_encrypt=bool(state.may & MAY_ENCRYPT))
+
+
+def stls(state: Authorization) -> "Reply":
+    """The answer is not ours: whoever begins TLS gives it, when it can be begun. Behind it nothing is executed."""
+    if not state.may & MAY_ENCRYPT:
+        raise CommandRefused("TLS is not possible here")
+    state.say(b"STLS")
+    state.wants_tls = state.over = True
+    return b""
 
 
 def quit_(state: Authorization) -> "Reply":
@@ -93,6 +117,7 @@ TABLE = {
     b"USER": Command(user, NAME),
     b"PASS": Command(pass_, REST),
     b"CAPA": Command(capa),
+    b"STLS": Command(stls),
     b"QUIT": Command(quit_),
 }
 

@@ -1,6 +1,7 @@
 """The capability list (RFC 2449 section 5): what the server can beyond what RFC 1939 demands, and what it is.
 
-The same in AUTHORIZATION and TRANSACTION: a client that asks once knows for both.
+In TRANSACTION the list is that of a client which could log in: RFC 2449 lets one ask once, and TLS begins before the
+login alone (RFC 2595 section 4).
 """
 
 TYPE_CHECKING = False
@@ -10,9 +11,9 @@ if TYPE_CHECKING:
 from popad import __version__
 from popad.protocol.replies import listing
 
+LOGIN, ENCRYPTION = "USER", "STLS"  # where the client may log in as it is; where it may begin TLS
 CAPABILITIES = (
     # Commands that RFC 1939 leaves optional, or that came after it.
-    "USER",
     "UIDL",
     "TOP",
     "RESP-CODES",
@@ -23,6 +24,7 @@ CAPABILITIES = (
 )
 
 
-def capability_list() -> "Reply":
+def capability_list(*, may_log_in: bool = True, may_encrypt: bool = False) -> "Reply":
     """The answer to CAPA."""
-    return listing("capability list", CAPABILITIES)
+    now = [*([LOGIN] if may_log_in else []), *([ENCRYPTION] if may_encrypt else [])]
+    return listing("capability list", [*now, *CAPABILITIES])

@@ -6,7 +6,10 @@ if TYPE_CHECKING:
     from popad.journal import Event, Value
     from popad.maildrop.private import SharedDirectory
     from popad.net.arrival import Arrival
+    from popad.net.encryption import Encryption
     from popad.notify import Notifier
+
+from popad.protocol.authorization import MAY_ENCRYPT, MAY_LOG_IN
 
 
 class Context:
@@ -20,9 +23,35 @@ class Context:
         self.logged_in = False
         self.rhost = self.connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": self.connection.rport}
+        self.tls = ""  # the version
         self.notifier: Notifier | None = None
+        if arrived.encryption:
+            self.encrypted(arrived.encryption)
         self.state: SharedDirectory | MaildropUnavailable  # POPAD_STATE and POPAD_CACHE: Preparation opens them
         self.cache: SharedDirectory | None
+
+    def may(self) -> int:
+        """What the client may do before its login, as it is connected."""
+        if self.connection.is_encrypted:
+            return MAY_LOG_IN
+        settings = self.settings
+        policy = settings.plaintext or ("local" if settings.tls_certificate else "always")
+        may_log_in = policy == "always" or (policy == "local" and self.is_trusted_line())
+        return (MAY_LOG_IN if may_log_in else 0) | (MAY_ENCRYPT if settings.tls_certificate else 0)
+
+    def is_trusted_line(self) -> bool:
+        """Whether nobody can listen between the client and us: on this host, or where the administrator says so."""
+        from popad.sources import is_in, network
+
+        local = (network("127.0.0.0/8"), network("::1"))
+        return not self.connection.rhost or is_in(self.rhost, (*local, *self.settings.trusted_sources))
+
+    def encrypted(self, answer: "Encryption") -> None:
+        """There is TLS now: what each entry says of it."""
+        self.known |= {"tls": f"{answer.version} {answer.cipher}", "tls_resumed": "yes" if answer.resumed else "no"}
+        if answer.name:
+            self.known |= {"tls_name": answer.name}
+        self.tls = answer.version
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session, unless POPAD_LOG leaves it out."""
@@ -39,7 +68,7 @@ class Context:
 
             self.notifier = notify.Notifier()
             lives = self.settings.login_timeout + self.settings.auth_timeout
-            self.notifier.ready(f"authorization, {self.rhost}", lives)
+            self.notifier.ready(f"authorization, {self.rhost}{', ' + self.tls if self.tls else ''}", lives)
         return self.notifier
 
     def make_room(self) -> None:

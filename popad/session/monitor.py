@@ -4,7 +4,8 @@ user when a login has passed.
 What runs as root in a session's process, from the first line to become(): reading the settings, looking up POPAD_USER,
 the rules, the greeting (a constant), the fork of the preauth child, log entries and notifications, one request of the
 child (its row in the table says what it may be; its octets are passed on and never parsed), handing the auth helper
-the end of a channel on which the child says the name and the password, one verdict (checked again here), opening
+the end of a channel on which the child says the name and the password, the TLS helper the client's connection (after a
+constant), one answer of it and one verdict (checked again here), opening
 POPAD_STATE and POPAD_CACHE and keeping room in the former, and to a login that fails a constant reply. Where no helper
 is configured, a child of it asks PAM. No password passes this process.
 """
@@ -27,14 +28,16 @@ from popad.errors import ContractBroken, PeerGone, PeerSilent
 from popad.net.arrival import NOT_SERVED
 from popad.net.connection import LINGER
 from popad.privsep.identity import become, become_preauth, leave_no_core_file, never_gain_privileges
-from popad.protocol.authorization import SAID_OCTETS, in_words, is_summary
+from popad.protocol.authorization import MAY_ENCRYPT, MAY_LOG_IN, SAID_OCTETS, in_words, is_summary
 from popad.session import preauth
 from popad.session.context import Context
 from popad.session.ending import ToldToEnd, end_when_told
-from popad.session.preauth import ERRORS, GONE, LOGIN, MAX_AHEAD, QUIT, SILENT, Preauth
+from popad.session.preauth import ERRORS, GONE, LOGIN, MAX_AHEAD, QUIT, SILENT, STLS, Preauth
 from popad.session.preparation import Preparation
 
 # All that the monitor ever says to a client that has not logged in. Response codes: RFC 2449 section 8, RFC 3206.
+BEGIN_TLS = b"+OK begin TLS\r\n"
+NO_TLS = b"-ERR [SYS/TEMP] TLS is not possible now\r\n"
 WRONG = b"-ERR [AUTH] authentication failed\r\n"
 LATER = b"-ERR [SYS/TEMP] authentication is not possible now\r\n"
 
@@ -57,34 +60,42 @@ class Row:
         states: "Container[str]",
         most: int,
         handler: "Callable[[Monitor, bytes, list[bytearray]], None]",
+        needs: int = 0,
     ) -> None:
-        """`limits`: octets that each field after the first may have; the first names the request."""
+        """`limits`: octets that each field after the first may have; the first names the request. `needs`: what the
+        client must be allowed to do.
+        """
         self.request = request
         self.limits = limits
         self.states = states
         self.most = most
         self.handler = handler
+        self.needs = needs
 
 
 class Monitor:
     """What the preauth child has asked for, and what it still may ask for."""
 
-    def __init__(self, context: Context, relay: "HelperRelay | None", child: Preauth | None) -> None:
-        """`relay` is the way to the auth helper, where the settings name none; `child` a preauth child that waits for
+    def __init__(self, context: Context, relays: "Relays", child: Preauth | None) -> None:
+        """`relays` are the ways to the helpers, where the settings name none; `child` a preauth child that waits for
         its client.
         """
         self.context = context
-        self.relay = relay
+        self.relays = relays
+        self.may = context.may()
         self.state = GREETED
         self.asked: dict[bytes, int] = {}
         self.verdict: Verdict | None = None  # where a login was tried
-        self.why_not = ""  # where none was
+        self.why_not = ""  # where none was, and nothing has been logged of that
         self.ahead = b""  # what the client has sent after its login
         self.deadline = context.began + context.settings.login_timeout
         self.preparation = Preparation(context)
-        if child is None or not child.introduce(context.connection):
-            child = preauth.start(context.connection, self.deadline, context.settings, context.identity)
-        self.child = child
+        self.child = child if child and child.introduce(context.connection, self.may) else self.new_child()
+
+    def new_child(self) -> Preauth:
+        """For the client as it is connected now. Raises OSError."""
+        context = self.context
+        return preauth.start(context.connection, self.deadline, context.settings, context.identity, may=self.may)
 
     def run(self) -> None:
         """Serve the child's requests until it has ended. Raises ContractBroken for what no row allows."""
@@ -109,7 +120,7 @@ class Monitor:
             raise ContractBroken(f"{broken} (the preauth child, exit status {self.child.end()})") from None
         row = TABLE[bytes(request)]
         self.asked[row.request] = self.asked.get(row.request, 0) + 1
-        if self.state not in row.states or self.asked[row.request] > row.most:
+        if self.state not in row.states or self.asked[row.request] > row.most or row.needs & ~self.may:
             raise ContractBroken(f"the preauth child asked for {row.request.decode()}, which may not come now")
         row.handler(self, row.request, fields)
 
@@ -119,9 +130,36 @@ class Monitor:
 
         self.ahead = bytes(fields[0])
         self.verdict = helpers.verdict(
-            self.context.settings, self.relay, self.context.rhost, self.child.credentials, self.preparation.finish
+            self.context.settings, self.relays.auth, self.context.rhost, self.child.credentials, self.preparation.finish
         )
         self.state = ENDED
+
+    def start_tls(self, _request: bytes, _fields: "list[bytearray]") -> None:
+        """The child has ended: nobody is left who remembers what was said in the clear. The TLS helper has the client
+        then, and a new child the plain end.
+        """
+        from popad import journal
+        from popad.tls import start
+
+        context = self.context
+        if (status := self.child.end()) != 0:
+            raise ContractBroken(f"the preauth child ended with status {status}")
+        try:
+            worker = start.reach(context.settings, self.relays.tls)
+        except start.TlsNotPossible as reason:
+            context.log(journal.HANDSHAKE_FAILED, reason=str(reason))
+            context.connection.write(NO_TLS, context.settings.timeout)
+            self.state = ENDED
+            return
+        context.connection.write(BEGIN_TLS, context.settings.timeout)
+        answer = start.hand_over(context.connection, worker, context.settings, self.preparation.finish)
+        if not answer.is_up:
+            context.log(journal.HANDSHAKE_FAILED, reason=answer.reason)
+            self.state = ENDED
+            return
+        context.encrypted(answer)
+        self.may = context.may()
+        self.child = self.new_child()
 
     def leave(self, request: bytes, fields: "list[bytearray]") -> None:
         """No login is going to be tried."""
@@ -134,7 +172,8 @@ class Monitor:
 
 # Any other request, and one of these in another state or once too often, ends the session.
 ROWS = (
-    Row(LOGIN, (MAX_AHEAD,), (GREETED,), 1, Monitor.log_in),
+    Row(LOGIN, (MAX_AHEAD,), (GREETED,), 1, Monitor.log_in, MAY_LOG_IN),
+    Row(STLS, (), (GREETED,), 1, Monitor.start_tls, MAY_ENCRYPT),
     Row(QUIT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
     Row(GONE, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
     Row(SILENT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
@@ -144,10 +183,21 @@ TABLE = {row.request: row for row in ROWS}
 SHAPES = {row.request: row.limits for row in ROWS}
 
 
-def serve(arrived: "Arrival", relay: "HelperRelay | None" = None, child: Preauth | None = None) -> int:
+class Relays:
+    """The ways to the helpers of a daemon; a session has each to ask once."""
+
+    def __init__(self, auth: "HelperRelay | None" = None, tls: "HelperRelay | None" = None) -> None:
+        self.auth = auth
+        self.tls = tls
+
+
+NO_RELAYS = Relays()
+
+
+def serve(arrived: "Arrival", relays: Relays = NO_RELAYS, child: Preauth | None = None) -> int:
     """One session from the greeting to the end. Returns SERVED or an exit status.
 
-    `relay` is the way to the auth helper where the settings do not name it, `child` a preauth child that waits for its
+    `relays` are the ways to the helpers where the settings do not name them, `child` a preauth child that waits for its
     client, where there is one.
     """
     os.umask(0o077)
@@ -155,7 +205,7 @@ def serve(arrived: "Arrival", relay: "HelperRelay | None" = None, child: Preauth
     leave_no_core_file()
     context = Context(arrived)
     try:
-        monitor = Monitor(context, relay, child)
+        monitor = Monitor(context, relays, child)
         end_when_told()
         authorize(context, monitor)
     except (PeerGone, PeerSilent):
@@ -189,7 +239,8 @@ def authorize(context: Context, monitor: Monitor) -> None:
     verdict = monitor.verdict
     if verdict is None:
         context.ready()
-        context.log(journal.LOGIN_NOT_ATTEMPTED, reason=monitor.why_not)
+        if monitor.why_not:
+            context.log(journal.LOGIN_NOT_ATTEMPTED, reason=monitor.why_not)
         context.connection.hang_up()
     elif not passed(context, verdict):
         context.connection.write(WRONG if verdict.known else LATER, context.settings.timeout)
@@ -197,15 +248,17 @@ def authorize(context: Context, monitor: Monitor) -> None:
         if context.identity is not None:
             become_preauth(*context.identity)  # closing reads what the client goes on to say
         context.connection.close(LINGER)
-    elif may_become(context, verdict):
+    elif may_become(context, verdict, monitor.relays):
         from popad.session.postauth import postauth_role
 
         postauth_role(context, verdict, monitor.ahead)
 
 
-def may_become(context: Context, verdict: "Verdict") -> bool:
+def may_become(context: Context, verdict: "Verdict", relays: Relays) -> bool:
     """Become the user for good; whether that was possible. The client and the journal are told where it was not."""
     context.make_room()
+    if relays.tls:
+        relays.tls.close()  # a user asks for no relay
     try:
         become(verdict.uid, verdict.gid, verdict.groups)
         never_gain_privileges()

@@ -22,13 +22,15 @@ from popad.net.connection import LINGER, Connection
 from popad.privsep import spawn  # all of it: the child can open nothing any more, so nothing can be imported then
 from popad.privsep.channel import Channel, message_pair, receive_descriptor, send_descriptor
 from popad.privsep.identity import become_preauth, close_all_but, close_all_doors, confine
-from popad.protocol.authorization import MAX_ERRORS, TABLE, Authorization
+from popad.protocol.authorization import MAX_ERRORS, MAY_LOG_IN, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
+from popad.protocol.replies import err
 
-# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login. The
-# others have one, too: what it has said, as Authorization.summary() puts it.
-LOGIN, QUIT, GONE, SILENT, ERRORS = b"login", b"quit", b"gone", b"silent", b"errors"
+# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login. STLS
+# has none. The others have one, too: what the client has said, as Authorization.summary() puts it.
+LOGIN, STLS, QUIT, GONE, SILENT, ERRORS = b"login", b"stls", b"quit", b"gone", b"silent", b"errors"
+BEHIND_STLS = err("nothing may follow STLS before its answer")
 MAX_AHEAD = 32768  # octets: what one read brings, and a line before it
 
 
@@ -43,10 +45,10 @@ class Preauth:
         self.channel = child.channel
         self.credentials = credentials
 
-    def introduce(self, connection: Connection) -> bool:
-        """Give it its client. False where it has died while it waited."""
+    def introduce(self, connection: Connection, may: int) -> bool:
+        """Give it its client, and what that may do. False where it has died while it waited."""
         try:
-            send_descriptor(self.channel.socket, b"\0", connection.fileno())
+            send_descriptor(self.channel.socket, bytes([may]), connection.fileno())
         except OSError:
             self.end()
             return False
@@ -65,17 +67,20 @@ def start(
     identity: tuple[int, int] | None,
     pairs: "Pairs | None" = None,
     first: "Callable[[], object]" = lambda: None,
+    may: int = MAY_LOG_IN,
 ) -> Preauth:
-    """Fork the child. Without a connection there is no client yet: introduce() brings it, and it has the settings' time
-    from then on, in place of `deadline`. `pairs`: for requests and for credentials, where they exist already. `first`
-    is done in the child before all else. Raises OSError.
+    """Fork the child, for a client that `may` do what that says (authorization.py).
+
+    Without a connection there is no client yet: introduce() brings it, and it has the settings' time from then on, in
+    place of `deadline`. `pairs`: for requests and for credentials, where they exist already. `first` is done in the
+    child before all else. Raises OSError.
     """
     requests, credentials = pairs or (message_pair(), message_pair())
     helpers_end, its_end = map(Channel, credentials)
 
     def role(channel: Channel) -> None:
         first()
-        preauth_role(channel, its_end, connection, deadline, settings, identity)
+        preauth_role(channel, its_end, connection, deadline, settings, identity, may)
 
     child = spawn.with_channel(role, requests)
     its_end.close()
@@ -89,6 +94,7 @@ def preauth_role(
     deadline: float,
     settings: "Settings",
     identity: tuple[int, int] | None,
+    may: int = MAY_LOG_IN,
 ) -> None:
     """Become `identity` (uid, gid; None: stay who it is) and converse until `deadline`. Ends with one request.
 
@@ -100,18 +106,24 @@ def preauth_role(
         become_preauth(*identity)
     confine()
     if connection is None:
-        if (connection := client_of(channel)) is None:
+        client, may = client_of(channel)
+        if (connection := client) is None:
             return
         deadline = time.monotonic() + settings.login_timeout
     close_all_doors(deadline - time.monotonic())
-    speak(connection, channel, credentials, deadline, settings)
+    speak(connection, channel, credentials, deadline, settings, may)
 
 
 def speak(
-    connection: Connection, channel: Channel, credentials: Channel, deadline: float, settings: "Settings"
+    connection: Connection,
+    channel: Channel,
+    credentials: Channel,
+    deadline: float,
+    settings: "Settings",
+    may: int = MAY_LOG_IN,
 ) -> None:
     """The AUTHORIZATION state, and the request that tells what has become of it."""
-    state = Authorization()
+    state = Authorization(may)
     lines = Lines()
     client = PreauthClient(connection, channel, deadline)
     try:
@@ -121,7 +133,17 @@ def speak(
     except PeerSilent:
         channel.send((SILENT, state.summary(client.first)))
     else:
-        if state.password is None:
+        if state.wants_tls and not lines.rest():
+            channel.send((STLS,))
+        elif state.wants_tls:
+            # It was sent before TLS: whoever is between the client and us may have written it (CVE-2011-0411).
+            channel.send((ERRORS, state.summary(client.first)))
+            try:
+                connection.write(BEHIND_STLS, max(deadline - time.monotonic(), 0))
+            except (PeerGone, PeerSilent):
+                pass
+            connection.close(LINGER)
+        elif state.password is None:
             erred = state.errors >= MAX_ERRORS
             channel.send((ERRORS if erred else QUIT, state.summary(client.first)))
             connection.close(LINGER if erred else 0)  # it may not have stopped sending
@@ -130,10 +152,10 @@ def speak(
             channel.send((LOGIN, lines.rest()))
 
 
-def client_of(channel: Channel) -> Connection | None:
-    """The client, when it has come; None where the session has ended before."""
-    _, fd = receive_descriptor(channel.socket, 1)
-    return None if fd is None else Connection(fd, "", None)
+def client_of(channel: Channel) -> tuple[Connection | None, int]:
+    """The client, when it has come, and what it may do; None where the session has ended before."""
+    may, fd = receive_descriptor(channel.socket, 1)
+    return None if fd is None else Connection(fd, "", None), sum(may)
 
 
 class PreauthClient:

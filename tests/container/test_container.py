@@ -9,16 +9,18 @@ import poplib
 import re
 import shlex
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from popad.settings import PREAUTH_UIDS
 from tests.container.engine import RUN_HERE, Engine, EngineError, needs
+from tests.support import certificates
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE, wait_until
 
@@ -132,9 +134,13 @@ class Container:
 
 @contextlib.contextmanager
 def container(
-    engine: Engine, *options: str, safety: tuple[str, ...] = SAFETY, with_user: bool = True
+    engine: Engine,
+    *options: str,
+    safety: tuple[str, ...] = SAFETY,
+    with_user: bool = True,
+    prepare: Callable[[Path], object] = lambda _: None,
 ) -> Iterator[Container]:
-    """A container that listens, with volumes of its own; removed at the end."""
+    """A container that listens, with volumes of its own; removed at the end. `prepare` gets its popad.d."""
     name = f"popad{next(NUMBERS)}"
     configuration = engine.place / f"{name}.d"
     configuration.mkdir()
@@ -142,6 +148,7 @@ def container(
     if with_user:
         (configuration / "credentials").touch(0o600)
         (configuration / "credentials").write_text(line)
+    prepare(configuration)
     running = Container(engine, name, configuration)
     places = {"mail": "/var/mail/popad", "state": "/var/lib/popad", "cache": "/var/cache/popad"}
     volumes = [f"{name}-{volume}:{place}" for volume, place in places.items()]
@@ -235,6 +242,36 @@ class TestServing:
         with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
             client.pass_("wrong")
         client.close()
+
+    def test_tls(self, engine: Engine) -> None:
+        """With a certificate in popad.d: by STLS, and on the other port at once."""
+
+        def prepare(configuration: Path) -> None:
+            certificates.make(configuration)
+            names = "POPAD_TLS_CERTIFICATE=/etc/popad/tls.pem\nPOPAD_TLS_KEY=/etc/popad/tls.key\n"
+            (configuration / "popad.conf").write_text(names)
+
+        with container(engine, prepare=prepare) as running:
+            running.deliver(MESSAGE)
+            trusting = ssl.create_default_context(cafile=str(running.configuration / "tls.pem"))
+            trusting.check_hostname = False  # poplib asks for the address
+            client = running.client()
+            client.stls(trusting)
+            at_once = running.engine.inside(
+                running.pid, lambda: poplib.POP3_SSL("127.0.0.1", 1995, timeout=PATIENCE, context=trusting)
+            )
+            for each in (client, at_once):
+                each.user(NAME)
+                each.pass_(PASSWORD)
+                assert each.stat()[0] == 1
+                each.quit()
+            wait_until(lambda: running.events().count("session-closed") == 2)
+            assert all(
+                entry["tls"].startswith("TLSv1.3") for entry in running.log() if entry["event"] == "session-closed"
+            )
+            said = running.podman("exec", running.name, "/usr/sbin/popad", "check", check=False).stdout
+            assert "note: POPAD_TLS_CERTIFICATE: /etc/popad/tls.pem: " in said
+            assert [line for line in said.splitlines() if line.startswith("wrong: POPAD_TLS")] == []
 
     def test_a_new_user_counts_at_once(self, served: Container) -> None:
         """Added as README says; so is another password, and neither is the end of who was there before."""

@@ -132,7 +132,8 @@ def whole_table() -> Iterator[Case]:
     """Every row of the monitor's table: alone, with each end, before each other, and each way to make it wrong."""
     good = said(*GOOD)
     for row in monitor.ROWS:
-        fields = [row.request, b"QUIT\r\n" if row.request == preauth.LOGIN else b"CAPA AUTH!"]
+        sample = b"QUIT\r\n" if row.request == preauth.LOGIN else b"CAPA AUTH!"
+        fields = [row.request, *(sample for _ in row.limits)]
         fine = Message(packed(*fields))
         yield from (Case([good, fine], end) for end in ENDS)
         yield Case([fine])  # without a name and a password
@@ -182,7 +183,7 @@ def datagram(chance: random.Random, *, credentials: bool = False) -> Message:
     """Octets, mostly right, and perhaps descriptors."""
     names = NAME.encode(), b"root", PREAUTH_USER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0"
     passwords = PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"
-    requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, b"root", b"", b"LOGIN")
+    requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, preauth.STLS, b"root", b"", b"LOGIN")
     aheads = b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768
     summaries = b"", b"CAPA", b"USER AUTH! ?!", b"TLS!", b"secret", b"CAPA  USER", b"USER!!", b" ".join([b"CAPA"] * 17)
     request = chance.choice(requests)

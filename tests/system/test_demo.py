@@ -26,6 +26,7 @@ def test_demo(release: str) -> None:
             assert "Treffen wir uns am Donnerstag? Im Café «Zum Jäger», 12 € für das Menü" in said
             assert "All three messages arrived as they were stored." in said
             assert shown in said
+            assert "sha256 Fingerprint=" in said
             assert [path.name for path in (machine.root / "tmp").iterdir() if "demo" in path.name] == []
             assert machine.run(["ss", "--listening", "--tcp", "--no-header", "sport = :1110"]).stdout == ""
         assert (machine.root / "etc/passwd").read_text() == users

@@ -20,11 +20,13 @@ NOT_THE_SANDBOX = (
     "Restart",
     "WatchdogSec=",
     "Slice=",
+    "LoadCredential=",
 )
 MAY: dict[str, set[str]] = {
     "popad@.service": {"become a user"},
     "popad-standalone.service": {"become a user", "end process 1"},  # CAP_KILL
     "popad-auth.service": set(),
+    "popad-tls-helper.service": set(),
     # Runs /bin/true; ProtectProc= leaves /run open.
     "popad-sandbox.service": {"a core file", "a file in /run", "end process 1"},
 }

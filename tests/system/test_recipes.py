@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.here import CHECKOUT
 from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
@@ -496,9 +497,65 @@ def a_login_is_explained(server: Server, block: Block) -> None:
     server.machine.run(["systemctl", "stop", "popad-auth.service"])  # no other test waits for that wrong password
 
 
-def it_is_read_where_it_is_written(server: Server, block: Block) -> None:
-    """the_protocol_is_logged() types it."""
-    assert "POPAD_USER=jane" in block.text
+def with_its_neighbour(_server: Server, block: Block) -> None:
+    """A test of another block of the same section takes this one, too."""
+    assert block.commands
+
+
+def tls_by_the_page(server: Server, block: Block) -> None:
+    """The section's blocks in their order, then a fetch by STLS and one on port 995; and the hook of certbot."""
+    settings, drop_in = (
+        each
+        for each in blocks()
+        if each.document == "popad.8" and each.text.startswith(("POPAD_TLS", "[Socket]\nListenStream=995"))
+    )
+    machine = server.machine
+    name = server.add_user()
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=localhost"]
+    machine.run(["mkdir", "-p", "/root/lineage"])
+    lineage = ["-keyout", "/root/lineage/privkey.pem", "-out", "/root/lineage/fullchain.pem"]
+    machine.run([*made, "-addext", "subjectAltName=DNS:localhost", *lineage])
+    try:
+        for command in block.commands:
+            machine.run(["sh", "-c", f"cd /root/lineage && {command}"])
+        with server.settings(settings.text + "\n"), restarted(server, "popad.socket", drop_in.text):
+            said = machine.run(["popad", "check"]).stdout
+            assert "note: POPAD_TLS_CERTIFICATE: /etc/popad/tls/fullchain.pem: localhost, " in said
+            for url in ("pop3://localhost/1", "pop3s://localhost/1"):
+                machine.run(
+                    [
+                        "curl",
+                        "-sf",
+                        "--ssl-reqd",
+                        "--cacert",
+                        "/etc/popad/tls/fullchain.pem",
+                        "--user",
+                        f"{name}:{PASSWORD}",
+                        url,
+                    ]
+                )
+            before = machine.show("popad-tls-helper.service", "MainPID")
+            machine.run([*made, "-addext", "subjectAltName=DNS:localhost", *lineage])
+            hook = CHECKOUT / "packaging/examples/certbot-deploy-hook"
+            machine.write("/root/hook", hook.read_text(), mode=0o755)
+            machine.run(["env", "RENEWED_LINEAGE=/root/lineage", "/root/hook"])
+            assert machine.show("popad-tls-helper.service", "MainPID") != before
+            machine.run(["cmp", "/root/lineage/fullchain.pem", "/etc/popad/tls/fullchain.pem"])
+            assert machine.run(["stat", "-c", "%a", "/etc/popad/tls/privkey.pem"]).stdout == "600\n"
+            machine.run(
+                [
+                    "curl",
+                    "-sf",
+                    "--cacert",
+                    "/root/lineage/fullchain.pem",
+                    "--user",
+                    f"{name}:{PASSWORD}",
+                    "pop3s://localhost/1",
+                ]
+            )
+    finally:
+        machine.run(["rm", "-rf", "/etc/popad/tls", "/root/lineage"])
+        machine.run(["systemctl", "stop", "popad-tls-helper.service"])
 
 
 def another_password(server: Server, block: Block) -> None:
@@ -521,6 +578,9 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad.8", "IPAddressAllow=192.0.2.53", reaches_a_server),
     ("popad.8", "curl --user NAME", serve_and_try),
     ("popad.8", "journalctl -t popad --since today", who_was_here),
+    ("popad.8", "install -d -m 700 /etc/popad/tls", tls_by_the_page),
+    ("popad.8", "POPAD_TLS_CERTIFICATE=", with_its_neighbour),
+    ("popad.8", "ListenStream=995", with_its_neighbour),
     ("popad.8", "ListenStream=192.0.2.1:1110", one_address),
     ("popad.8", "IPAddressAllow=192.0.2.0/24", one_network),
     ("popad.8", "ReadWritePaths=-/home", homes),
@@ -540,7 +600,7 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "popad test-login jane", a_login_is_explained),
     ("popad-admin.8", "POPAD_LOG=quiet", little_is_logged),
     ("popad-admin.8", "POPAD_DEBUG_USERS=jane", the_protocol_is_logged),
-    ("popad-admin.8", "POPAD_EVENT=protocol", it_is_read_where_it_is_written),
+    ("popad-admin.8", "POPAD_EVENT=protocol", with_its_neighbour),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
     ("popad-credentials.5", "credentials jane", virtual_users),

@@ -14,6 +14,7 @@ UNITS = sorted(path.name for path in (CHECKOUT / "units").iterdir())
 EXPOSURE = {
     "popad@.service": 2.0,
     "popad-auth.service": 1.5,
+    "popad-tls-helper.service": 0.8,
     "popad-sandbox.service": 1.5,
     "popad-standalone.service": 1.7,
     "popad.service": 1.7,

@@ -85,7 +85,10 @@ class TestSettings:
             assert (DEFAULTS[setting], "1733", "root", "root") in made
 
     def test_sysusers_makes_the_user(self) -> None:
-        assert re.findall(r"^u (\S+) ", text("packaging/sysusers.conf"), re.M) == [DEFAULTS["POPAD_USER"]]
+        assert re.findall(r"^u (\S+) ", text("packaging/sysusers.conf"), re.M) == [
+            DEFAULTS["POPAD_USER"],
+            DEFAULTS["POPAD_TLS_USER"],
+        ]
 
 
 def logged_fields() -> set[str]:
@@ -159,12 +162,12 @@ class TestOptions:
         """In the synopsis, explained, and in the order in which popad itself lists them."""
         page = text("packaging/man/popad.8")
         (usage,) = re.findall(r"popad -D (.*)", USAGE)
-        options = re.findall(r"--?[\w]+", usage)
+        options = re.findall(r"--?[\w-]+", usage)
         synopsis = page.partition(".Fl D\n")[2].partition(".Nm\n")[0]
-        listed = re.findall(r"^\.Op Fl (Fl )?(\w+)", synopsis, re.M)
+        listed = re.findall(r"^\.Op Fl (Fl )?([\w-]+)", synopsis, re.M)
         assert [("--" if long else "-") + name for long, name in listed] == options
         explained = page.partition("Its options are:")[2].partition(".El")[0]
-        described = re.findall(r"^\.It Fl (Fl )?(\w+)", explained, re.M)
+        described = re.findall(r"^\.It Fl (Fl )?([\w-]+)", explained, re.M)
         assert [("--" if long else "-") + name for long, name in described] == options
 
     def test_man_page_has_each_subcommand_with_its_arguments(self) -> None:

@@ -64,6 +64,7 @@ SLEEPS = {
     "unit/session/test_postauth.py": (1, "a slow line"),
     "unit/session/test_preauth.py": (1, "time goes by that does not count"),
     "unit/test_notify.py": (1, "a slow line"),
+    "unit/tls/test_start.py": (1, "a segment that comes at any moment"),
 }
 
 

@@ -213,7 +213,9 @@ def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:
 
 
 def test_who_logs() -> None:
-    """A session by its context; the daemon for its limits and its life; net/ for a client that gets no session."""
+    """A session by its context; the daemon for its limits and its life; net/ and tls/start.py
+    for a client that gets no session; the TLS helper for its certificates.
+    """
     logging = set()
     for path in SOURCES:
         tree = ast.parse(path.read_text())
@@ -221,9 +223,12 @@ def test_who_logs() -> None:
             logging.add(path.name)
     assert logging == {
         "arrival.py",
+        "children.py",
         "context.py",
+        "helper.py",
         "helper_process.py",
         "refusing.py",
+        "start.py",
         "supervisor.py",
         "wrappers.py",
     }
@@ -239,7 +244,7 @@ def test_only_the_journal_writes_to_logs() -> None:
             if name in found:
                 found[name].add(path.name)
     assert found == {
-        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py", "auth_helper.py"},
+        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py", "auth_helper.py", "tls_helper.py"},
         "syslog": {"wrappers.py", "pam.py"},
         "systemd.journal": {"login_trial.py"},
     }

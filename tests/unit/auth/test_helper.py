@@ -208,7 +208,7 @@ def test_a_request_without_a_channel_is_a_verdict(path: Path, what: str) -> None
     asked = Asked(Helper(settings(path)))
     with path.open() as file, socket.socket() as stream:
         fd = {"nothing": None, "a file": file.fileno(), "a stream": stream.fileno()}[what]
-        asked.child.channel.send((b"192.0.2.7",), fd)
+        asked.child.channel.send((b"192.0.2.7",), *([] if fd is None else [fd]))
     assert asked.verdict().which == UNAVAILABLE
     assert asked.close() == 0
 

@@ -75,7 +75,8 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / name).write_text("POPAD_TIMEOUT=600\n")
         os.utime(tmp_path / name, (1, 1))
     monkeypatch.setattr(auth_helper, "CONFIGURATION", str(tmp_path / "popad.conf"))
-    monkeypatch.setattr(auth_helper, "DROP_INS", (str(tmp_path / "drop-ins"), str(tmp_path / "none")))
+    monkeypatch.setattr(auth_helper, "DROP_INS", "drop-ins")
+    monkeypatch.setattr(auth_helper, "PLACES", (str(tmp_path), str(tmp_path / "none")))
     return tmp_path
 
 
@@ -83,19 +84,19 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_settings_that_nobody_has_changed(sources: Path, is_there: bool) -> None:
     if not is_there:
         (sources / "popad.conf").unlink()
-    assert not auth_helper.Sources().are_changed()
+    assert not auth_helper.Sources(auth_helper.DROP_INS).are_changed()
 
 
 def test_a_popad_conf_that_is_changed_made_or_removed(sources: Path) -> None:
     path = sources / "popad.conf"
-    seen = auth_helper.Sources()
+    seen = auth_helper.Sources(auth_helper.DROP_INS)
     path.write_text("POPAD_TIMEOUT=700\n")
     assert seen.are_changed()
     os.utime(path, (1, 1))
-    seen = auth_helper.Sources()
+    seen = auth_helper.Sources(auth_helper.DROP_INS)
     path.unlink()
     assert seen.are_changed()
-    seen = auth_helper.Sources()
+    seen = auth_helper.Sources(auth_helper.DROP_INS)
     path.touch()
     assert seen.are_changed()
 
@@ -103,12 +104,12 @@ def test_a_popad_conf_that_is_changed_made_or_removed(sources: Path) -> None:
 def test_a_popad_conf_that_was_written_while_systemd_read_it(sources: Path) -> None:
     """This process is older than that: what systemd has read may be what was there before."""
     (sources / "popad.conf").write_text("POPAD_TIMEOUT=700\n")
-    assert auth_helper.Sources().are_changed()
+    assert auth_helper.Sources(auth_helper.DROP_INS).are_changed()
 
 
 @pytest.mark.parametrize("name", ["drop-ins/test.conf", "drop-ins/another.conf"])
 def test_a_drop_in_counts_when_systemd_has_read_it(sources: Path, name: str) -> None:
-    seen = auth_helper.Sources()
+    seen = auth_helper.Sources(auth_helper.DROP_INS)
     path = sources / name
     path.write_text("[Service]\nEnvironment=POPAD_TIMEOUT=700\n")
     assert not seen.are_changed(), "systemctl edit has just written it"

@@ -117,3 +117,16 @@ WAITS = {"RequiresMountsFor": "/var/mail /var/lib/popad /var/cache/popad"}
 def test_mounts(maildrop: str, points: list[str], unit: dict[str, str], complaints: int) -> None:
     said = list(deployment.wrong_mounts(Settings({"POPAD_MAILDROP": maildrop}), "popad@.service", WAITS | unit, points))
     assert len(said) == complaints, said
+
+
+def test_descriptors_on_their_way() -> None:
+    for unit, sessions in (
+        ("popad@.service", int(directive("popad.socket", "MaxConnections"))),
+        ("popad-standalone.service", int(TABLE["POPAD_MAX_SESSIONS"].default)),
+    ):
+        shipped = {"LimitNOFILE": directive(unit, "LimitNOFILE")}
+        assert list(deployment.wrong_descriptors(sessions, unit, shipped)) == []
+        assert list(deployment.wrong_descriptors(500, unit, shipped)) == []  # popa3d's number
+    (complaint,) = deployment.wrong_descriptors(80, "popad.socket", {"LimitNOFILE": "64"})
+    assert complaint.endswith("80 sessions that log in at once need LimitNOFILE=240 in [Service], and it is 64")
+    assert list(deployment.wrong_descriptors(80, "popad.socket", {"LimitNOFILE": "infinity"})) == []

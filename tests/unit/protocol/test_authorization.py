@@ -111,7 +111,7 @@ def test_quit_is_no_attempt() -> None:
 
 
 def test_table_has_the_commands_of_the_state() -> None:
-    assert set(TABLE) == {b"USER", b"PASS", b"CAPA", b"QUIT"}
+    assert set(TABLE) == {b"USER", b"PASS", b"CAPA", b"STLS", b"QUIT"}
 
 
 @given(st.lists(st.one_of(st.sampled_from(sorted(VERBS)), st.binary(max_size=9)), max_size=60).map(b"\r\n".join))

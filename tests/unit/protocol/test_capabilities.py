@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import popad
 from popad.protocol import authorization, transaction
-from popad.protocol.authorization import Authorization
-from popad.protocol.capabilities import CAPABILITIES, capability_list
+from popad.protocol.authorization import MAY_ENCRYPT, MAY_LOG_IN, Authorization
+from popad.protocol.capabilities import CAPABILITIES, ENCRYPTION, LOGIN, capability_list
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from tests.support.peer import Peer
@@ -15,17 +17,31 @@ DEMANDED = {b"PASS", b"QUIT", b"STAT", b"LIST", b"RETR", b"DELE", b"NOOP", b"RSE
 
 
 def test_each_optional_command_is_announced_and_no_other() -> None:
-    announced = {line.encode() for line in CAPABILITIES if line.isalpha() and line.isupper()} - {b"PIPELINING"}
+    commands = [LOGIN, ENCRYPTION, *CAPABILITIES]
+    announced = {line.encode() for line in commands if line.isalpha() and line.isupper()} - {b"PIPELINING"}
     assert announced == (set(authorization.TABLE) | set(transaction.TABLE)) - DEMANDED
 
 
 def test_what_is_no_command() -> None:
     rest = ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", f"IMPLEMENTATION popad-{popad.__version__}"]
-    assert list(CAPABILITIES) == ["USER", "UIDL", "TOP", *rest]
+    assert list(CAPABILITIES) == ["UIDL", "TOP", *rest]
+
+
+@pytest.mark.parametrize("may", [0, MAY_LOG_IN, MAY_ENCRYPT, MAY_LOG_IN | MAY_ENCRYPT])
+def test_what_a_client_may_do_is_announced(may: int) -> None:
+    peer = Peer(b"CAPA\r\nUSER a\r\nPASS b\r\nSTLS\r\n", b"QUIT\r\n")
+    state = Authorization(may)
+    converse(peer, Lines(), authorization.TABLE, state, 40)
+    said = b"".join(peer.written)
+    assert (b"\r\nUSER\r\n" in said) == bool(may & MAY_LOG_IN) == (state.password is not None)
+    assert (b"\r\nSTLS\r\n" in said) == bool(may & MAY_ENCRYPT)
+    if not may & MAY_LOG_IN:
+        assert said.count(b"-ERR [AUTH] no login without TLS: STLS first\r\n") == 2
+        assert state.wants_tls == bool(may & MAY_ENCRYPT)
 
 
 def test_both_states_give_the_same_list() -> None:
-    """RFC 2449 section 5 lets a client ask once."""
+    """But for STLS, which belongs to the first (RFC 2595 section 4)."""
     peer = Peer(b"CAPA\r\nQUIT\r\n")
     converse(peer, Lines(), authorization.TABLE, Authorization(), 40)
     answer = capability_list()

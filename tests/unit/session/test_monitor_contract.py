@@ -168,8 +168,8 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     (ours, theirs), (credentials, its_end) = ([Channel(end) for end in message_pair()] for _ in range(2))
     facts = arrival.Facts(Settings({}), None, None)
     context = Context(arrival.Arrival(Connection(server.detach(), "", None), facts))
-    child = Child(monitor.Monitor(context, None, Preauth(spawn.Child(None, ours), credentials)), theirs)
-    its_client = client_of(theirs)
+    child = Child(monitor.Monitor(context, monitor.Relays(), Preauth(spawn.Child(None, ours), credentials)), theirs)
+    its_client, _ = client_of(theirs)
     assert its_client
 
     def serve(made: monitor.Monitor, request: bytes, _fields: list[bytearray]) -> None:
@@ -242,7 +242,7 @@ def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: py
     monkeypatch.setattr(monitor, "never_gain_privileges", lambda: None)
     verdict = Verdict(helper.PASSED, "alice", 1005, 1005, "mbox:/var/mail/alice")
     assert not context.logged_in
-    assert monitor.may_become(context, verdict)
+    assert monitor.may_become(context, verdict, monitor.Relays())
     assert (became, context.logged_in) == ([1005], True)
 
     def refuse(uid: int, gid: int, groups: object) -> None:
@@ -250,7 +250,7 @@ def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: py
 
     context.logged_in = False
     monkeypatch.setattr(monitor, "become", refuse)
-    assert not monitor.may_become(context, verdict)
+    assert not monitor.may_become(context, verdict, monitor.Relays())
     assert not context.logged_in
 
 

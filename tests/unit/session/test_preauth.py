@@ -14,6 +14,7 @@ from popad.auth.helper import CREDENTIALS_LIMITS
 from popad.errors import ContractBroken
 from popad.net.connection import Connection
 from popad.privsep.channel import send_descriptor
+from popad.protocol.authorization import MAY_LOG_IN
 from popad.session import preauth
 from popad.session.monitor import SHAPES
 from popad.session.preauth import Preauth
@@ -47,7 +48,7 @@ def child(*, waits: bool, timeout: str = "20") -> Iterator[tuple[Preauth, Client
 
 
 def introduce(made: Preauth, inside: socket.socket) -> None:
-    send_descriptor(made.channel.socket, b"\0", inside.fileno())
+    send_descriptor(made.channel.socket, bytes([MAY_LOG_IN]), inside.fileno())
 
 
 def request_of(made: Preauth) -> list[bytearray]:

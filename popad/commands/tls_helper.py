@@ -1,0 +1,69 @@
+"""`popad tls-helper`: the process that systemd starts to hold the keys of TLS."""
+
+import _socket
+import gc
+import math
+import os
+import socket
+
+from systemd.daemon import is_socket_unix
+
+from popad.auth.loaded import Loaded
+from popad.commands.auth_helper import USAGE_STATUS, Sources, start_afresh
+from popad.errors import NotInvokedRight, SettingWrong
+from popad.net.activation import open_standard_streams, passed_by_systemd
+from popad.notify import Notifier
+from popad.privsep import pool
+from popad.settings import Settings
+from popad.sinks import guard_standard_error, standard_error
+from popad.tls.certificates import CertificateWrong
+from popad.tls.helper import TlsHelper
+from popad.tls.identity import tls_identity
+
+DROP_INS = "popad-tls-helper.service.d"
+
+
+def tls_helper() -> int:
+    """Hand each connection to a process of its own, until told to end: those go on. Returns the exit status.
+
+    Requests come over a socket of systemd's, or over the relay of a daemon that has started it as root: then it becomes
+    POPAD_TLS_USER, and ends with the daemon. Raises SettingWrong.
+    """
+    os.close(open_standard_streams())
+    guard_standard_error()
+    sources = Sources(DROP_INS)
+    settings = Settings(os.environ)
+    try:
+        fd = passed_by_systemd(os.environ)
+    except NotInvokedRight as wrong:
+        return complain(str(wrong))
+    if fd is None or not is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=-1):
+        return complain("started by popad-tls-helper.socket or the daemon, not by hand")
+    is_listening = bool(is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=1))
+    try:
+        helper = TlsHelper(settings, tls_identity(settings))
+    except CertificateWrong as wrong:
+        raise SettingWrong("POPAD_TLS_CERTIFICATE", str(wrong)) from wrong
+    helper.warn()
+    loaded = Loaded()
+    Notifier().ready(f"certificates: {len(helper.contexts.certificates)}")
+    gc.collect()
+    gc.freeze()  # what is here now stays: no process of a connection need touch, and so copy, its pages
+    gc.disable()  # and each is a short one, or only passes octets on
+    source = pool.Listener(fd) if is_listening else pool.RelaySource(_socket.socket(fileno=fd))
+    ending = pool.Ending(sources.are_changed) if is_listening else None
+
+    def is_outdated() -> bool:
+        return helper.is_old() or loaded.is_outdated()
+
+    while pool.serve_requests(source, helper.serve, math.inf, is_outdated, ending, 1):
+        if not is_listening:
+            return 0  # the daemon, which is root, starts another
+        start_afresh(fd)
+    return 0
+
+
+def complain(text: str) -> int:
+    """Say it on standard error. Returns the exit status."""
+    standard_error.put(f"popad tls-helper: {text}\n".encode("utf-8", "backslashreplace"))
+    return USAGE_STATUS

@@ -1,0 +1,46 @@
+"""Certificates for tests, made by openssl(1)."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+RSA = ("-newkey", "rsa:2048")
+HOST = "mail.example.org"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of a certificate, which signs itself, and of its key."""
+
+    chain: Path
+    key: Path
+
+
+def make(place: Path, *names: str, name: str = "tls", days: int = 90, kind: tuple[str, ...] = EC) -> Pair:
+    """A certificate for these hosts (or HOST) in `place`."""
+    names = names or (HOST,)
+    pair = Pair(place / f"{name}.pem", place / f"{name}.key")
+    subject = ["-subj", f"/CN={names[0]}", "-addext", f"subjectAltName={','.join(f'DNS:{each}' for each in names)}"]
+    command = ["openssl", "req", "-x509", *kind, "-nodes", "-days", str(days), *subject]
+    subprocess.run([*command, "-keyout", pair.key, "-out", pair.chain], check=True, capture_output=True)
+    pair.key.chmod(0o600)
+    return pair
+
+
+def end(pair: Pair) -> Pair:
+    """The certificate again, as one that has ended."""
+    again = ["openssl", "x509", "-in", str(pair.chain), "-signkey", str(pair.key), "-days", "-1"]
+    subprocess.run([*again, "-out", str(pair.chain)], check=True, capture_output=True)
+    return pair
+
+
+def settings(*pairs: Pair) -> dict[str, str]:
+    """popad's settings for them."""
+    return {
+        "POPAD_TLS_CERTIFICATE": " ".join(str(pair.chain) for pair in pairs),
+        "POPAD_TLS_KEY": " ".join(str(pair.key) for pair in pairs),
+        "POPAD_TLS_USER": "games",  # as nobody has popad's own user where tests run
+    }

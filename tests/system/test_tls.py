@@ -1,0 +1,198 @@
+"""TLS on a real host: STLS and POP3S in both shapes, the key where no mail is, certificates that are renewed."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.here import CHECKOUT
+from tests.support.patience import wait_until
+from tests.support.pop3 import Pop3
+from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server
+from tests.system.standalone import SERVICE
+
+PLACE = "/etc/popad/tls"
+NAME = "mail.example.org"
+TLS = f"POPAD_TLS_CERTIFICATE={PLACE}/fullchain.pem\nPOPAD_TLS_KEY={PLACE}/privkey.pem\n"
+EXAMPLE = (CHECKOUT / "packaging/examples/pop3s.conf").read_text()
+
+
+def make_certificate(server: Server, name: str = NAME) -> None:
+    server.machine.run(["mkdir", "-p", "-m", "700", PLACE])
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-days", "90", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    server.machine.run([*request, *names, "-keyout", f"{PLACE}/privkey.pem", "-out", f"{PLACE}/fullchain.pem"])
+
+
+@pytest.fixture(params=["popad.socket", SERVICE])
+def tls(request: pytest.FixtureRequest, server: Server) -> Iterator[Server]:
+    """A server with a certificate and port 995, in either shape."""
+    machine = server.machine
+    make_certificate(server)
+    socket = "popad.socket" if request.param == "popad.socket" else "popad-standalone.socket"
+    path = machine.root / SETTINGS.lstrip("/")
+    before = path.read_bytes()
+    with contextlib.ExitStack() as undone:
+        undone.callback(machine.run, ["rm", "-rf", PLACE])
+        undone.callback(path.write_bytes, before)
+        path.write_text(TLS)
+        undone.enter_context(server.drop_in(socket, EXAMPLE))
+        machine.run(["systemctl", "stop", "popad.socket", "popad-tls-helper.service"])
+        undone.callback(machine.run, ["systemctl", "start", "popad.socket"])
+        undone.callback(machine.run, ["systemctl", "stop", request.param, socket])
+        machine.run(["systemctl", "start", request.param])
+        yield server
+
+
+def trusting(server: Server) -> ssl.SSLContext:
+    """A client that believes the server's certificate, and no other."""
+    context = ssl.create_default_context(cafile=str(server.machine.root / PLACE.lstrip("/") / "fullchain.pem"))
+    context.set_alpn_protocols(["pop3"])
+    return context
+
+
+@contextlib.contextmanager
+def pop3s(server: Server) -> Iterator[Pop3]:
+    with trusting(server).wrap_socket(server.machine.connect("127.0.0.1", 995), server_hostname=NAME) as connection:
+        yield Pop3(connection)
+
+
+@contextlib.contextmanager
+def stls(server: Server) -> Iterator[Pop3]:
+    with server.connect().greeted() as plain:
+        assert plain.say("STLS").startswith(b"+OK")
+        with trusting(server).wrap_socket(plain.socket, server_hostname=NAME) as connection:
+            yield Pop3(connection)
+
+
+def fetch(client: Pop3, name: str) -> None:
+    client.ok(f"USER {name}")
+    client.ok(f"PASS {PASSWORD}")
+    client.ok("RETR 2")
+    assert client.body().decode() == MESSAGES[1]
+    client.ok("DELE 1")
+    client.ok("QUIT")
+    assert client.closed()
+
+
+def test_pop3s(tls: Server) -> None:
+    name = tls.add_user()
+    since = tls.machine.cursor()
+    with pop3s(tls) as client:
+        assert client.line().startswith(b"+OK")
+        assert isinstance(client.socket, ssl.SSLSocket)
+        assert client.socket.selected_alpn_protocol() == "pop3"
+        fetch(client, name)
+    entry = tls.machine.wait_entry({"POPAD_EVENT": "session-closed", "POPAD_USER": name}, after=since)
+    assert entry["POPAD_TLS"].startswith("TLSv1.3 ")
+    assert (entry["POPAD_TLS_NAME"], entry["POPAD_RHOST"], entry["POPAD_DELETED"]) == (NAME, "127.0.0.1", "1")
+
+
+def test_stls(tls: Server) -> None:
+    name = tls.add_user()
+    with stls(tls) as client:
+        client.ok("CAPA")
+        assert b"STLS" not in client.body()
+        assert client.say("STLS").startswith(b"-ERR")
+        fetch(client, name)
+
+
+def test_a_remote_client_needs_tls(tls: Server) -> None:
+    """As soon as there is a certificate; this host itself does not."""
+    tls.machine.run(["ip", "address", "add", "192.0.2.1", "dev", "lo"], check=False)
+    with tls.connect("192.0.2.1", source="192.0.2.1").greeted() as client:
+        client.ok("CAPA")
+        listed = client.body().split()
+        assert b"STLS" in listed and b"USER" not in listed
+        assert client.say("USER x").startswith(b"-ERR [AUTH]")
+        assert client.say("PASS x").startswith(b"-ERR [AUTH]")
+    with tls.connect().greeted() as client:
+        client.ok("CAPA")
+        assert {b"STLS", b"USER"} <= set(client.body().split())
+
+
+def test_the_key_is_in_the_helper_alone(tls: Server) -> None:
+    """No other process of either shape has its octets in memory, or can open it; the relay sees no mail."""
+    name = tls.add_user()
+    key = (tls.machine.root / PLACE.lstrip("/") / "privkey.pem").read_text()
+    der = ssl.PEM_cert_to_DER_cert(key.replace("PRIVATE KEY", "CERTIFICATE"))
+    secret = der[der.index(b"\x04\x20") + 2 :][:32]  # RFC 5915: ECPrivateKey, an octet string of 32
+    with pop3s(tls) as client, pop3s(tls) as other:
+        client.line()
+        client.ok(f"USER {name}")
+        client.ok(f"PASS {PASSWORD}")
+        other.line()
+        found = tls.machine.python(LOOK, secret.hex())
+        client.ok("QUIT")
+    holders = dict(line.split(" ", 1) for line in found.splitlines())
+    assert "has" in holders.values(), "it would be found where it is"
+    users = {
+        pid: tls.process_status(pid)["Uid"].split()[0] for pid in holders if (tls.machine.root / "proc" / pid).exists()
+    }
+    helpers = str(tls.uid("popad-tls"))
+    assert {users[pid] for pid, what in holders.items() if what == "has" and pid in users} <= {helpers}
+
+
+LOOK = """
+import pathlib, re, sys
+secret = bytes.fromhex(sys.argv[1])
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if b"popad" not in (process / "cmdline").read_bytes():
+            continue
+        has = False
+        with open(process / "mem", "rb", buffering=0) as memory:
+            for line in (process / "maps").read_text().splitlines():
+                begin, end, rights = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\\\\S+)", line).groups()
+                if rights.startswith("r") and "[v" not in line:
+                    try:
+                        memory.seek(int(begin, 16))
+                        has = has or secret in memory.read(int(end, 16) - int(begin, 16))
+                    except OSError:
+                        pass
+        print(process.name, "has" if has else "lacks")
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+""".replace("\\\\", "\\")
+
+
+def test_a_renewed_certificate(tls: Server) -> None:
+    """Sessions go on with the old one; the next has the new one, and nobody is refused in between."""
+    name = tls.add_user()
+    with pop3s(tls) as old:
+        old.line()
+        old.ok(f"USER {name}")
+        make_certificate(tls)
+        for command in (["systemctl", "try-restart", "popad-tls-helper.service"], ["systemctl", "reload", "popad"]):
+            tls.machine.run(command)
+        wait_until(lambda: works(tls))
+        old.ok(f"PASS {PASSWORD}")
+        old.ok("QUIT")
+
+
+def works(server: Server) -> bool:
+    """Whether the certificate that is there now is shown."""
+    try:
+        with pop3s(server) as client:
+            return client.line().startswith(b"+OK")
+    except ssl.SSLCertVerificationError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "said", [b"USER x\r\n", b"\x16\x03\x01\x00\x05hello", b""], ids=["plain text", "rubbish", "nothing"]
+)
+def test_what_is_no_handshake(tls: Server, said: bytes) -> None:
+    since = tls.machine.cursor()
+    with tls.machine.connect("127.0.0.1", 995) as client:
+        client.sendall(said)
+        if not said:
+            client.shutdown(1)
+        with contextlib.suppress(ConnectionError):
+            while client.recv(4096):
+                pass
+    entry = tls.machine.wait_entry({"POPAD_EVENT": "handshake-failed"}, after=since)
+    assert entry["POPAD_RHOST"] == "127.0.0.1"
