@@ -46,7 +46,7 @@ def tls_helper() -> int:
         raise SettingWrong("POPAD_TLS_CERTIFICATE", str(wrong)) from wrong
     helper.warn()
     loaded = Loaded()
-    Notifier().ready(f"certificates: {len(helper.contexts.certificates)}")
+    Notifier().ready(helper.status())
     gc.collect()
     gc.freeze()  # what is here now stays: no process of a connection need touch, and so copy, its pages
     gc.disable()  # and each is a short one, or only passes octets on

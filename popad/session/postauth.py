@@ -45,7 +45,7 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     """The client's commands until its end, and what the journal is to know of them."""
     connection, settings = session.connection, session.settings
     done = Transaction(drop, Notices(session).notice)
-    client = PostauthClient(name, connection, settings.timeout, session.ready(), drop)
+    client = PostauthClient(name, connection, settings.timeout, session.ready(), drop, session.tls)
     peer = traced(client, session, name, ahead)
     connection.keep_time(THINKING)
     ending.end_when_told(lambda: not done.over or done.updated or done.update_failure is not None)
@@ -106,9 +106,11 @@ class PostauthClient:
     """
 
     def __init__(
-        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: Maildrop
+        self, name: str, connection: "Connection", timeout: float, notifier: "Notifier", drop: Maildrop, tls: str = ""
     ) -> None:
+        """`tls` is the version that the connection has, if any."""
         self.name = name
+        self.tls = f", {tls}" if tls else ""
         self.connection = connection
         self.timeout = timeout
         self.notifier = notifier
@@ -122,7 +124,7 @@ class PostauthClient:
             return data
         self.drop.finish(wait=False)
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
-        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}")
+        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}{self.tls}")
         return self.connection.read(self.deadline - time.monotonic(), self.takes)
 
     def write(self, data: bytes) -> None:

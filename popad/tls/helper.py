@@ -45,6 +45,11 @@ class TlsHelper:
         for reason in expiring(self.contexts.certificates):
             journal.send(journal.CERTIFICATE_EXPIRES, reason=reason)
 
+    def status(self) -> str:
+        """What systemd shows."""
+        days = [each.days_left or 0 for each in self.contexts.certificates]
+        return f"certificates: {len(days)}, days left: {' '.join(map(str, days))}"
+
     def is_old(self) -> bool:
         """Whether its tickets are: who learns their key later can read the connections of one day."""
         return time.monotonic() - self.contexts.born > DAY

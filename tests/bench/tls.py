@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.bench import mail, servers
@@ -25,6 +26,7 @@ from tests.bench.compare import built_package
 from tests.bench.generator import PASSWORD
 from tests.support.certificates import make
 from tests.support.machine import Machine, needs
+from tests.support.patience import wait_until
 
 CLIENTS = 8
 LOGINS = 60
@@ -236,6 +238,14 @@ def pss(machine: Machine) -> float:
     return int(text) / 1024
 
 
+def serves(machine: Machine) -> bool:
+    try:
+        login(machine, "POP3S")
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def booted(name: str, package: Path, pair: Path) -> Iterator[Machine]:
     server, set_up = SERVERS[name]
@@ -249,11 +259,7 @@ def booted(name: str, package: Path, pair: Path) -> Iterator[Machine]:
         mail.deliver(machine, "mbox", "small", mail.messages(10, 2000))
         mail.deliver(machine, "mbox", "large", mail.messages(1, LARGE))
         set_up(machine)
-        for _ in range(100):
-            with contextlib.suppress(OSError, RuntimeError):
-                login(machine, "POP3S")
-                break
-            time.sleep(0.1)
+        wait_until(lambda: serves(machine))
         yield machine
 
 
@@ -261,7 +267,7 @@ def measure(name: str, machine: Machine, seconds: float) -> dict[str, float]:
     figures = {"handshakes/s": handshakes(machine, seconds)}
     figures["POP3S greeting ms"] = median_ms(lambda: Client(machine, "POP3S").close())
     for how in ("plain", "STLS", "POP3S"):
-        figures[f"{how} login ms"] = median_ms(lambda how=how: login(machine, how))  # type: ignore[misc]
+        figures[f"{how} login ms"] = median_ms(partial(login, machine, how))
     for how in ("STLS", "POP3S"):
         figures[f"{how} cost ms"] = figures[f"{how} login ms"] - figures["plain login ms"]
     figures["100 MB/s"] = max(throughput(machine) for _ in range(3))

@@ -20,7 +20,7 @@ from tests.support.here import CACHE
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import NAME, PASSWORD, Server
 
-from .test_tls_clients import MAIL, NAMES
+from .mail import MAIL, NAMES
 
 FOLDERS = {"inbox": "inbox", "outbox": "sent", "draft": "draft", "queue": "queue", "trash": "trash", "junk": "junk"}
 needs = [tool for tool in ("sylpheed", "Xvfb", "import") if shutil.which(tool) is None]

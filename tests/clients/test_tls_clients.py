@@ -19,12 +19,7 @@ from tests.support.daemon import Daemon, daemon, free_ports
 from tests.support.patience import PATIENCE
 from tests.support.serving import NAME, PASSWORD, Server
 
-NAMES = ("first", "second", "third")
-MAIL = b"".join(
-    b"From a@example.org Thu Jan  1 00:00:00 1970\nFrom: a@example.org\nDate: Thu, 1 Jan 1970 00:00:00 +0000\n"
-    b"Message-ID: <%(name)b@example.org>\nSubject: %(name)b\n\nbody of the %(name)b\n\n" % {b"name": name.encode()}
-    for name in NAMES
-)
+from .mail import MAIL, NAMES
 
 
 @dataclass

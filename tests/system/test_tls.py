@@ -100,6 +100,22 @@ def test_stls(tls: Server) -> None:
         fetch(client, name)
 
 
+def test_systemctl_status_says_it(tls: Server) -> None:
+    """Of a session, and how long the certificate is good for."""
+    name = tls.add_user()
+    with pop3s(tls) as client:
+        client.line()
+        client.ok(f"USER {name}")
+        client.ok(f"PASS {PASSWORD}")
+        client.ok("NOOP")
+        if tls.machine.show("popad.socket", "ActiveState")["ActiveState"] == "active":
+            shown = ["systemctl", "status", "--no-pager", "popad@*"]
+            wait_until(lambda: f"{name}: 3 messages, TLSv1.3" in tls.machine.run(shown, check=False).stdout)
+            status = tls.machine.show("popad-tls-helper.service", "StatusText")["StatusText"]
+            assert status in ("certificates: 1, days left: 89", "certificates: 1, days left: 90")
+        client.ok("QUIT")
+
+
 def test_a_remote_client_needs_tls(tls: Server) -> None:
     """As soon as there is a certificate; this host itself does not."""
     tls.machine.run(["ip", "address", "add", "192.0.2.1", "dev", "lo"], check=False)

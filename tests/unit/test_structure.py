@@ -223,7 +223,6 @@ def test_who_logs() -> None:
             logging.add(path.name)
     assert logging == {
         "arrival.py",
-        "children.py",
         "context.py",
         "helper.py",
         "helper_process.py",
