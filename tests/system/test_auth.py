@@ -394,9 +394,9 @@ def test_a_refusal_comes_at_the_same_time_whatever_refused(server: Server) -> No
     print(f"\n{server.release}, {TRIES} tries, seconds (least, median, most): {table}")
     assert min(took) >= Pam.refused_soonest, table
     # What a busy machine adds, it adds to all; before, a right password was told 3 seconds earlier than a wrong one.
-    for which in (0, 1):
+    for which, most in ((0, 1), (1, 2)):
         of_cases = [of[which] for of in table.values()]
-        assert max(of_cases) - min(of_cases) < 1, table
+        assert max(of_cases) - min(of_cases) < most, table
     assert not machine.journal("POPAD_EVENT=login-unavailable", after=since)
 
 

@@ -178,6 +178,7 @@ CONFIGURATIONS = [
         "more sessions than memory",
         "MaxConnections=",
         drop_ins={"popad.socket": "[Socket]\nMaxConnections=100000\n"},
+        more=1,
     ),
     Broken("more messages than memory", "POPAD_MAX_MESSAGES: 2097152", "POPAD_MAX_MESSAGES=2097152\n"),
     Broken(
@@ -235,7 +236,8 @@ def test_as_installed(server: Server) -> None:
     assert checked.stdout.endswith("no problem found\n")
     assert "POPAD_AUTH_SOCKET=/run/popad/auth.sock  # popad@.service\n" in checked.stdout
     assert server.machine.run(["popad", "check", "--changed"]).stdout.splitlines() == [
-        "POPAD_AUTH_SOCKET=/run/popad/auth.sock  # popad@.service"
+        "POPAD_AUTH_SOCKET=/run/popad/auth.sock  # popad@.service",
+        "POPAD_TLS_SOCKET=/run/popad/tls.sock  # popad@.service",
     ]
 
 
