@@ -54,7 +54,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "session/monitor": ("tests/hostile",),
 }
 # In a PID namespace popad does not judge PIDs in lock files. These mutants end no process.
-WITH_THE_MACHINES_PIDS = {"maildrop/mbox/dotlock"}
+WITH_THE_MACHINES_PIDS = {"maildrop/mbox/dotlock", "maildrop/mbox/update"}
 
 
 class Mutant:
