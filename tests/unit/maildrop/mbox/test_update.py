@@ -222,6 +222,31 @@ def test_windows_are_as_large_as_there_is_room(box: Box, monkeypatch: pytest.Mon
     assert not box.unfinished
 
 
+def test_a_change_right_behind_the_window_is_noticed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further from the end than the octets of it that a record has: they are as they were."""
+    messages = [NEW, *(b"From a\n\n" + bytes([97 + number]) * 30_000 + b"\n" for number in range(6))]
+    before = b"".join(messages)
+    there = None
+    with monkeypatch.context() as patch:
+        full(patch, record.SLOTS + copying.PAGE)
+        for death in range(20):
+            box.fill(before)
+            assert dies(lambda: box.remove(spans_of(messages, {0})), death)
+            if there := record_of(box, 0):
+                break
+    assert there
+    assert box.content == before
+    assert there.rest < there.size - update.TAIL
+    with box.path.open("r+b") as file:
+        file.seek(there.rest)
+        file.write(b"#")
+    changed = box.content
+    recovery = box.recover()
+    assert not recovery.finished
+    assert recovery.reason
+    assert box.content == changed
+
+
 def test_a_plan_that_does_not_fit_is_done_in_parts(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of messages here and there, and no more room than the spare has."""
     chance = random.Random(1)
