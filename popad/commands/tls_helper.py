@@ -3,24 +3,22 @@
 import _socket
 import gc
 import math
-import os
 import socket
 
 from systemd.daemon import is_socket_unix
 
 from popad.auth.loaded import Loaded
-from popad.commands.auth_helper import USAGE_STATUS, Sources, start_afresh
+from popad.commands.helper_service import begin, start_afresh
 from popad.errors import NotInvokedRight, SettingWrong
-from popad.net.activation import open_standard_streams, passed_by_systemd
 from popad.notify import Notifier
 from popad.privsep import pool
-from popad.settings import Settings
-from popad.sinks import guard_standard_error, standard_error
+from popad.sinks import standard_error
 from popad.tls.certificates import CertificateWrong
 from popad.tls.helper import TlsHelper
 from popad.tls.identity import tls_identity
 
-DROP_INS = "popad-tls-helper.service.d"
+USAGE_STATUS = 2
+UNIT = "popad-tls-helper.service"
 
 
 def tls_helper() -> int:
@@ -29,12 +27,8 @@ def tls_helper() -> int:
     Requests come over a socket of systemd's, or over the relay of a daemon that has started it as root: then it becomes
     POPAD_TLS_USER, and ends with the daemon. Raises SettingWrong.
     """
-    os.close(open_standard_streams())
-    guard_standard_error()
-    sources = Sources(DROP_INS)
-    settings = Settings(os.environ)
     try:
-        fd = passed_by_systemd(os.environ)
+        sources, settings, fd = begin(UNIT)
     except NotInvokedRight as wrong:
         return complain(str(wrong))
     if fd is None or not is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=-1):

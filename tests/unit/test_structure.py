@@ -243,7 +243,15 @@ def test_only_the_journal_writes_to_logs() -> None:
             if name in found:
                 found[name].add(path.name)
     assert found == {
-        "popad.sinks": {"journal.py", "monitor.py", "command.py", "__main__.py", "auth_helper.py", "tls_helper.py"},
+        "popad.sinks": {
+            "journal.py",
+            "monitor.py",
+            "command.py",
+            "__main__.py",
+            "auth_helper.py",
+            "tls_helper.py",
+            "helper_service.py",
+        },
         "syslog": {"wrappers.py", "pam.py"},
         "systemd.journal": {"login_trial.py"},
     }
