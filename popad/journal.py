@@ -53,6 +53,9 @@ LOGIN_NOT_ATTEMPTED = Event(
     "{rhost}: didn't attempt authentication: {reason}",
 )
 HANDSHAKE_FAILED = Event("handshake-failed", "c1a2a4375a544fb1809e17cac2306a7e", NOTICE, "{rhost}: no TLS: {reason}")
+TLS_UNAVAILABLE = Event(
+    "tls-unavailable", "e2a4e65262c34cf1a47c83c89a7d453e", ERROR, "{rhost}: TLS not possible: {reason}"
+)
 CERTIFICATE_EXPIRES = Event(
     "certificate-expires", "286790646b824716a9513b7ca1a9a705", WARNING, "a certificate: {reason}"
 )
@@ -152,7 +155,7 @@ HELPER_DIED = Event(
     "helper-died",
     "484385f020e742ab97622791b8c16de6",
     ERROR,
-    "the authentication helper died and is started again: {reason}",
+    "the helper for {helper} died and is started again: {reason}",
 )
 DAEMON_STARTED = Event(
     "daemon-started",
@@ -189,6 +192,12 @@ ENTRIES_LOST = Event(
 
 # What POPAD_LOG=quiet leaves out: that all went as it should. A session with a login leaves session-closed.
 ROUTINE = (SESSION_OPENED, LOGIN_PASSED, LOGIN_NOT_ATTEMPTED, HANDSHAKE_FAILED, MAILDROP_LOADED, MAILDROP_UPDATED)
+
+
+def wants(how_much: str, event: Event) -> bool:
+    """Whether POPAD_LOG asks for entries of this kind."""
+    return how_much != "quiet" or event not in ROUTINE
+
 
 Value = str | int | bytes | None
 

@@ -22,10 +22,10 @@ SOCKET_SESSION = 8 * MIB
 DAEMON_SESSION = 11 * MIB // 4
 # Octets for one large mailbox where nothing limits it (MemoryMax= of popad@.service, as shipped).
 LARGE_SESSION = 256 * MIB
-ON_THEIR_WAY = 3  # descriptors of one session: for the auth helper one, for the TLS helper two
 # Of it what a session has of its own, and octets a message while unique-ids are made for the first time. Measured: 233
 # MiB with 1,000,000 (tests/hostile/sizes.py).
 OWN, MESSAGE = 16 * MIB, 224
+ON_THEIR_WAY = 3  # descriptors of one session: for the auth helper one, for the TLS helper two
 
 
 def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]":

@@ -30,6 +30,8 @@ POP3_PORT = 110
 ANSWER = 90.0  # seconds for one answer: more than POPAD_AUTH_TIMEOUT has as it comes
 ENTRIES = 2.0  # seconds until the journal has what the session has written
 REPORT_OCTETS = 1000
+# Events after which the journal has all of a session.
+ENDS = {"session-closed", "login-failed", "login-refused", "login-unavailable", "maildrop-refused", "contract-broken"}
 INTERRUPTED = 130  # the shells' exit status for SIGINT
 
 
@@ -230,6 +232,3 @@ def written(port: int, since: float) -> list[str]:
         if events & ENDS or time.monotonic() > deadline:
             return [message for _, message in entries] or ["nothing was found (who may read it: journalctl(1))"]
         time.sleep(0.05)
-
-
-ENDS = {"session-closed", "login-failed", "login-refused", "login-unavailable", "maildrop-refused", "contract-broken"}

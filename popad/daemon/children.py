@@ -151,7 +151,7 @@ def tls_helper(parent: "Parent") -> int:
     passed = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "PATH": os.environ.get("PATH", os.defpath)}
     arguments = len(sys.argv) - 1
     started_as = sys.orig_argv[: len(sys.orig_argv) - arguments]
-    os.execve(sys.executable, [*started_as, "tls-helper"], {**of_tls(parent.settings), **passed})  # noqa: S606
+    os.execve(sys.executable, [*started_as, "tls-helper"], {**of_tls(parent.settings), **passed})  # noqa: S606 - as it was started
 
 
 def of_tls(settings: "Settings") -> dict[str, str]:

@@ -19,6 +19,7 @@ from popad.net.activation import open_standard_streams
 from popad.notify import Notifier
 from popad.session.monitor import SUCCESS
 from popad.settings import PREFIX, Settings
+from popad.tls.identity import tls_identity
 
 TLS_PORT = 995  # POP3S, RFC 8314
 
@@ -58,7 +59,7 @@ def main(arguments: "Sequence[str]") -> int:
     sinks.guard_standard_error()
     load = loader(options.config, [int(port) for address in options.tls_addresses if (port := port_in(address))])
     if options.only_test:
-        facts_for_all(load())
+        test(load())
         return 0
     try:
         from_systemd = passed(os.environ)
@@ -82,6 +83,22 @@ def main(arguments: "Sequence[str]") -> int:
     if not options.foreground:
         detach()
     return daemon.run()
+
+
+def test(settings: Settings) -> None:
+    """What a start or a reload would do with them; the keys of TLS are in this process alone, which ends.
+
+    Raises SettingWrong.
+    """
+    facts_for_all(settings)
+    if settings.tls_certificate:
+        from popad.tls.certificates import CertificateWrong, Contexts
+
+        tls_identity(settings)
+        try:
+            Contexts(settings)
+        except CertificateWrong as wrong:
+            raise SettingWrong("POPAD_TLS_CERTIFICATE", str(wrong)) from wrong
 
 
 def supervisor_in_time(

@@ -21,8 +21,9 @@ class HelperProcess:
     What was asked while there is none waits in the relay.
     """
 
-    def __init__(self, role: "Callable[[], int]") -> None:
-        """`role` is what it does. Raises OSError."""
+    def __init__(self, what: str, role: "Callable[[], int]") -> None:
+        """`what` it is for, in the journal's words; `role` is what it does. Raises OSError."""
+        self.what = what
         self.role = role
         self.relay, self.end = message_pair()
         self.pid = 0
@@ -38,7 +39,7 @@ class HelperProcess:
             self.pid = spawn.spawn(self.role)
             self.started = time.monotonic()
         except OSError as error:
-            journal.send(journal.HELPER_DIED, reason=str(error))
+            journal.send(journal.HELPER_DIED, helper=self.what, reason=str(error))
             self.due = time.monotonic() + PAUSE
 
     def ended(self, status: int, now: float, *, is_expected: bool) -> None:
@@ -46,7 +47,7 @@ class HelperProcess:
         self.pid = 0
         self.due = now
         if status and not is_expected:
-            journal.send(journal.HELPER_DIED, reason=f"wait status {status}")
+            journal.send(journal.HELPER_DIED, helper=self.what, reason=f"wait status {status}")
             self.pause = PAUSE if now - self.started > LONGEST_PAUSE else min(self.pause * 2, LONGEST_PAUSE)
             self.due = now + self.pause
 

@@ -59,7 +59,7 @@ class Supervisor:
         self.slots = Slots(self.settings.max_sessions, self.settings.max_sessions_per_source, self.settings.min_delay)
         self.stopped = Stopped()
         self.notifier = notifier
-        self.helper = HelperProcess(lambda: children.helper(self))
+        self.helper = HelperProcess("authentication", lambda: children.helper(self))
         self.tls = self.tls_helper()
         self.spare: Spare | None = None
         self.spare_due = 0.0
@@ -85,7 +85,9 @@ class Supervisor:
 
     def tls_helper(self) -> HelperProcess | None:
         """One that is not started yet, where there is a certificate. Raises OSError."""
-        return HelperProcess(lambda: children.tls_helper(self)) if self.settings.tls_certificate else None
+        if not self.settings.tls_certificate:
+            return None
+        return HelperProcess("TLS", lambda: children.tls_helper(self))
 
     def start_helpers(self) -> None:
         """Start those that do not run, as soon as their time has come."""

@@ -76,7 +76,8 @@ def arrive(
 
         connection.hang_up()
         rhost = connection.rhost or "unknown"
-        journal.send(journal.LOGIN_NOT_ATTEMPTED, rhost=rhost, rport=connection.rport, reason="the client left")
+        if journal.wants(settings.log, journal.LOGIN_NOT_ATTEMPTED):
+            journal.send(journal.LOGIN_NOT_ATTEMPTED, rhost=rhost, rport=connection.rport, reason="the client left")
         return None
     return arrived
 

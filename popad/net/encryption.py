@@ -17,11 +17,13 @@ class Encryption:
     def __init__(
         self, version: str = "", cipher: str = "", name: str = "", resumed: bool = False, reason: str = ""
     ) -> None:
+        """`reason` is why there is none: what the client has done, as the helper tells it."""
         self.version = version
         self.cipher = cipher
         self.name = name
         self.resumed = resumed
         self.reason = reason
+        self.is_helpers_fault = False
 
     @property
     def is_up(self) -> bool:

@@ -57,9 +57,8 @@ class Context:
         """Write an entry about this session, unless POPAD_LOG leaves it out."""
         from popad import journal
 
-        if self.settings.log == "quiet" and event in journal.ROUTINE:
-            return
-        journal.send(event, **(self.known | fields))
+        if journal.wants(self.settings.log, event):
+            journal.send(event, **(self.known | fields))
 
     def ready(self) -> "Notifier":
         """Tell systemd that the greeting has left, if it has not heard yet."""

@@ -5,9 +5,9 @@ What runs as root in a session's process, from the first line to become(): readi
 the rules, the greeting (a constant), the fork of the preauth child, log entries and notifications, one request of the
 child (its row in the table says what it may be; its octets are passed on and never parsed), handing the auth helper
 the end of a channel on which the child says the name and the password, the TLS helper the client's connection (after a
-constant), one answer of it and one verdict (checked again here), opening
-POPAD_STATE and POPAD_CACHE and keeping room in the former, and to a login that fails a constant reply. Where no helper
-is configured, a child of it asks PAM. No password passes this process.
+constant), one answer of it and one verdict (checked again here), opening POPAD_STATE and POPAD_CACHE and keeping room
+in the former, and to a login that fails a constant reply. Where no helper is configured, a child of it asks PAM. No
+password passes this process.
 """
 
 import os
@@ -110,6 +110,8 @@ class Monitor:
             raise ContractBroken("the preauth child did not keep its time limit") from None
         finally:
             self.child.end()
+            if self.relays.tls:
+                self.relays.tls.close()  # TLS begins before the login alone: nobody after it asks for a relay
 
     def serve_request(self) -> None:
         """One request: its row, and whether it may come now."""
@@ -147,14 +149,14 @@ class Monitor:
         try:
             worker = start.reach(context.settings, self.relays.tls)
         except start.TlsNotPossible as reason:
-            context.log(journal.HANDSHAKE_FAILED, reason=str(reason))
+            context.log(journal.TLS_UNAVAILABLE, reason=str(reason))
             context.connection.write(NO_TLS, context.settings.timeout)
             self.state = ENDED
             return
         context.connection.write(BEGIN_TLS, context.settings.timeout)
         answer = start.hand_over(context.connection, worker, context.settings, self.preparation.finish)
         if not answer.is_up:
-            context.log(journal.HANDSHAKE_FAILED, reason=answer.reason)
+            context.log(start.why_not(answer), reason=answer.reason)
             self.state = ENDED
             return
         context.encrypted(answer)
@@ -248,17 +250,15 @@ def authorize(context: Context, monitor: Monitor) -> None:
         if context.identity is not None:
             become_preauth(*context.identity)  # closing reads what the client goes on to say
         context.connection.close(LINGER)
-    elif may_become(context, verdict, monitor.relays):
+    elif may_become(context, verdict):
         from popad.session.postauth import postauth_role
 
         postauth_role(context, verdict, monitor.ahead)
 
 
-def may_become(context: Context, verdict: "Verdict", relays: Relays) -> bool:
+def may_become(context: Context, verdict: "Verdict") -> bool:
     """Become the user for good; whether that was possible. The client and the journal are told where it was not."""
     context.make_room()
-    if relays.tls:
-        relays.tls.close()  # a user asks for no relay
     try:
         become(verdict.uid, verdict.gid, verdict.groups)
         never_gain_privileges()

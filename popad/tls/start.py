@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from popad.journal import Event
     from popad.net.connection import Connection
     from popad.privsep.helpers import HelperRelay
     from popad.settings import Settings
@@ -69,11 +70,25 @@ def hand_over(
         meanwhile()
         return unpack(worker.channel.receive(LIMITS, settings.tls_timeout + GRACE))
     except TimeoutError:
-        return Encryption(reason="the TLS helper did not keep the time limit")
+        return fault("the TLS helper did not keep the time limit")
     except (OSError, ContractBroken, ValueError) as error:
-        return Encryption(reason=f"the TLS helper: {error}")
+        return fault(f"the TLS helper: {error}")
     finally:
         worker.end()
+
+
+def fault(reason: str) -> Encryption:
+    """No TLS, and not by the client's doing."""
+    outcome = Encryption(reason=reason)
+    outcome.is_helpers_fault = True
+    return outcome
+
+
+def why_not(outcome: Encryption) -> "Event":
+    """What the journal has of a handshake that has not succeeded: an administrator has to mend one of the two."""
+    from popad import journal
+
+    return journal.TLS_UNAVAILABLE if outcome.is_helpers_fault else journal.HANDSHAKE_FAILED
 
 
 def at_once(
@@ -86,13 +101,13 @@ def at_once(
     try:
         outcome = hand_over(connection, reach(settings, relay), settings, meanwhile)
     except TlsNotPossible as reason:
-        outcome = Encryption(reason=str(reason))
+        outcome = fault(str(reason))
     if outcome.is_up:
         return outcome
     from popad import journal
 
-    journal.send(
-        journal.HANDSHAKE_FAILED, rhost=connection.rhost or "unknown", rport=connection.rport, reason=outcome.reason
-    )
+    rhost = connection.rhost or "unknown"
+    if journal.wants(settings.log, event := why_not(outcome)):
+        journal.send(event, rhost=rhost, rport=connection.rport, reason=outcome.reason)
     connection.hang_up()
     return None

@@ -190,6 +190,27 @@ def test_a_renewed_certificate(tls: Server) -> None:
         old.ok("QUIT")
 
 
+def test_a_setting_that_is_changed(tls: Server) -> None:
+    """It counts for the next client, with nothing restarted but for the reload of the daemon; and back."""
+    path = tls.machine.root / SETTINGS.lstrip("/")
+    old = trusting(tls)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def is_taken() -> bool:
+        try:
+            with old.wrap_socket(tls.machine.connect("127.0.0.1", 995), server_hostname=NAME) as client:
+                return client.recv(100).startswith(b"+OK")
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+    assert is_taken()
+    for least, wanted in (("1.3", False), ("1.2", True)):
+        path.write_text(f"{TLS}POPAD_TLS_MIN={least}\n")
+        if tls.machine.show(SERVICE, "ActiveState")["ActiveState"] == "active":
+            tls.machine.run(["systemctl", "reload", "popad"])
+        wait_until(lambda: is_taken() == wanted)  # noqa: B023 - called here
+
+
 def works(server: Server) -> bool:
     """Whether the certificate that is there now is shown."""
     try:

@@ -13,6 +13,7 @@ import pytest
 
 from popad.daemon.command import Options
 from popad.errors import NotInvokedRight
+from tests.support import certificates
 from tests.support.daemon import free_ports
 from tests.support.here import CHECKOUT
 from tests.support.marks import needs_root
@@ -126,6 +127,18 @@ def test_only_a_look_at_the_settings(server: Server, tmp_path: Path) -> None:
     config.write_text("POPAD_TIMEOUT=soon\n")
     done = popad("-D", "--test", "--config", str(config), settings=server.settings)
     assert (done.returncode, done.stderr) == (78, b"popad: POPAD_TIMEOUT: must be a whole number\n")
+
+
+def test_a_look_at_the_certificates(server: Server, tmp_path: Path) -> None:
+    """A reload with one that does not fit fails: else clients would find out."""
+    pair = certificates.make(tmp_path)
+    settings = server.settings | certificates.settings(pair)
+    done = popad("-D", "--test", settings=settings)
+    assert (done.returncode, done.stderr) == (0, b"")
+    pair.key.write_bytes(certificates.make(tmp_path, name="another").key.read_bytes())
+    done = popad("-D", "--test", settings=settings)
+    assert done.returncode == 78
+    assert done.stderr.startswith(f"popad: POPAD_TLS_CERTIFICATE: {pair.chain}, {pair.key}: ".encode())
 
 
 def test_a_config_file_that_is_not_there(server: Server) -> None:

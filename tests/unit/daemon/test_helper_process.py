@@ -21,7 +21,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def helper() -> Iterator[HelperProcess]:
-    helper = HelperProcess(lambda: 0)
+    helper = HelperProcess("authentication", lambda: 0)
     yield helper
     helper.relay.close()
     helper.end.close()

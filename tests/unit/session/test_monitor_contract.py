@@ -242,7 +242,7 @@ def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: py
     monkeypatch.setattr(monitor, "never_gain_privileges", lambda: None)
     verdict = Verdict(helper.PASSED, "alice", 1005, 1005, "mbox:/var/mail/alice")
     assert not context.logged_in
-    assert monitor.may_become(context, verdict, monitor.Relays())
+    assert monitor.may_become(context, verdict)
     assert (became, context.logged_in) == ([1005], True)
 
     def refuse(uid: int, gid: int, groups: object) -> None:
@@ -250,7 +250,7 @@ def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: py
 
     context.logged_in = False
     monkeypatch.setattr(monitor, "become", refuse)
-    assert not monitor.may_become(context, verdict, monitor.Relays())
+    assert not monitor.may_become(context, verdict)
     assert not context.logged_in
 
 

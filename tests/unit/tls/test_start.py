@@ -5,6 +5,9 @@ helpers that do not answer as they should.
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
+import signal
 import socket
 import ssl
 import threading
@@ -21,9 +24,10 @@ from popad.settings import Settings
 from popad.tls import start
 from tests.support import certificates
 from tests.support.certificates import HOST, Pair
-from tests.support.daemon import daemon, free_ports
+from tests.support.daemon import Daemon, daemon, free_ports
+from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
-from tests.support.serving import ALL, NAME, PASSWORD, Client, Server
+from tests.support.serving import ALL, NAME, OWNER, PASSWORD, Client, Server, four, sockets_of, status_of
 
 
 @pytest.fixture
@@ -158,12 +162,19 @@ def test_who_may_log_in_without(server: Server, pair: Pair, policy: str, login: 
 # -- the helper
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_the_daemon(server: Server, pair: Pair, at_once: bool) -> None:
+@contextlib.contextmanager
+def serving(server: Server, **settings: str) -> Iterator[Daemon]:
+    """A daemon with both ports."""
     ports = free_ports(socket.AF_INET, "127.0.0.1", 2)
     where = [f"--listen=127.0.0.1:{ports[0]}", f"--listen-tls=127.0.0.1:{ports[1]}"]
-    with daemon(server, arguments=where, ports=ports) as served:
-        plain = served.connect(port=ports[at_once])
+    with daemon(server, settings, arguments=where, ports=ports) as served:
+        yield served
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_daemon(server: Server, pair: Pair, at_once: bool) -> None:
+    with serving(server) as served:
+        plain = served.connect(port=served.ports[at_once])
         if not at_once:
             plain.line()
             plain.ask("STLS")
@@ -174,6 +185,60 @@ def test_the_daemon(server: Server, pair: Pair, at_once: bool) -> None:
         assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
         client.ask("QUIT")
         client.close()
+
+
+def test_the_daemons_helper_is_killed_in_mid_life(server: Server, pair: Pair) -> None:
+    """Connections go on, the next client waits for its successor, and the journal says which helper it was."""
+    with serving(server) as served:
+        old = behind(served.connect(port=served.ports[1]), pair)
+        assert old.line().startswith(b"+OK")
+        (helper,) = [pid for pid in served.children if b"tls-helper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(helper, signal.SIGKILL)
+        new = behind(served.connect(port=served.ports[1]), pair)
+        assert new.line().startswith(b"+OK")
+        for client in (old, new):
+            client.ask(f"USER {NAME}")
+            assert client.ask(f"PASS {PASSWORD}").startswith(b"+OK")
+            client.ask("QUIT")
+            client.close()
+        (died,) = served.entries("helper-died")
+        assert died["helper"] == "TLS"
+
+
+@needs_root
+def test_a_user_has_no_way_to_the_helpers(server: Server, pair: Pair) -> None:
+    """Whether TLS was begun or not: the session has no socket of the daemon's any more when it is the user's."""
+    with serving(server) as served:
+        plain = served.connect()
+        plain.log_in()
+        encrypted = behind(served.connect(port=served.ports[1]), pair)
+        encrypted.log_in()
+        owner = pwd.getpwnam(OWNER).pw_uid
+        sessions = [pid for pid in served.children if status_of(pid)["Uid"] == four(owner)]
+        assert len(sessions) == 2
+        for session in sessions:
+            assert sockets_of(session)
+            assert not sockets_of(session) & sockets_of(served.process.pid)
+        encrypted.close()
+
+
+def test_a_quiet_log_has_no_handshakes(server: Server, pair: Pair) -> None:
+    """Of scanners; that TLS is not possible is no matter of theirs."""
+    with serving(server, POPAD_LOG="quiet") as served:
+        client = served.connect(port=served.ports[1])
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        client.rest()
+        other = behind(served.connect(port=served.ports[1]), pair)
+        other.log_in()
+        other.ask("QUIT")
+        other.close()
+        served.entries("session-closed")
+    assert "handshake-failed" not in server.events
+    with server.session({"POPAD_LOG": "quiet", "POPAD_TLS_SOCKET": str(server.path / "none")}) as (plain, process):
+        plain.line()
+        plain.ask("STLS")
+        assert process.wait(PATIENCE) == 0
+    assert server.events[-1] == "tls-unavailable"
 
 
 def test_a_handshake_that_fails_is_in_the_log(server: Server, pair: Pair) -> None:
@@ -207,7 +272,7 @@ def test_a_helper_that_is_not_there(server: Server, pair: Pair) -> None:
         assert plain.ask("STLS") == b"-ERR [SYS/TEMP] TLS is not possible now"
         assert plain.rest() == b""
         assert process.wait(PATIENCE) == 0
-    assert server.events[-1] == "handshake-failed"
+    assert server.events[-1] == "tls-unavailable"
 
 
 ANSWERS = {
@@ -247,6 +312,7 @@ def test_a_helper_that_says_what_it_may_not(tmp_path: Path, what: str, monkeypat
         thread.start()
         outcome = start.hand_over(connection, start.reach(settings, None), settings, lambda: None)
         thread.join()
+        assert outcome.is_helpers_fault
         assert not outcome.is_up and outcome.reason.startswith("the TLS helper")
         assert connection.is_encrypted, "it is the plain end, over which nothing is said"
         connection.socket.close()
