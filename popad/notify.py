@@ -33,9 +33,12 @@ class Notifier:
             self.systemd.socket.close()
             self.systemd = None
 
-    def tell(self, *assignments: str) -> None:
-        """Send assignments of sd_notify(3) in one message."""
+    def tell(self, *assignments: str, waits: bool = True) -> None:
+        """Send assignments of sd_notify(3) in one message. Not `waits`: it is lost where systemd has not yet read the
+        ones before, which may take as long as a hanging machine hangs.
+        """
         if self.systemd:
+            self.systemd.socket.setblocking(waits)
             # sdnotify encodes in Latin-1; made of UTF-8 octets, the text arrives as the UTF-8 that systemd expects.
             self.systemd.notify("\n".join(assignments).encode("utf-8", "replace").decode("latin-1"))
 
@@ -45,10 +48,10 @@ class Notifier:
         self.tell("READY=1", f"STATUS={status}", *([until(lives)] if lives else []))
 
     def status(self, status: str) -> None:
-        """Say what the session does, if that is news."""
+        """Say what the session does, if that is news; nobody has to hear it."""
         if status != self.last_status:
             self.last_status = status
-            self.tell(f"STATUS={status}")
+            self.tell(f"STATUS={status}", waits=False)
 
     def reloading(self) -> None:
         """The settings are being read again; ready() ends it."""
@@ -59,7 +62,7 @@ class Notifier:
         now = time.monotonic()
         if self.watchdog and now >= self.alive_at + self.watchdog / 4:
             self.alive_at = now
-            self.tell("WATCHDOG=1")
+            self.tell("WATCHDOG=1", waits=False)
 
     def put_off(self, seconds: float) -> None:
         """The session lives: let it live `seconds` more from now on."""

@@ -128,6 +128,18 @@ def test_a_systemd_that_is_gone_does_not_end_a_session(systemd: Systemd) -> None
     assert notifier.last_status == "authorization"
 
 
+def test_a_systemd_that_does_not_read_is_not_waited_for(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a daemon does is told each second, and its clients are not to wait for that: HAProxy's looks timed out."""
+    monkeypatch.setenv("WATCHDOG_USEC", "1")
+    notifier = systemd.notifier()
+    for number in range(1000):  # many more than fit
+        notifier.status(f"{number} sessions")
+        notifier.alive()
+    assert systemd.told()[0] == "STATUS=0 sessions"
+    notifier.ready("again")  # this counts, and is sent as soon as there is room
+    assert systemd.told()[-1] == "READY=1\nSTATUS=again"
+
+
 def test_a_long_write_is_put_off_for(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer that a slow client takes for longer than the unit may live without a word."""
     monkeypatch.setattr(notify, "PAUSE", 0.2)
