@@ -114,6 +114,6 @@ def test_what_was_judged_is_not_kept_open(path: Path, fd: int) -> None:
     """The mailbox of a user whose name ends in .lock: looked at, and closed."""
     path.with_name("mailbox.lock").write_bytes(b"From a\n\nmail\n\n")
     dotlock = Dotlock(str(path), required=False)
-    before = os.listdir("/proc/self/fd")
+    before = len(os.listdir("/proc/self/fd"))  # the numbers differ: to look takes one, too
     with Lock(fd, 1, "IN-USE", dotlock):
-        assert os.listdir("/proc/self/fd") == before
+        assert len(os.listdir("/proc/self/fd")) == before
