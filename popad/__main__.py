@@ -45,9 +45,15 @@ def session() -> int:
 
         return at_once(connection, settings, meanwhile=load_session)
 
+    def by_proxy(connection: "Connection") -> "Encryption | None":
+        from popad.privsep.proxied import learn_client
+
+        return learn_client(connection, facts)
+
     try:
         settings = Settings(os.environ)
-        arrived = arrive(connection, facts_of(settings, with_rules=settings.wrappers == "always"), encrypt)
+        facts = facts_of(settings, with_rules=settings.wrappers == "always")
+        arrived = arrive(connection, facts, encrypt, by_proxy)
     except SettingWrong as wrong:
         report(wrong)
         refuse_to_serve(connection, wrong)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from popad.daemon.helper_process import HelperProcess
+    from popad.daemon.proxied import ProxiedClients
     from popad.daemon.spare import Spare
     from popad.net.arrival import Facts
     from popad.notify import Notifier
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         facts: Facts
         helper: HelperProcess
         tls: HelperProcess | None
+        proxied: ProxiedClients
         spare: Spare | None
         notifier: Notifier
         wake_up: tuple[int, ...]
@@ -46,6 +48,7 @@ from popad.net.activation import FIRST_PASSED_FD
 from popad.net.arrival import arrive, refuse_to_serve
 from popad.net.connection import Connection
 from popad.privsep import helpers, pool
+from popad.privsep.proxied import learn_client
 from popad.session import monitor, preauth
 from popad.tls.start import at_once
 
@@ -75,6 +78,7 @@ def leave(parent: "Parent") -> None:
 
 def leave_helpers(parent: "Parent") -> None:
     """Do without their ends of the relays: sessions ask, and do not answer."""
+    parent.proxied.end.close()
     for each in (parent.helper, parent.tls):
         if each:
             each.end.close()
@@ -114,7 +118,14 @@ def serve(parent: "Parent", connection: Connection, child: "Preauth | None" = No
         relays = monitor.Relays(helpers.HelperRelay(parent.helper.relay))
         if parent.tls:
             relays.tls = helpers.HelperRelay(parent.tls.relay)
-        if arrived := arrive(connection, parent.facts, lambda client: at_once(client, parent.settings, relays.tls)):
+        arrived = arrive(
+            connection,
+            parent.facts,
+            lambda client: at_once(client, parent.settings, relays.tls),
+            lambda client: learn_client(client, parent.facts, parent.proxied.has_slot),
+        )
+        parent.proxied.relay.close()
+        if arrived:
             outcome = monitor.serve(arrived, relays, child)
     except SettingWrong as wrong:  # rules that have been written since the start
         refuse_to_serve(connection, wrong)
@@ -131,6 +142,7 @@ def helper(parent: "Parent") -> int:
     """
     leave(parent)
     parent.helper.relay.close()
+    parent.proxied.close()
     if parent.tls:
         parent.tls.relay.close()
         parent.tls.end.close()
@@ -161,6 +173,8 @@ def of_tls(settings: "Settings") -> dict[str, str]:
         "POPAD_TLS_KEY": " ".join(settings.tls_key),
         "POPAD_TLS_MIN": settings.tls_min,
         "POPAD_TLS_CIPHERS": settings.tls_ciphers,
+        "POPAD_TLS_CLIENT_CA": settings.tls_client_ca,
+        "POPAD_TLS_CLIENT_NAME": settings.tls_client_name,
         "POPAD_TLS_UNKNOWN_NAME": settings.tls_unknown_name,
         "POPAD_TLS_TIMEOUT": str(settings.tls_timeout),
         "POPAD_TLS_USER": settings.tls_user,

@@ -9,6 +9,9 @@ else 50 connections a second, from many sources, would keep everybody else out.
 
 import heapq
 
+# The source of a session whose client only the proxy knows: no one source. Where it ends as that, it was a look of the
+# proxy's own, or a proxy that said nothing.
+UNTOLD = b""
 STRETCH = 20  # times max_sessions: what ended sessions may hold in such a flood. Bounds memory, and forks a second
 
 
@@ -35,7 +38,11 @@ class Slots:
         stretched = self.max_sessions if source in self.of_source else STRETCH * self.max_sessions
         if len(self.running) >= self.max_sessions or self.taken >= stretched:
             return f"limit of {self.max_sessions} sessions"
-        if self.of_source.get(source, 0) >= self.max_per_source:
+        return self.limit_of(source)
+
+    def limit_of(self, source: bytes) -> str | None:
+        """Which limit of its own keeps `source` from a slot; None if there is none."""
+        if source != UNTOLD and self.of_source.get(source, 0) >= self.max_per_source:
             return f"limit of {self.max_per_source} sessions of one source"
         return None
 
@@ -44,12 +51,22 @@ class Slots:
         self.running[pid] = source, now
         self.of_source[source] = self.of_source.get(source, 0) + 1
 
+    def moved(self, pid: int, source: bytes, now: float) -> str | None:
+        """A session is known to be another source's: which limit keeps that from a slot; None if it has it now."""
+        if (limit := self.limit_of(source)) is not None:
+            return limit
+        old, start = self.running[pid]
+        self.free(old)
+        self.running[pid] = source, start
+        self.of_source[source] = self.of_source.get(source, 0) + 1
+        return None
+
     def ended(self, pid: int, now: float, *, is_known: bool = False) -> bool:
         """A process has ended; whether it was a session. `is_known`: somebody had logged in."""
         if (slot := self.running.pop(pid, None)) is None:
             return False
         source, start = slot
-        if start + self.min_delay > now and not is_known:
+        if start + self.min_delay > now and not is_known and source != UNTOLD:
             heapq.heappush(self.cooling, (start + self.min_delay, source))
         else:
             self.free(source)

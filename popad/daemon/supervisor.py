@@ -24,7 +24,8 @@ else:
 from popad import __version__, journal
 from popad.daemon import children, exit_status, packing
 from popad.daemon.helper_process import HelperProcess
-from popad.daemon.limits import Dropped, Slots
+from popad.daemon.limits import UNTOLD, Dropped, Slots
+from popad.daemon.proxied import ProxiedClients
 from popad.daemon.spare import Spare
 from popad.daemon.stopped import Stopped
 from popad.daemon.warmup import warm_up
@@ -38,7 +39,7 @@ from popad.privsep.channel import message_pair
 from popad.privsep.identity import AddressSpace, NoNewPrivileges, leave_no_core_file
 from popad.session import monitor
 from popad.settings import Settings
-from popad.sources import source_of
+from popad.sources import is_in, source_of
 
 BATCH = 64  # connections accepted before signals, the watchdog and the dead get their turn
 TICK = 1.0  # seconds: how often systemd is told the status, how soon a helper that died is started again
@@ -61,6 +62,7 @@ class Supervisor:
         self.notifier = notifier
         self.helper = HelperProcess("authentication", lambda: children.helper(self))
         self.tls = self.tls_helper()
+        self.proxied = ProxiedClients()
         self.spare: Spare | None = None
         self.spare_due = 0.0
         self.dropped = Dropped()
@@ -125,11 +127,14 @@ class Supervisor:
         self.notifier.ready(self.status())
         while not self.asked_to_stop:
             accepting = self.listeners if time.monotonic() >= self.accept_due else []
-            ready = select.select([wake_up, *map(socket.socket.fileno, accepting)], [], [], TICK)[0]
+            waited_for = [wake_up, self.proxied.end.fileno(), *map(socket.socket.fileno, accepting)]
+            ready = select.select(waited_for, [], [], TICK)[0]
             self.housekeeping(wake_up)
             if self.asked_to_reload:
                 self.reload()
             self.start_helpers()
+            if self.proxied.end.fileno() in ready:
+                self.proxied.answer(self.slot_for)
             for listener in accepting:
                 if listener.fileno() in ready:
                     self.accept(listener)
@@ -184,7 +189,8 @@ class Supervisor:
     def connected(self, connection: socket.socket, address: str, port: int) -> None:
         """Start a session, or close the connection without a word where a limit is reached."""
         now = time.monotonic()
-        source = source_of(address, self.settings.source_prefix)
+        is_proxy = bool(self.settings.proxy_from) and is_in(address, self.settings.proxy_from)
+        source = UNTOLD if is_proxy else source_of(address, self.settings.source_prefix)
         if (limit := self.slots.limit_reached(source, now)) is not None:
             self.drop(address, limit, now)
             return
@@ -198,6 +204,16 @@ class Supervisor:
             self.drop(address, str(error.strerror), now)
             return
         self.slots.started(pid, source, now)
+
+    def slot_for(self, pid: int, address: str) -> bool:
+        """Whether a session may go on, which has learned of a proxy that its client has this address."""
+        now = time.monotonic()
+        if pid not in self.slots.running:
+            return False  # it has asked, and died
+        if (limit := self.slots.moved(pid, source_of(address, self.settings.source_prefix), now)) is None:
+            return True
+        self.drop(address, limit, now)
+        return False
 
     def start_spare(self) -> None:
         """Fork the session of the next client before it comes."""

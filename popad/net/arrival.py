@@ -1,8 +1,9 @@
 """How a client arrives, whether systemd, inetd or the daemon hands it over: what is done to it, in this order.
 
-1. the rules of hosts.allow and hosts.deny: what they refuse is closed without a word
-2. TLS, on a port where it begins at once (POP3S, RFC 8314)
-3. the greeting
+1. the header of a proxy (POPAD_PROXY_FROM), which says who the client is; and a slot for that one
+2. the rules of hosts.allow and hosts.deny: what they refuse is closed without a word
+3. TLS, on a port where it begins at once (POP3S, RFC 8314)
+4. the greeting
 """
 
 import os
@@ -55,17 +56,28 @@ def facts_of(settings: "Settings", *, with_rules: bool) -> Facts:
 
 
 def arrive(
-    connection: "Connection", facts: Facts, encrypt: "Callable[[Connection], Encryption | None]" = lambda _: None
+    connection: "Connection",
+    facts: Facts,
+    encrypt: "Callable[[Connection], Encryption | None]" = lambda _: None,
+    by_proxy: "Callable[[Connection], Encryption | None]" = lambda _: None,
 ) -> Arrival | None:
     """Greet a client that the rules let in; None for any other, for one that has left, and for one with which
     `encrypt` has not begun TLS where it begins at once. Raises SettingWrong.
 
+    `by_proxy` learns of a proxy who the client is, and what that says of TLS; it raises NoClient.
+
     Nothing is imported before the greeting that the greeting does not need: the client waits for it.
     """
+    settings, encryption = facts.settings, None
+    if is_proxy(connection, settings):
+        try:
+            encryption = by_proxy(connection)
+        except NoClient:
+            connection.hang_up()
+            return None
     if facts.rules and facts.rules.refuse(connection):
         return None
-    settings, encryption = facts.settings, None
-    at_once = bool(settings.tls_certificate) and connection.local_port() in settings.tls_ports
+    at_once = not encryption and bool(settings.tls_certificate) and connection.local_port() in settings.tls_ports
     if at_once and not (encryption := encrypt(connection)):
         return None
     arrived = Arrival(connection, facts, encryption)
@@ -80,6 +92,19 @@ def arrive(
             journal.send(journal.LOGIN_NOT_ATTEMPTED, rhost=rhost, rport=connection.rport, reason="the client left")
         return None
     return arrived
+
+
+class NoClient(Exception):
+    """Nobody has come by way of the proxy, or nobody whom it has named."""
+
+
+def is_proxy(connection: "Connection", settings: "Settings") -> bool:
+    """Whether this address sends a header first."""
+    if not settings.proxy_from:
+        return False
+    from popad.sources import is_in
+
+    return bool(connection.rhost) and is_in(connection.rhost, settings.proxy_from)
 
 
 def refuse_to_serve(connection: "Connection", wrong: SettingWrong, *, is_said: bool = True) -> None:

@@ -42,6 +42,7 @@ class Connection:
         self.rhost = rhost
         self.rport = rport
         self.sent_octets = 0
+        self.proxy = ""  # the address of the one that it came by; `rhost` is the client's own then
         self.is_encrypted = False
         self.tries = 1  # reads of read_soon() before it sleeps
         if self.socket.family != _socket.AF_UNIX:

@@ -21,6 +21,7 @@ TABLES = ("/etc/hosts.allow", "/etc/hosts.deny")
 LIBRARY = "libwrap.so.0"
 DAEMON = b"popad"
 RQ_FILE, RQ_DAEMON = 1, 2  # keys of request_init(3), tcpd.h
+UNKNOWN = b"unknown"  # STRING_UNKNOWN
 OLD_ENOUGH = 2.0  # seconds after a change in which another one could leave the same times, on the coarsest file systems
 REQUEST_OCTETS = 8192  # struct request_info has about 900, and the library alone looks inside
 
@@ -61,14 +62,21 @@ class Rules:
         if self.library is None:
             self.check_that_there_are_none()
             return False
-        request = ctypes.create_string_buffer(REQUEST_OCTETS)
-        self.library.request_init(request, RQ_DAEMON, DAEMON, RQ_FILE, connection.fileno(), 0)
-        self.library.sock_host(request)
-        if self.library.hosts_access(request):
+        if self.lets_in(self.library, connection):
             return False
         journal.send(journal.ACCESS_DENIED, rhost=connection.rhost or "unknown", rport=connection.rport)
         connection.hang_up()
         return True
+
+    def lets_in(self, library: ctypes.CDLL, connection: "Connection") -> bool:
+        """What libwrap says of a connection, or of the address that a proxy has named (whose name it does not ask)."""
+        if connection.proxy:
+            address = connection.rhost.encode("ascii")
+            return bool(library.hosts_ctl(DAEMON, UNKNOWN, address, UNKNOWN))
+        request = ctypes.create_string_buffer(REQUEST_OCTETS)
+        library.request_init(request, RQ_DAEMON, DAEMON, RQ_FILE, connection.fileno(), 0)
+        library.sock_host(request)
+        return bool(library.hosts_access(request))
 
 
 def look_at_tables() -> "Look":

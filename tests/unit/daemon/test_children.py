@@ -73,8 +73,8 @@ def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
     """Neither a listening socket nor systemd's ear; the preauth child not even the relay."""
     with daemon(server, QUICK) as running:
         client, session, preauth = greeted(running)
-        # Listening, systemd, both ends of the relay, the handoff to the spare session.
-        wait_until(lambda: len(sockets_of(running.process.pid)) == 5)
+        # Listening, systemd, both ends of two relays, the handoff to the spare session.
+        wait_until(lambda: len(sockets_of(running.process.pid)) == 7)
         of_daemon = sockets_of(running.process.pid)
         assert len(sockets_of(session) & of_daemon) == 1
         assert not sockets_of(preauth) & of_daemon
@@ -86,7 +86,7 @@ def test_what_a_session_keeps_of_the_daemon(server: Server) -> None:
         (spares_child,) = children_of(running.spare)
         wait_until(lambda: len(sockets_of(spares_child)) == 2)  # its ends of its channels
         assert not sockets_of(spares_child) & (of_daemon | sockets_of(running.spare))
-        assert len(sockets_of(running.spare) & of_daemon) == 1
+        assert len(sockets_of(running.spare) & of_daemon) == 2
         client.close()
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad.daemon.limits import STRETCH, Dropped, Slots
+from popad.daemon.limits import STRETCH, UNTOLD, Dropped, Slots
 
 A, B = b"\x7f\x00\x00\x01", b"\x7f\x00\x00\x02"
 
@@ -152,3 +152,25 @@ def test_the_journal_hears_of_drops_once_in_a_while() -> None:
     assert dropped.due(10, 10) == {"rhost": "192.0.2.2", "limit": "a limit", "dropped": 3}
     assert dropped.due(30, 10) == {}
     assert dropped.in_all == 4
+
+
+def test_a_proxy_is_not_one_source_but_its_clients_are() -> None:
+    slots = Slots(10, 2, 5)
+    for pid in range(5):
+        assert slots.limit_reached(UNTOLD, 0) is None
+        slots.started(pid, UNTOLD, 0)
+    assert [slots.moved(pid, b"client", 0) for pid in range(3)] == [None, None, "limit of 2 sessions of one source"]
+    assert slots.of_source == {UNTOLD: 3, b"client": 2}
+    for pid in range(5):
+        slots.ended(pid, 1)
+    assert slots.of_source == {b"client": 2}  # what a proxy looks for itself holds no slot, what a client does as ever
+    slots.limit_reached(b"client", 6)
+    assert not slots.of_source
+
+
+def test_a_proxy_can_take_all_slots_and_no_more() -> None:
+    slots = Slots(3, 2, 5)
+    for pid in range(3):
+        assert slots.limit_reached(UNTOLD, 0) is None
+        slots.started(pid, UNTOLD, 0)
+    assert slots.limit_reached(UNTOLD, 0) == "limit of 3 sessions"
