@@ -15,13 +15,21 @@ def check(given: argparse.Namespace) -> int:
     return check(os.environ, given.changed)
 
 
+def wrong_for_passwd(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad passwd` is called; "" for nothing."""
+    if given.name is None and not (given.list or given.batch):
+        return "the following arguments are required: NAME"
+    return ""
+
+
 def passwd(given: argparse.Namespace) -> int:
     """Run `popad passwd`."""
-    from popad.auth.credentials import ITERATIONS
+    from popad.auth.verifiers import ITERATIONS
     from popad.commands.passwd import passwd
 
-    iterations = str(ITERATIONS) if given.iterations is None else given.iterations
-    return passwd(given.name, iterations, given.file, given.delete)
+    if given.iterations is None:
+        given.iterations = str(ITERATIONS)
+    return passwd(given)
 
 
 def test_login(given: argparse.Namespace) -> int:
@@ -51,11 +59,16 @@ class Command:
     """
 
     def __init__(
-        self, does: str, run: "Callable[[argparse.Namespace], int]", arguments: "dict[str, str] | None" = None
+        self,
+        does: str,
+        run: "Callable[[argparse.Namespace], int]",
+        arguments: "dict[str, str] | None" = None,
+        wrong: "Callable[[argparse.Namespace], str]" = lambda _: "",
     ) -> None:
         self.does = does
         self.run = run
         self.arguments = arguments or {}
+        self.wrong = wrong
 
 
 COMMANDS = {
@@ -70,9 +83,14 @@ COMMANDS = {
         {
             "[--file FILE]": "change this file: NAME's line is added, or replaced where there is one",
             "[--delete]": "take NAME's line out of the file",
+            "[--list]": "print the names in the file, and what each line has",
+            "[--verify]": "say whether a password is NAME's in the file",
+            "[--batch]": "read NAME:PASSWORD from each line of standard input, and do with all as with one",
+            "[--sha1]": "for SCRAM-SHA-1, too, which old clients know and POPAD_SASL has to name",
             "[--iterations N]": "4096 to 10000000, 100000 without it; more make each guess slower, and each login",
-            "NAME": "the name that the client gives",
+            "[NAME]": "the name that the client gives",
         },
+        wrong_for_passwd,
     ),
     "test-login": Command(
         "say what becomes of a login, step by step, and try it with a password",
@@ -113,9 +131,13 @@ def main(arguments: "Sequence[str]") -> int:
         elif name.startswith("--"):
             parser.add_argument(name, action="store_true", help=meaning)
         else:
-            parser.add_argument(name.lower(), metavar=name, help=meaning)
+            parser.add_argument(
+                name.lower(), metavar=name, help=meaning, nargs="?" if argument.startswith("[") else None
+            )
     try:
         given = parser.parse_args(arguments[1:])
+        if wrong := command.wrong(given):
+            parser.error(wrong)
     except SystemExit as done:  # it has printed the help, or what is wrong
         return int(done.code or 0)
     return command.run(given)

@@ -11,26 +11,29 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials
+from popad.auth.saslprep import prepared
 
 ADDED, REPLACED, DELETED = "added", "replaced", "deleted"
 NEW_MODE = 0o600
 
 
-def change(path: str, name: str, line: str | None) -> str:
-    """Have `line` stand for `name` in the file, or nothing (None). Returns what was done: ADDED, REPLACED, DELETED, or
-    "" where there was nothing to delete.
+def change(path: str, lines: "Mapping[str, str | None]") -> dict[str, str]:
+    """Have a line stand for each name in the file, or nothing (None). Returns what was done for each: ADDED, REPLACED,
+    DELETED, or "" where there was nothing to delete.
 
-    Raises FileWrong and OSError; then the file is as it was.
+    All of it is done at once. Raises FileWrong and OSError; then the file is as it was.
     """
-    with locked(path, make=line is not None) as fd:
+    done: dict[str, str] = {}
+    with locked(path, make=any(line is not None for line in lines.values())) as fd:
         text, _ = credentials.read(path)
-        edited, what = with_line(text, name, line)
-        if what:
-            replace(path, edited, os.fstat(fd))
-        return what
+        for name, line in lines.items():
+            text, done[name] = with_line(text, name, line)
+        if any(done.values()):
+            replace(path, text, os.fstat(fd))
+    return done
 
 
 @contextlib.contextmanager
@@ -61,7 +64,7 @@ def with_line(text: str, name: str, line: str | None) -> tuple[str, str]:
     found = False
     for each in text.split("\n"):
         fields = each.split()
-        if not fields or fields[0] != name:
+        if not fields or prepared(fields[0].encode()).decode() != name:
             kept.append(each)
             continue
         if line is not None and not found:

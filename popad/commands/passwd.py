@@ -1,11 +1,17 @@
-"""`popad passwd NAME`: a password in, a line for the credentials file out; or the file changed in place."""
+"""`popad passwd`: a password in, a line for the credentials file out; or the file changed, listed, or asked."""
 
+import argparse
 import os
 import sys
 
-from popad.auth import credentials
-from popad.auth.helper import MAX_PASSWORD
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+from popad.auth import credentials, verifiers
 from popad.auth.identity import Unknown, checked_name
+from popad.auth.saslprep import prepared
+from popad.auth.verdict import MAX_PASSWORD
 from popad.commands import credentials_file
 from popad.commands.check import why_not_typed
 from popad.configuration import CONFIGURATION, configuration
@@ -13,20 +19,25 @@ from popad.errors import SettingWrong
 from popad.settings import Settings
 
 INTERRUPTED = 130  # the shells' exit status for SIGINT
+NEED_FILE = ("delete", "list", "verify")
+MANY = 100  # lines of a list that are hashed between two words about it
 
 
-def passwd(name: str, iterations: str, path: str | None, delete: bool) -> int:
-    """Read the password (twice from a terminal, else the first line of standard input); print the line, or put it into
-    the file at `path`. With `delete` the line is taken out of the file.
-
-    Returns the exit status.
-    """
+def passwd(given: argparse.Namespace) -> int:
+    """Do what was asked for. Returns the exit status: 1 where it cannot be done, or a password is not the one."""
+    path: str | None = given.file
     try:
-        if path is None and delete:
-            raise ValueError("--delete needs --file")
-        line = None if delete else new_line(name, iterations)
-        if path is not None:
-            return done(path, name, credentials_file.change(path, name, line))
+        check(given)
+        if given.list:
+            return print_names(str(path))
+        if given.verify:
+            return verify(str(path), given.name)
+        if given.batch:
+            return put(path, lines_of(sys.stdin.buffer.read(), given))
+        name = checked(given.name)
+        if given.delete:
+            return put(path, {name: None})
+        return put(path, {name: new_line(name, asked_for(), given)})
     except (Unknown, ValueError, EOFError, credentials.FileWrong) as wrong:
         return complain(str(wrong) or "no password was given")
     except OSError as error:
@@ -34,41 +45,121 @@ def passwd(name: str, iterations: str, path: str | None, delete: bool) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return INTERRUPTED
-    print(line)
-    return 0
 
 
-def new_line(name: str, iterations: str) -> str:
-    """Ask for the password. Raises Unknown for a name that cannot stand in the file, ValueError, EOFError."""
-    least, most = credentials.LEAST_ITERATIONS, credentials.MAX_ITERATIONS
+def check(given: argparse.Namespace) -> None:
+    """Raises ValueError where the options do not go together."""
+    if alone := [option for option in NEED_FILE if getattr(given, option) and given.file is None]:
+        raise ValueError(f"--{alone[0]} needs --file")
+    asked = [option for option in ("delete", "list", "verify", "batch") if getattr(given, option)]
+    if len(asked) > 1:
+        raise ValueError(f"--{asked[0]} and --{asked[1]} do not go together")
+    if given.name is not None and (given.list or given.batch):
+        raise ValueError(f"--{asked[0]} takes no name")
+    least, most, iterations = verifiers.LEAST_ITERATIONS, verifiers.MAX_ITERATIONS, given.iterations
     if not (iterations.isascii() and iterations.isdigit()) or not least <= int(iterations) <= most:
         raise ValueError(f"iterations: {least} to {most}")
-    if checked_name(name.encode("utf-8", "surrogateescape")).split() != [name] or name.startswith("#"):
+
+
+def checked(name: str) -> str:
+    """A name as it stands in the file. Raises Unknown for one that cannot."""
+    text = checked_name(prepared(name.encode("utf-8", "surrogateescape")))
+    if text.split() != [text] or text.startswith("#"):
         raise Unknown("a name in the credentials file has no white space and does not begin with #")
-    password = from_terminal() if sys.stdin.isatty() else sys.stdin.buffer.readline().rstrip(b"\r\n")
+    return text
+
+
+def new_line(name: str, password: bytes, given: argparse.Namespace) -> str:
+    """A line of the file. Raises ValueError for what no client can send as a password."""
     if not 0 < len(password) <= MAX_PASSWORD or b"\0" in password:
         raise ValueError(f"a password has 1 to {MAX_PASSWORD} octets, none of them NUL")
-    return credentials.line(name, password, int(iterations))
+    schemes = (verifiers.SCHEME, *([verifiers.OLD_SCHEME] if given.sha1 else []))
+    return credentials.line(name, password, int(given.iterations), schemes)
 
 
-def from_terminal() -> bytes:
-    """A password typed twice. Raises ValueError where the two differ."""
+def lines_of(text: bytes, given: argparse.Namespace) -> dict[str, str | None]:
+    """Lines for a list of `NAME:PASSWORD`, as chpasswd(8) has it. Raises ValueError that names the line."""
+    made: dict[str, str | None] = {}
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        name, colon, password = line.partition(b":")
+        try:
+            if not colon:
+                raise ValueError("expected NAME:PASSWORD")
+            text_name = checked(name.decode("utf-8", "surrogateescape"))
+            if text_name in made:
+                raise ValueError(f"{text_name!a} stands here twice")
+            made[text_name] = new_line(text_name, password, given)
+        except (Unknown, ValueError) as wrong:
+            raise ValueError(f"line {number}: {wrong}") from None
+        if number % MANY == 0 and sys.stderr.isatty():
+            sys.stderr.write(f"\r{number} of {len(lines)}")
+    return made
+
+
+def asked_for() -> bytes:
+    """A password: typed twice at a terminal, else the first line of standard input. Raises ValueError, EOFError."""
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline().rstrip(b"\r\n")
+    password = typed("Password: ")
+    if typed("Again: ") != password:
+        raise ValueError("the two passwords differ")
+    return password
+
+
+def typed(prompt: str) -> bytes:
+    """A password typed once. Raises EOFError."""
     import getpass
 
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
-        raise ValueError("the two passwords differ")
-    return password.encode("utf-8", "surrogateescape")
+    return getpass.getpass(prompt).encode("utf-8", "surrogateescape")
 
 
-def done(path: str, name: str, what: str) -> int:
-    """Say what has been done to the file. Returns the exit status: 1 where there was nothing to do."""
-    if not what:
+def put(path: str | None, lines: dict[str, str | None]) -> int:
+    """Print the lines, or put all of them into the file at once, and say what has been done to it."""
+    if path is None:
+        print(*lines.values(), sep="\n")
+        return 0
+    status = 0
+    for name, what in credentials_file.change(path, lines).items():
+        if not what:
+            status = complain(f"{path}: there is no {name}")
+            continue
+        print(f"{os.path.abspath(path)}: {name} {what}")
+        if what != credentials_file.DELETED and (reason := why_not_typed_here(name)):
+            sys.stderr.write(f"popad passwd: nobody can log in as {name}: {reason}\n")
+    return status
+
+
+def verify(path: str, name: str) -> int:
+    """Say whether the password is the one that the file has for this name."""
+    password = typed("Password: ") if sys.stdin.isatty() else sys.stdin.buffer.readline().rstrip(b"\r\n")
+    credential = credentials.Users(path).find(checked(name))
+    if not credential:
         return complain(f"{path}: there is no {name}")
-    print(f"{os.path.abspath(path)}: {name} {what}")
-    if what != credentials_file.DELETED and (reason := why_not_typed_here(name)):
-        sys.stderr.write(f"popad passwd: nobody can log in as {name}: {reason}\n")
+    if wrong := [scheme for scheme, each in credential.by_scheme.items() if not each.matches(password)]:
+        return complain(f"{path}: not the password of {name} ({', '.join(wrong)})")
+    print(f"{os.path.abspath(path)}: the password of {name}")
     return 0
+
+
+def print_names(path: str) -> int:
+    """The names in the file, and what each line has; lines that cannot be understood on standard error."""
+    users, status = credentials.Users(path), 0
+    for name in users.places:
+        try:
+            if credential := users.find(name):
+                print(*described(name, credential))
+        except credentials.FileWrong as wrong:
+            status = complain(str(wrong))
+    return status
+
+
+def described(name: str, credential: credentials.Credential) -> "Sequence[str]":
+    """Words about a line: the name, the schemes with their iterations, the maildrop."""
+    schemes = ",".join(f"{scheme}({each.iterations})" for scheme, each in credential.by_scheme.items())
+    return name, schemes, *([credential.maildrop] if credential.maildrop else [])
 
 
 def why_not_typed_here(name: str) -> str:

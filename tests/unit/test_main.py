@@ -42,7 +42,7 @@ def test_help(options: list[str]) -> None:
     assert done.stdout.startswith(b"usage: popad")
     for word in (
         "check",
-        "passwd [--file FILE] [--delete] [--iterations N] NAME",
+        "passwd [--file FILE] [--delete] [--list] [--verify] [--batch] [--sha1] [--iterations N] [NAME]",
         "test-login [--address ADDRESS] NAME",
         "auth-helper",
         "-V",

@@ -46,7 +46,7 @@ def test_one_line_changes(text: str, line: str | None, becomes: str, what: str) 
 
 def test_the_mode_stays_and_nothing_is_left_behind(file: Path) -> None:
     file.chmod(0o400)
-    assert change(str(file), "jane", "jane Z") == REPLACED
+    assert change(str(file), {"jane": "jane Z"}) == {"jane": REPLACED}
     assert file.stat().st_mode & 0o7777 == 0o400
     assert os.listdir(file.parent) == [file.name]
 
@@ -54,14 +54,14 @@ def test_the_mode_stays_and_nothing_is_left_behind(file: Path) -> None:
 @needs_root
 def test_the_owner_stays(file: Path) -> None:
     os.chown(file, 0, 12)
-    change(str(file), "jane", "jane Z")
+    change(str(file), {"jane": "jane Z"})
     assert (file.stat().st_uid, file.stat().st_gid) == (0, 12)
 
 
 def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        assert change(str(tmp_path / "new"), "jane", "jane Z") == ADDED
+        assert change(str(tmp_path / "new"), {"jane": "jane Z"}) == {"jane": ADDED}
     finally:
         os.umask(before)
     assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o600
@@ -69,7 +69,7 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_to_delete_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        change(str(tmp_path / "new"), "jane", None)
+        change(str(tmp_path / "new"), {"jane": None})
     assert os.listdir(tmp_path) == []
 
 
@@ -77,7 +77,7 @@ def test_to_delete_makes_no_file(tmp_path: Path) -> None:
 def test_a_file_that_others_may_read_is_not_changed(file: Path, mode: int) -> None:
     file.chmod(mode)
     with pytest.raises(FileWrong, match="chmod 0600"):
-        change(str(file), "jane", "jane Z")
+        change(str(file), {"jane": "jane Z"})
     assert file.read_text() == OLD
 
 
@@ -85,14 +85,14 @@ def test_a_symbolic_link_is_not_followed(file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file)
     with pytest.raises(OSError, match="symbolic links"):
-        change(str(link), "jane", "jane Z")
+        change(str(link), {"jane": "jane Z"})
     assert file.read_text() == OLD
 
 
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     with pytest.raises(FileWrong, match="not a regular file"):
-        change(str(tmp_path / "fifo"), "jane", "jane Z")
+        change(str(tmp_path / "fifo"), {"jane": "jane Z"})
 
 
 def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        change(str(file), "jane", "jane Z")
+        change(str(file), {"jane": "jane Z"})
     assert file.read_text() == OLD
     assert os.listdir(file.parent) == [file.name]
 
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyP
 def test_a_file_that_was_replaced_while_the_lock_was_waited_for(file: Path) -> None:
     """The lock of the old file says nothing about the new one: it is taken again."""
     with credentials_file.locked(str(file), make=False):
-        waiting = threading.Thread(target=change, args=(str(file), "amy", "amy Z"))
+        waiting = threading.Thread(target=change, args=(str(file), {"amy": "amy Z"}))
         waiting.start()
         credentials_file.replace(str(file), OLD + "bob Z\n", file.stat())
     waiting.join()

@@ -189,3 +189,104 @@ def test_many_at_once(file: Path) -> None:
         assert {done.returncode for done in pool.map(lambda name: change(file, name, "secret"), names)} == {0}
     assert sorted(line.split()[0] for line in file.read_text().splitlines()) == sorted(names)
     assert list(file.parent.iterdir()) == [file]
+
+
+def run(octets: bytes, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error."""
+    command = [*POPAD, "passwd", *arguments]
+    done = subprocess.run(command, cwd=CHECKOUT, env={}, input=octets, capture_output=True, timeout=PATIENCE)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+LIST = "jane:first\n\njohn: two words:\nj\u00fcrgen:p\u00e4ss\n".encode()
+
+
+def test_a_whole_list(file: Path) -> None:
+    """As chpasswd(8) has it: the password is what is behind the first colon."""
+    change(file, "jane", "old")
+    status, said, wrong = run(LIST, "--file", str(file), "--batch", "--iterations=4096")
+    assert (status, wrong) == (0, "")
+    assert said == f"{file}: jane replaced\n{file}: john added\n{file}: j\u00fcrgen added\n"
+    users = credentials.Users(str(file))
+    for name, password in (("jane", b"first"), ("john", b" two words:"), ("j\u00fcrgen", "p\u00e4ss".encode())):
+        credential = users.find(name)
+        assert credential
+        assert credential.matches(password)
+
+
+def test_a_list_without_a_file() -> None:
+    status, said, _ = run(LIST, "--batch", "--iterations=4096")
+    assert (status, [line.split()[0] for line in said.splitlines()]) == (0, ["jane", "john", "j\u00fcrgen"])
+
+
+@pytest.mark.parametrize("line", ["nobody", "a b:x", ":x", "../x:y", "jane:", f"x:{'y' * 250}", "jane:again", "#x:y"])
+def test_a_list_with_a_wrong_line_changes_nothing(file: Path, line: str) -> None:
+    status, said, wrong = run(f"jane:first\n{line}\n".encode(), "--file", str(file), "--batch", "--iterations=4096")
+    assert (status, said) == (1, "")
+    assert wrong.startswith("popad passwd: line 2: ")
+    assert not file.exists()
+
+
+def test_both_schemes(file: Path) -> None:
+    done = change(file, "jane", "secret", "--sha1")
+    assert done.returncode == 0
+    (line,) = file.read_text().splitlines()
+    by_scheme = credentials.parse(line.split(), "file").by_scheme
+    assert list(by_scheme) == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+    assert all(each.matches(b"secret") for each in by_scheme.values())
+
+
+def test_a_name_typed_in_two_ways_is_one(file: Path) -> None:
+    """RFC 4013; in a file that was written by hand, too."""
+    file.touch(0o600)
+    file.write_text(credentials.line("ju\u0308rgen", b"old", 4096) + "\n")
+    assert change(file, "j\u00fcrgen", "new").stdout.decode() == f"{file}: j\u00fcrgen replaced\n"
+    assert change(file, "ju\u0308rgen", "newer").stdout.decode() == f"{file}: j\u00fcrgen replaced\n"
+    (line,) = file.read_text().splitlines()
+    assert line.startswith("j\u00fcrgen ")
+
+
+@pytest.mark.parametrize("schemes", [[], ["--sha1"]])
+def test_verify(file: Path, schemes: list[str]) -> None:
+    change(file, "jane", "secret", *schemes)
+    before = file.read_bytes()
+    assert run(b"secret\n", "--file", str(file), "--verify", "jane") == (0, f"{file}: the password of jane\n", "")
+    status, said, wrong = run(b"Secret\n", "--file", str(file), "--verify", "jane")
+    assert (status, said) == (1, "")
+    assert wrong.startswith(f"popad passwd: {file}: not the password of jane (SCRAM-SHA-256")
+    assert run(b"x\n", "--file", str(file), "--verify", "john")[2] == f"popad passwd: {file}: there is no john\n"
+    assert file.read_bytes() == before
+
+
+def test_list(file: Path) -> None:
+    change(file, "jane", "secret", "--sha1")
+    with file.open("a") as lines:
+        lines.write(credentials.line("john", b"x", 5000) + " mbox:/srv/{user}\n# comment\njoe wrong\n")
+    status, said, wrong = run(b"", "--file", str(file), "--list")
+    assert said == "jane SCRAM-SHA-256(4096),SCRAM-SHA-1(4096)\njohn SCRAM-SHA-256(5000) mbox:/srv/{user}\n"
+    assert (status, wrong.count("\n")) == (1, 1)
+    assert wrong.startswith(f"popad passwd: {file}:4: expected NAME ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["--list"], "--list needs --file"),
+        (["--verify", "jane"], "--verify needs --file"),
+        (["--file", "x", "--list", "--delete", "jane"], "--delete and --list do not go together"),
+        (["--file", "x", "--batch", "--verify"], "--verify and --batch do not go together"),
+        (["--file", "x", "--list", "jane"], "--list takes no name"),
+        (["--batch", "jane"], "--batch takes no name"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, arguments: list[str], wrong: str) -> None:
+    arguments = [str(tmp_path / "x") if word == "x" else word for word in arguments]
+    assert run(b"secret\n", *arguments) == (1, "", f"popad passwd: {wrong}\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--file", "x"], ["--file", "x", "--delete"], ["--file", "x", "--verify"]])
+def test_a_name_is_needed(arguments: list[str]) -> None:
+    status, said, wrong = run(b"secret\n", *arguments)
+    assert (status, said) == (2, "")
+    assert wrong.endswith("popad passwd: error: the following arguments are required: NAME\n")
