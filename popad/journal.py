@@ -52,6 +52,12 @@ LOGIN_NOT_ATTEMPTED = Event(
     NOTICE,
     "{rhost}: didn't attempt authentication: {reason}",
 )
+PROXY_REFUSED = Event(
+    "proxy-refused",
+    "9aced1aec11c4ddca7254557fa85e8cc",
+    WARNING,
+    "{rhost}: a proxy is to send the address of its client first: {reason}",
+)
 HANDSHAKE_FAILED = Event("handshake-failed", "c1a2a4375a544fb1809e17cac2306a7e", NOTICE, "{rhost}: no TLS: {reason}")
 TLS_UNAVAILABLE = Event(
     "tls-unavailable", "e2a4e65262c34cf1a47c83c89a7d453e", ERROR, "{rhost}: TLS not possible: {reason}"

@@ -24,6 +24,10 @@ COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its line end
 # a line with a bare LF. All that names and passwords pass through has room for so many.
 ARGUMENT_OCTETS = COMMAND_OCTETS - len(b"USER \n")
 LEAST_ARGUMENT = 40  # octets, RFC 1939 section 3
+# Of SASL, the better first. SCRAM implies its form with channel binding.
+MECHANISMS = ("EXTERNAL", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+NO_MECHANISM = "NONE"
+ON_REQUEST = ("SCRAM-SHA-1",)  # offered where POPAD_SASL names it: a file need not have verifiers of it
 
 
 def text(value: str) -> str:
@@ -205,6 +209,21 @@ def plaintext(value: str) -> str:
     return value
 
 
+def sasl(value: str) -> tuple[str, ...]:
+    """Mechanisms, separated by white space, or nothing for those that there can be."""
+    words = tuple(value.upper().split())
+    if not set(words) <= {*MECHANISMS, NO_MECHANISM} or (NO_MECHANISM in words and len(words) > 1):
+        raise ValueError(f"must be some of {', '.join(MECHANISMS)}, or none, or empty")
+    return words
+
+
+def certified_name(value: str) -> str:
+    """Which part of a client's certificate is its name."""
+    if value not in ("email", "common-name"):
+        raise ValueError("must be email or common-name")
+    return value
+
+
 def names(value: str) -> tuple[str, ...]:
     """Names of users, separated by white space, or nothing."""
     return tuple(value.split())
@@ -256,6 +275,13 @@ TABLE: "dict[str, Setting]" = {
         "300",
         "seconds",
         "The authentication helper leaves after this time without a login and is started again on demand.",
+    ),
+    "POPAD_SASL": Setting(
+        sasl,
+        "",
+        "",
+        "Mechanisms that AUTH offers, where they are possible: PLAIN and LOGIN always, SCRAM with POPAD_AUTH=file,"
+        " EXTERNAL with POPAD_TLS_CLIENT_CA. Empty: all but SCRAM-SHA-1. none: no AUTH.",
     ),
     "POPAD_VIRTUAL_USER": Setting(
         text,
@@ -357,6 +383,13 @@ TABLE: "dict[str, Setting]" = {
         "",
         "Addresses and networks of a proxy or a web mail, which are no source of guesses: one stands for many users.",
     ),
+    "POPAD_PROXY_FROM": Setting(
+        networks,
+        "",
+        "",
+        "Addresses and networks of proxies that say first who their client is (PROXY protocol 1 and 2), and are"
+        " believed. Who else says so is refused.",
+    ),
     "POPAD_TLS_CERTIFICATE": Setting(
         paths,
         "",
@@ -373,6 +406,16 @@ TABLE: "dict[str, Setting]" = {
         "first",
         "",
         "What a client gets that asks for a name (SNI) that no certificate has: the first one, or a refusal.",
+    ),
+    "POPAD_TLS_CLIENT_CA": Setting(
+        optional_path,
+        "",
+        "",
+        "The CA, PEM, that signs certificates of clients, which may log in with AUTH EXTERNAL. Empty: none is asked"
+        " for.",
+    ),
+    "POPAD_TLS_CLIENT_NAME": Setting(
+        certified_name, "email", "", "The part of such a certificate that is the user's name: email or common-name."
     ),
     "POPAD_TLS_PORTS": Setting(
         ports, "995", "", "Ports where TLS begins at once (POP3S, RFC 8314), if they are served."
@@ -432,6 +475,7 @@ class Settings:
     auth_socket: str
     auth_timeout: int
     auth_idle: int
+    sasl: tuple[str, ...]
     virtual_user: str
     user: str
     timeout: int
@@ -451,11 +495,14 @@ class Settings:
     guess_delay: int
     guess_memory: int
     trusted_sources: "tuple[Network, ...]"
+    proxy_from: "tuple[Network, ...]"
     tls_certificate: tuple[str, ...]
     tls_key: tuple[str, ...]
     tls_min: str
     tls_ciphers: str
     tls_unknown_name: str
+    tls_client_ca: str
+    tls_client_name: str
     tls_ports: tuple[int, ...]
     tls_timeout: int
     tls_socket: str
@@ -484,6 +531,17 @@ class Settings:
             wrong += found
         elif found:
             raise found[0]
+
+
+def sasl_mechanisms(settings: Settings) -> tuple[str, ...]:
+    """The mechanisms that these settings offer, without what depends on the connection."""
+    possible = {"PLAIN", "LOGIN"}
+    if settings.auth == "file":
+        possible |= {"SCRAM-SHA-256", "SCRAM-SHA-1"}
+    if settings.tls_client_ca:
+        possible.add("EXTERNAL")
+    wanted = settings.sasl or [name for name in MECHANISMS if name not in ON_REQUEST]
+    return tuple(name for name in MECHANISMS if name in possible and name in wanted)
 
 
 def is_unknown(name: str) -> bool:

@@ -1,35 +1,31 @@
-"""The credentials file: a line a user, `name SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey [maildrop]`.
+"""The credentials file: a line a user, `name VERIFIER[,VERIFIER] [maildrop]`; one verifier is of SCRAM-SHA-256.
 
-White space between the fields, base64 as in RFC 5802; lines that begin with # are comments. The file holds no password
-and nothing that can be replayed; who reads it can still guess, so nobody but root (or the user popad runs as) may.
+White space between the fields; lines that begin with # are comments. The file holds no password and nothing that can be
+replayed; who reads it can still guess, so nobody but root (or the user popad runs as) may.
 """
 
-import base64
 import hashlib
 import hmac
 import os
 import re
 import stat
-import stringprep
 import time
-import unicodedata
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+from popad.auth import verifiers
 from popad.auth.identity import Account, LoginFailed, Unavailable, Unknown
+from popad.auth.saslprep import prepared
+from popad.auth.verifiers import ITERATIONS, MAX_ITERATIONS, NOBODYS, SALT_OCTETS, SCHEME, Verifier
 from popad.settings import maildrop as checked_maildrop
 
-SCHEME = "SCRAM-SHA-256"
-LEAST_ITERATIONS = 4096  # RFC 7677 section 4
-# Of a new line. Each login pays for them, and a client looks for mail every few minutes: 56 ms here on a core where
-# yescrypt, Debian's own, takes 32 and the 600,000 that OWASP advises (for files that leak; this one is root's) 340.
-ITERATIONS = 100_000
-MAX_ITERATIONS = 10_000_000
-SALT_OCTETS = 16
-LEAST_SALT = 8  # octets
 CLOCK_STEP_NS = 100_000_000  # times of files go in steps of up to 10 ms, the kernel's tick
+KEY = ".key"  # in POPAD_STATE: root's own, and the same for as long as the host has its state
 
-
-# A name, and what its line costs if the rest of it is right. Digits as many as MAX_ITERATIONS has.
-LINE = re.compile(rf"^[^\S\n]*([^\s#]\S*)(?:[^\S\n]+{SCHEME}\$([0-9]{{1,8}}):)?", re.MULTILINE)
+# A name, and what its line costs if the rest of it is right, and its salt. Digits as many as MAX_ITERATIONS has.
+LINE = re.compile(rf"^[^\S\n]*([^\s#]\S*)(?:[^\S\n]+{SCHEME}\$([0-9]{{1,8}}):([0-9A-Za-z+/=]*)\$)?", re.MULTILINE)
 
 
 class FileWrong(Exception):
@@ -39,20 +35,20 @@ class FileWrong(Exception):
 class Credential:
     """A line of the file: what is needed to check a password, and the user's own maildrop ("" for POPAD_MAILDROP)."""
 
-    def __init__(self, iterations: int, salt: bytes, stored_key: bytes, maildrop: str = "") -> None:
-        self.iterations = iterations
-        self.salt = salt
-        self.stored_key = stored_key
+    def __init__(self, by_scheme: dict[str, Verifier], maildrop: str = "") -> None:
+        self.by_scheme = by_scheme
         self.maildrop = maildrop
+
+    @property
+    def iterations(self) -> int:
+        return self.by_scheme[SCHEME].iterations
 
     def matches(self, password: bytes) -> bool:
         """Whether `password` is the one this was made of. Takes the time of its iterations, whatever the answer."""
-        stored_key = keys(password, self.salt, self.iterations)[0]
-        return hmac.compare_digest(stored_key, self.stored_key)
+        return self.by_scheme[SCHEME].matches(password)
 
 
-# No password matches it: checked for names that the file does not have.
-NOBODYS = Credential(1, bytes(SALT_OCTETS), bytes(hashlib.sha256().digest_size))
+NOBODYS_LINE = Credential(NOBODYS)
 
 
 class File:
@@ -63,8 +59,11 @@ class File:
 
     refused_soonest = 0.5  # seconds: every check takes the same, and a mistyped password is to be typed again
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, state: str = "") -> None:
+        """`state` is POPAD_STATE."""
         self.path = path
+        self.key = os.path.join(state, KEY)
+        self.own_key = os.urandom(32)  # where there is no other
         self.users: Users | None = None
         try:
             self.read()  # once for all workers of the helper
@@ -78,15 +77,52 @@ class File:
             credential = users.find(name)
         except (FileWrong, OSError) as error:
             raise Unavailable(str(error)) from error
-        matches = (credential or NOBODYS).matches(password)
+        matches = (credential or NOBODYS_LINE).matches(password)
         # Every answer costs as much as the most expensive line: the time it takes does not tell which names exist.
-        if more := users.most - (credential or NOBODYS).iterations:
-            hashlib.pbkdf2_hmac("sha256", password, NOBODYS.salt, more)
+        if more := users.most - (credential or NOBODYS_LINE).iterations:
+            hashlib.pbkdf2_hmac("sha256", password, bytes(SALT_OCTETS), more)
         if not credential:
             raise Unknown("the name is not in the credentials file")
         if not matches:
             raise LoginFailed("wrong password")
         return Account(name, credential.maildrop)
+
+    def vouch(self, name: str, _: str) -> Account:
+        """A user of the file's, who has shown without a password who it is. Raises Unknown and Unavailable."""
+        try:
+            credential = self.read().find(name)
+        except (FileWrong, OSError) as error:
+            raise Unavailable(str(error)) from error
+        if not credential:
+            raise Unknown("the name is not in the credentials file")
+        return Account(name, credential.maildrop)
+
+    def for_proof(self, name: str, scheme: str) -> tuple[Verifier, Account | None]:
+        """What a client has to prove that says it is `name`, and who that is; None where it can prove what it likes.
+
+        A name that the file does not have, or not with this scheme, gets what looks like any other's, and is the same
+        each time. Raises Unavailable.
+        """
+        try:
+            users = self.read()
+            credential = users.find(name)
+        except (FileWrong, OSError) as error:
+            raise Unavailable(str(error)) from error
+        iterations, salt_octets = users.usual
+        salt = hmac.digest(self.secret(), f"{scheme} {name}".encode("utf-8", "surrogateescape"), "sha512")[:salt_octets]
+        verifier = credential.by_scheme.get(scheme) if credential else None
+        if not credential or not verifier:
+            nobodys = NOBODYS[scheme]
+            return Verifier(scheme, iterations, salt, nobodys.stored_key, nobodys.server_key), None
+        return verifier, Account(name, credential.maildrop)
+
+    def secret(self) -> bytes:
+        """What nobody else knows, and stays."""
+        try:
+            with open(self.key, "rb") as file:
+                return file.read(1024) or self.own_key
+        except OSError:
+            return self.own_key
 
     def read(self) -> "Users":
         """What the file says now. Raises FileWrong and OSError."""
@@ -107,12 +143,20 @@ class Users:
         self.places: dict[str, int] = {}  # where a name's line begins
         self.twice: dict[str, int] = {}  # where a name stands again
         self.most = 1  # iterations that a line asks for
+        kinds: dict[tuple[str, int], int] = {}  # how often there are so many iterations, and octets of salt
         for line in LINE.finditer(self.text):
-            name, iterations = line.groups()
+            name, iterations, salt = line.groups()
+            if not name.isascii():
+                name = prepared(name.encode()).decode()
             if self.places.setdefault(name, line.start()) != line.start():
                 self.twice.setdefault(name, line.start())
             if iterations and self.most < int(iterations) <= MAX_ITERATIONS:
                 self.most = int(iterations)
+            if iterations:
+                kind = iterations, len(salt.rstrip("=")) * 3 // 4
+                kinds[kind] = kinds.get(kind, 0) + 1
+        iterations, octets = max(kinds, key=kinds.__getitem__, default=(str(ITERATIONS), SALT_OCTETS))
+        self.usual = int(iterations), octets  # of most lines
 
     def is_recent(self) -> bool:
         """Whether the file changed so short ago that another change could have the same time."""
@@ -164,19 +208,15 @@ def read(path: str) -> tuple[str, tuple[int, ...]]:
 def parse(fields: list[str], where: str) -> Credential:
     """The credential in a line's fields. Raises FileWrong that begins with `where`."""
     try:
-        _, verifier, *rest = fields
-        scheme, parameters, both_keys = verifier.split("$")
-        iterations, salt = parameters.split(":")
-        stored_key, server_key = (base64.b64decode(key, validate=True) for key in both_keys.split(":"))
-        if scheme != SCHEME or not (iterations.isascii() and iterations.isdigit()):
-            raise ValueError
-        credential = Credential(int(iterations), base64.b64decode(salt, validate=True), stored_key)
-        if not 1 <= credential.iterations <= MAX_ITERATIONS or len(credential.salt) < LEAST_SALT:
-            raise ValueError
-        if not len(stored_key) == len(server_key) == hashlib.sha256().digest_size:
+        _, all_verifiers, *rest = fields
+        by_scheme = {each.scheme: each for each in map(verifiers.parse, all_verifiers.split(","))}
+        if SCHEME not in by_scheme or len(by_scheme) != all_verifiers.count(",") + 1:
             raise ValueError
     except ValueError:
-        raise FileWrong(f"{where}: expected NAME {SCHEME}$ITERATIONS:SALT$STOREDKEY:SERVERKEY [MAILDROP]") from None
+        raise FileWrong(
+            f"{where}: expected NAME {SCHEME}$ITERATIONS:SALT$STOREDKEY:SERVERKEY[,SCRAM-SHA-1$...] [MAILDROP]"
+        ) from None
+    credential = Credential(by_scheme)
     if rest:
         try:
             (maildrop,) = rest
@@ -186,52 +226,6 @@ def parse(fields: list[str], where: str) -> Credential:
     return credential
 
 
-def line(name: str, password: bytes, iterations: int) -> str:
-    """A line of the file for a new password, with a salt of its own."""
-    salt = os.urandom(SALT_OCTETS)
-    stored_key, server_key = keys(password, salt, iterations)
-    octets = [base64.b64encode(value).decode("ascii") for value in (salt, stored_key, server_key)]
-    return f"{name} {SCHEME}${iterations}:{octets[0]}${octets[1]}:{octets[2]}"
-
-
-def keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """StoredKey and ServerKey of RFC 5802 section 3."""
-    salted = hashlib.pbkdf2_hmac("sha256", prepared(password), salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    return hashlib.sha256(client_key).digest(), hmac.digest(salted, b"Server Key", "sha256")
-
-
-def prepared(password: bytes) -> bytes:
-    """SASLprep (RFC 4013) as RFC 5802 asks for, so that one password typed in two ways is one.
-
-    What it does not allow stays as it was typed: such a password works where it is sent as it was set.
-    """
-    if password.isascii():
-        return password
-    try:
-        text = password.decode("utf-8")
-    except UnicodeDecodeError:
-        return password
-    mapped = "".join(
-        " " if stringprep.in_table_c12(mark) else mark for mark in text if not stringprep.in_table_b1(mark)
-    )
-    normal = unicodedata.normalize("NFKC", mapped)
-    prohibited = (
-        stringprep.in_table_c12,
-        stringprep.in_table_c21_c22,
-        stringprep.in_table_c3,
-        stringprep.in_table_c4,
-        stringprep.in_table_c5,
-        stringprep.in_table_c6,
-        stringprep.in_table_c7,
-        stringprep.in_table_c8,
-        stringprep.in_table_c9,
-        stringprep.in_table_a1,
-    )
-    right_to_left = [stringprep.in_table_d1(mark) for mark in normal]
-    mixed = any(right_to_left) and not (
-        right_to_left[0] and right_to_left[-1] and not any(stringprep.in_table_d2(mark) for mark in normal)
-    )
-    if not normal or mixed or any(forbids(mark) for mark in normal for forbids in prohibited):
-        return password
-    return normal.encode("utf-8")
+def line(name: str, password: bytes, iterations: int, schemes: "Sequence[str]" = (SCHEME,)) -> str:
+    """A line of the file for a new password, with salts of its own."""
+    return f"{name} {','.join(str(verifiers.make(password, scheme, iterations)) for scheme in schemes)}"

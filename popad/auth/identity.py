@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from popad.settings import Settings
 
 from popad.auth import nss
-from popad.settings import ARGUMENT_OCTETS, PREAUTH_UIDS, is_a_lock
-
-MAX_NAME = ARGUMENT_OCTETS
+from popad.auth.saslprep import prepared
+from popad.auth.verdict import MAX_GROUPS, MAX_NAME
+from popad.settings import PREAUTH_UIDS, is_a_lock
 
 
 class LoginFailed(Exception):
@@ -49,7 +49,7 @@ class Owner:
 
 def user_of(typed: bytes, settings: "Settings") -> str:
     """The user whom a client means by the name that it gives. Raises Unknown."""
-    text = checked_name(typed)
+    text = checked_name(prepared(typed))
     if settings.lower_case:
         text = text.lower()
     local, at, domain = text.rpartition("@")
@@ -95,8 +95,8 @@ def owner(name: str, settings: "Settings") -> Owner:
         groups = nss.groups(entry)
     except nss.Unanswered as error:
         raise Unavailable(str(error)) from error
-    if len(groups) > nss.MAX_GROUPS:
-        raise Refused(f"{entry.pw_name} is in {len(groups)} groups, more than {nss.MAX_GROUPS}")
+    if len(groups) > MAX_GROUPS:
+        raise Refused(f"{entry.pw_name} is in {len(groups)} groups, more than {MAX_GROUPS}")
     return Owner(name, home, entry, groups)
 
 

@@ -11,8 +11,6 @@ import pwd
 NOT_FOUND = (0, errno.ENOENT, errno.ESRCH)
 ENTRY_OCTETS = 256  # of a struct passwd or group, with much to spare
 TEXT_OCTETS = 1 << 10, 1 << 20  # what its texts need: at first, and at most
-# Of one user. Windows takes no more than 1,015 into a token, so a directory has few users with more.
-MAX_GROUPS = 1024
 NOBODY = "popad: nobody"  # nobody can have such a name: /etc/passwd, /etc/group and the credentials file cannot hold it
 
 

@@ -73,8 +73,10 @@ class Pam:
         start(self.service.encode(), None, ctypes.byref(conversation), ctypes.byref(handle))
         return conversation, handle
 
-    def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
-        """Raises Unknown, LoginFailed and Unavailable. Can take as long as a module likes."""
+    def authenticate(self, name: str, password: bytes | None, rhost: str) -> Account:
+        """Raises Unknown, LoginFailed and Unavailable. Can take as long as a module likes. None: the account counts
+        alone (pam_acct_mgmt(3)).
+        """
         passed, code, final_name, step = self.ask(name.encode("utf-8"), password, rhost)
         reason = f"PAM, {step}: {self.pam.reason}"
         if passed:
@@ -84,7 +86,11 @@ class Pam:
         # What PAM calls an unknown user depends on its modules, so the journal asks NSS; after PAM, for every failure.
         raise (LoginFailed if identity.lookup(name) else Unknown)(reason)
 
-    def ask(self, name: bytes, password: bytes, rhost: str) -> tuple[bool, int, bytes, str]:
+    def vouch(self, name: str, rhost: str) -> Account:
+        """An account of somebody who has shown without a password who it is. Raises as authenticate() does."""
+        return self.authenticate(name, None, rhost)
+
+    def ask(self, name: bytes, password: bytes | None, rhost: str) -> tuple[bool, int, bytes, str]:
         """Whether the login passes, PAM's code, the name as the modules leave it, and the last step taken."""
         syslog.openlog("popad", 0, syslog.LOG_AUTHPRIV)  # else modules log under the interpreter's name
         library = self.pam
@@ -100,6 +106,8 @@ class Pam:
             for kind, item in items.items():
                 if code := library.pam_set_item(handle, kind, item):
                     return int(code)
+            if password is None:
+                return PAM_SUCCESS
             return int(authenticate(handle, flags | PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK))
 
         def without_nulls(handle: object, flags: int) -> int:
@@ -121,7 +129,9 @@ class Pam:
         try:
             # Octets as they came: PAM and crypt(3) compare octets. Latin-1 for the conversation, which must not fail to
             # decode a module's prompt.
-            passed = library.authenticate(name, password, self.service.encode(), encoding="latin-1", resetcreds=False)
+            passed = library.authenticate(
+                name, password or b"", self.service.encode(), encoding="latin-1", resetcreds=False
+            )
         finally:
             library.pam_authenticate, library.pam_acct_mgmt, library.pam_end = authenticate, account, end
         return passed, library.code, names[-1], steps[-1]

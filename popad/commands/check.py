@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials, identity, nss
+from popad.auth.saslprep import prepared
 from popad.commands import units
 from popad.commands.deployment import wrong_units
 from popad.commands.effective import Effective
@@ -17,7 +18,7 @@ from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
 from popad.commands.tls_files import described, wrong_tls
 from popad.errors import SettingWrong
-from popad.settings import PREAUTH_UIDS, TABLE, Settings
+from popad.settings import NO_MECHANISM, PREAUTH_UIDS, TABLE, Settings, sasl_mechanisms
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
@@ -78,6 +79,10 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
         yield from wrong_credentials(settings)
     elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
         yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
+    for name in settings.sasl:
+        if name != NO_MECHANISM and name not in sasl_mechanisms(settings):
+            needs = "POPAD_TLS_CLIENT_CA" if name == "EXTERNAL" else "POPAD_AUTH=file"
+            yield f"POPAD_SASL: {name} is not offered, as it needs {needs}"
     yield from wrong_maildrop(settings.maildrop)
     if settings.locks == "fcntl,dotlock":
         yield from wrong_locks(settings)
@@ -119,7 +124,7 @@ def wrong_credentials(settings: Settings) -> "Iterator[str]":
         where = f"{settings.credentials}:{number}"
         try:
             credentials.parse(fields, where)
-            if (name := fields[0]) in seen:
+            if (name := prepared(fields[0].encode()).decode()) in seen:
                 raise credentials.FileWrong(f"{where}: {name!a} stands here twice")
             seen.add(name)
         except credentials.FileWrong as error:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 from popad.auth import credentials, identity
-from popad.auth.helper import MAX_PASSWORD
 from popad.auth.identity import Owner
+from popad.auth.verdict import MAX_PASSWORD
 from popad.commands import units
 from popad.commands.effective import Effective
 from popad.commands.listening import address_of, configured

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 from popad.commands.paths import is_below
 from popad.commands.units import SOCKET
 from popad.settings import Settings
-from popad.tls.certificates import DIRECTORY, CertificateWrong, Contexts, expiring
+from popad.tls.certificates import DIRECTORY, CertificateWrong, Contexts, expiring, why_incomplete
 
 
 def wrong_tls(settings: Settings, shapes: "list[str]") -> "Iterator[str]":
@@ -43,6 +43,9 @@ def wrong_tls(settings: Settings, shapes: "list[str]") -> "Iterator[str]":
     else:
         for reason in expiring(contexts.certificates):
             yield f"POPAD_TLS_CERTIFICATE: {reason}"
+        for each in contexts.certificates:
+            if each.days_left is not None and (reason := why_incomplete(each.chain, each.key)):
+                yield f"POPAD_TLS_CERTIFICATE: {each.chain}: {reason}"
 
 
 def is_hidden(path: str) -> bool:

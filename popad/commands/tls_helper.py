@@ -3,6 +3,7 @@
 import _socket
 import gc
 import math
+import select
 import socket
 
 from systemd.daemon import is_socket_unix
@@ -34,9 +35,11 @@ def tls_helper() -> int:
     if fd is None or not is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=-1):
         return complain("started by popad-tls-helper.socket or the daemon, not by hand")
     is_listening = bool(is_socket_unix(fd, type=socket.SOCK_SEQPACKET, listening=1))
+    source = pool.Listener(fd) if is_listening else pool.RelaySource(_socket.socket(fileno=fd))
     try:
         helper = TlsHelper(settings, tls_identity(settings))
     except CertificateWrong as wrong:
+        turn_away(source)
         raise SettingWrong("POPAD_TLS_CERTIFICATE", str(wrong)) from wrong
     helper.warn()
     loaded = Loaded()
@@ -44,7 +47,6 @@ def tls_helper() -> int:
     gc.collect()
     gc.freeze()  # what is here now stays: no process of a connection need touch, and so copy, its pages
     gc.disable()  # and each is a short one, or only passes octets on
-    source = pool.Listener(fd) if is_listening else pool.RelaySource(_socket.socket(fileno=fd))
     ending = pool.Ending(sources.are_changed) if is_listening else None
 
     def is_outdated() -> bool:
@@ -55,6 +57,16 @@ def tls_helper() -> int:
             return 0  # the daemon, which is root, starts another
         start_afresh(fd)
     return 0
+
+
+def turn_away(source: "pool.Source") -> None:
+    """Have those who wait hear at once that there is no TLS: else they would for as long as a handshake may take."""
+    try:
+        while select.select([source], [], [], 0)[0]:
+            if channel := source.take():
+                channel.close()
+    except (pool.Exhausted, OSError):
+        pass  # there are no more
 
 
 def complain(text: str) -> int:

@@ -10,7 +10,21 @@ What that buys, on Debian 12 and two machines: an idle session has 1.86 MB (PSS)
 import sys
 
 LIBRARIES = (
-    *("_blake2", "_md5", "array", "contextlib", "ctypes", "errno", "fcntl", "gc", "getopt", "heapq", "math", "pwd"),
+    *(
+        "_blake2",
+        "_md5",
+        "array",
+        "binascii",
+        "contextlib",
+        "ctypes",
+        "errno",
+        "fcntl",
+        "gc",
+        "getopt",
+        "heapq",
+        "math",
+        "pwd",
+    ),
     *("resource", "select", "signal", "socket", "syslog", "zlib"),
 )
 SMALLEST, LARGEST, STEP = 48, 512, 16  # octets of a place: CPython gives small objects places by their size ...

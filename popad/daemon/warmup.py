@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from popad.journal import Event, Value
 
 from popad import journal
-from popad.auth import helper
+from popad.auth import verdict
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import SharedDirectory
@@ -26,6 +26,7 @@ from popad.net.connection import Connection
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair, receive_descriptor
 from popad.privsep.helpers import HelperRelay
+from popad.protocol.authorization import PASSWORD
 from popad.session import ending, monitor, postauth, preauth
 from popad.session.context import Context
 from popad.session.preauth import Preauth
@@ -54,10 +55,10 @@ def answer(relay: _socket.socket) -> None:
     _, fd = receive_descriptor(relay, 1)
     if fd is not None:
         with closing(Channel(_socket.socket(fileno=fd))) as channel:
-            _, credentials = channel.receive_with_channel(helper.REQUEST_LIMITS, PATIENCE)
+            _, credentials = channel.receive_with_channel(verdict.REQUEST_LIMITS, PATIENCE)
             with closing(credentials):
-                credentials.receive(helper.CREDENTIALS_LIMITS, PATIENCE)
-            channel.send(helper.Verdict(helper.FAILED, reason="warm-up").pack())
+                credentials.receive((len(PASSWORD), verdict.MAX_NAME, verdict.MAX_PASSWORD), PATIENCE)
+            channel.send(verdict.Verdict(verdict.FAILED, reason="warm-up").pack())
 
 
 def warm_up() -> None:
@@ -110,7 +111,7 @@ def log_in(facts: Facts, opened: ExitStack) -> None:
             opened.callback(its_client.socket.close)
             preauth.speak(its_client, requests[1], credentials[1], time.monotonic() + PATIENCE, facts.settings)
         monitor.authorize(context, made)
-        monitor.passed(context, helper.Verdict(helper.PASSED, "nobody", 1, 1, "mbox:/nowhere"))
+        monitor.passed(context, verdict.Verdict(verdict.PASSED, "nobody", 1, 1, "mbox:/nowhere"))
 
 
 def read_mail(facts: Facts, mailbox: str, opened: ExitStack) -> None:

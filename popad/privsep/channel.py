@@ -52,7 +52,13 @@ class Channel:
 
         Raises ContractBroken for any other message and at the end of the stream, TimeoutError after `timeout` seconds.
         """
-        message, _ = self.receive_message(timeout)
+        if not self.waits(timeout):
+            raise TimeoutError
+        return self.take(limits)
+
+    def take(self, limits: "Sequence[int]") -> list[bytearray]:
+        """The message that has come, as receive() has it, for a process that cannot poll(2). Raises ContractBroken."""
+        message, _ = self.take_message()
         try:
             return unpack(message, limits)
         finally:
@@ -112,6 +118,10 @@ class Channel:
         """One message as it comes, with exactly so many descriptors."""
         if not self.waits(timeout):
             raise TimeoutError
+        return self.take_message(descriptors)
+
+    def take_message(self, descriptors: int = 0) -> tuple[bytearray, list[int]]:
+        """The message that has come, or the end."""
         fds: list[int] = []
         try:
             # As large as what has come: to touch and wipe the most that may come costs each session memory and time.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from popad.settings import Settings
 
-from popad.auth import helper
+from popad.auth.verdict import BROKEN, CANCELLED, UNAVAILABLE, VERDICT_LIMITS, Verdict, unpack_verdict
 from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair, send_descriptor
@@ -38,13 +38,13 @@ def by_socket(path: str) -> spawn.Child:
 
 
 class HelperRelay:
-    """A session's end of the relay. It asks once; a process of it that may not ask closes this before anything else."""
+    """A session's end of the relay. A process of it that may not ask closes this before anything else."""
 
     def __init__(self, end: _socket.socket) -> None:
         self.socket = end
 
     def reach(self) -> spawn.Child:
-        """A worker of the pool at the other end; the relay is closed then. Raises OSError."""
+        """A worker of the pool at the other end. Raises OSError."""
         ours, theirs = message_pair()
         try:
             send_descriptor(self.socket, b"\0", theirs.fileno())
@@ -53,7 +53,6 @@ class HelperRelay:
             raise
         finally:
             theirs.close()
-            self.close()
         return spawn.Child(None, Channel(ours))
 
     def close(self) -> None:
@@ -63,41 +62,43 @@ class HelperRelay:
 def verdict(
     settings: "Settings",
     relay: HelperRelay | None,
-    rhost: str,
+    known: "Sequence[bytes]",
     credentials: Channel,
     meanwhile: "Callable[[], object]",
-) -> helper.Verdict:
+) -> Verdict:
     """What the auth helper says to the name and the password that the preauth child says over its channel, of which
-    `credentials` is the other end: the helper gets that, and the client's address of the monitor.
+    `credentials` is the other end: the helper gets that, and of the monitor what is `known` of the client, as
+    REQUEST_LIMITS has it. This process closes it, too, unless the client may begin anew (CANCELLED).
 
     Whatever goes wrong on the way to the helper is a verdict as well, that nothing is known; ContractBroken is raised
     for what the child says. `meanwhile` is done in any case, best while the helper is busy.
     """
 
     def role(channel: Channel) -> None:
+        from popad.auth import helper
+
         close_all_but(channel.fileno())  # the helper knows passwords and no client
         helper.Helper(settings).serve(channel)
 
+    given = Verdict(UNAVAILABLE)
     try:
         if settings.auth_socket:
-            if relay:
-                relay.close()
             worker = by_socket(settings.auth_socket)
         elif relay:
             worker = relay.reach()
         else:
             worker = on_demand(role)
-        request = (rhost.encode("ascii", "replace"),)
-        said = ask(worker, request, helper.VERDICT_LIMITS, settings.auth_timeout, credentials, meanwhile)
-        given = helper.unpack_verdict(said)
+        said = ask(worker, known, VERDICT_LIMITS, settings.auth_timeout, credentials, meanwhile)
+        given = unpack_verdict(said)
     except TimeoutError:
-        return helper.Verdict(helper.UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
+        given = Verdict(UNAVAILABLE, reason=f"no verdict in {settings.auth_timeout} seconds")
     except (OSError, ContractBroken, ValueError) as error:
-        return helper.Verdict(helper.UNAVAILABLE, reason=f"the authentication helper: {error}")
+        given = Verdict(UNAVAILABLE, reason=f"the authentication helper: {error}")
     finally:
-        credentials.close()
+        if given.which != CANCELLED:
+            credentials.close()
         meanwhile()
-    if given.which == helper.BROKEN:
+    if given.which == BROKEN:
         raise ContractBroken(f"the preauth child: {given.reason}")
     return given
 
@@ -110,16 +111,13 @@ def ask(
     passed_on: Channel | None = None,
     meanwhile: "Callable[[], object]" = lambda: None,
 ) -> list[bytearray]:
-    """Send the one request, and with it a channel that is closed here; do something else while it is answered; get the
-    answer.
+    """Send the one request, and with it the end of a channel; do something else while it is answered; get the answer.
 
     Raises OSError where the helper is gone, ContractBroken where it dies or says what it may not say, TimeoutError
     after `timeout` seconds.
     """
     try:
         worker.channel.send(request, *([passed_on.fileno()] if passed_on else []))
-        if passed_on:
-            passed_on.close()  # the helper alone has it now: who has the other end hears when the helper closes it
         meanwhile()
         return worker.channel.receive(answer_limits, timeout)
     finally:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
         over: bool
 
+        @property
+        def line_octets(self) -> int:
+            """How long the next line may be, with its end."""
+
+        @property
+        def asks(self) -> "Callable[[bytes], Reply] | None":
+            """What takes the next line, where the client was asked for something that is no command."""
+
         def meanwhile(self) -> None:
             """The client has its answers, and its next command has not come."""
 
@@ -47,6 +55,7 @@ OPTIONAL_NUMBER = "optional number"
 NUMBER_AND_LINES = "number and lines"
 NAME = "name, which may have spaces"
 REST = "rest of the line"
+OPTIONAL_WORDS = "any number of words"
 WHY = {
     MaildropChanged: "another program has changed the mailbox",
     MaildropUnreadable: "the mailbox cannot be read now",
@@ -76,14 +85,14 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
         mark, begun = len(out), False
         line: bytes | None = b""
         try:
-            line = lines.take()
+            line = lines.take(state.line_octets)
             if line is None:
                 peer.write(b"".join(out))
                 out, octets = [], 0
                 state.meanwhile()
                 lines.feed(peer.read())
                 continue
-            answer = dispatch(table, state, line, max_argument)
+            answer = state.asks(line) if state.asks else dispatch(table, state, line, max_argument)
             for block in (answer,) if isinstance(answer, bytes) else answer:
                 if octets + len(block) > ENOUGH:
                     begun = begun or len(out) > mark
@@ -118,6 +127,8 @@ def dispatch(table: "Table", state: "State", line: bytes, max_argument: int) -> 
         return command.handler(state, rest)
     # One space separates; popa3d forgives one at the end of the line and no other.
     text = rest.removesuffix(b" ")
+    if command.arguments == OPTIONAL_WORDS:
+        return command.handler(state, text.split(b" ") if rest else [])
     words = [] if not rest else [text] if command.arguments == NAME else text.split(b" ")
     least, most = HOW_MANY[command.arguments]
     if not least <= len(words) <= most:

@@ -11,10 +11,9 @@ from popad.settings import COMMAND_OCTETS
 class Lines:
     """A buffer: feed() octets in, take() lines out."""
 
-    def __init__(self, pending: bytes = b"", limit: int = COMMAND_OCTETS) -> None:
+    def __init__(self, pending: bytes = b"") -> None:
         self.buffer = pending
         self.start = 0  # where the next line begins in the buffer
-        self.limit = limit
         self.dropping = False  # the beginning of this line is gone: it was too long
 
     def feed(self, data: bytes) -> None:
@@ -22,14 +21,14 @@ class Lines:
         self.buffer = self.buffer[self.start :] + data
         self.start = 0
 
-    def take(self) -> bytes | None:
-        """The next complete line without its CRLF (or bare LF), or None when there is none yet.
+    def take(self, limit: int = COMMAND_OCTETS) -> bytes | None:
+        """The next complete line without its CRLF (or bare LF), or None when there is none yet. `limit`: its octets.
 
         Raises CommandRefused for a line that is too long or has a NUL in it; that line is gone then.
         """
         end = self.buffer.find(b"\n", self.start)
         if end < 0:
-            if self.dropping or len(self.buffer) - self.start > self.limit:
+            if self.dropping or len(self.buffer) - self.start > limit:
                 self.dropping = True
                 self.buffer = b""
                 self.start = 0
@@ -37,7 +36,7 @@ class Lines:
         line = self.buffer[self.start : end]
         octets = end + 1 - self.start
         self.start = end + 1
-        if self.dropping or octets > self.limit:
+        if self.dropping or octets > limit:
             self.dropping = False
             raise CommandRefused("line too long")
         if b"\0" in line:

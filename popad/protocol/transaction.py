@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Protocol
 
     from popad.protocol.dialogue import Reply
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.protocol import replies
 from popad.protocol.capabilities import capability_list
-from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, Command
+from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, OPTIONAL_WORDS, Command
+from popad.protocol.language import lang
 from popad.protocol.replies import err, listing, ok
+from popad.settings import COMMAND_OCTETS
 
 ROW = 2  # messages retrieved in a row after which a client is expected to want the next
 NOT_REMOVED = "some deleted messages not removed"  # RFC 1939's own words
@@ -48,13 +50,21 @@ MOST_AHEAD = 65536  # octets of a message that is read before it is asked for
 class Transaction:
     """A user's session: the maildrop, and what the journal wants to know in the end.
 
-    `notice` hears of each command that could not be answered for the sake of the maildrop.
+    `notice` hears of each command that could not be answered for the sake of the maildrop; `sasl` are the mechanisms
+    that there were for the login, as both states list the same (RFC 5034 section 3).
     """
 
+    line_octets = COMMAND_OCTETS
+    asks = None  # a line is a command here
+
     def __init__(
-        self, maildrop: "Maildrop", notice: "Callable[[MaildropChanged | MaildropUnreadable], None]" = lambda _: None
+        self,
+        maildrop: "Maildrop",
+        notice: "Callable[[MaildropChanged | MaildropUnreadable], None]" = lambda _: None,
+        sasl: "Sequence[str]" = (),
     ) -> None:
         self.over = False
+        self.sasl = sasl
         self.maildrop = maildrop
         self.notice = notice
         self.changed = ""  # what another program has done to the messages: from then on their numbers mean nothing
@@ -197,8 +207,8 @@ def noop(state: Transaction) -> "Reply":
     return ok("nothing done")
 
 
-def capa(_state: Transaction) -> "Reply":
-    return capability_list()
+def capa(state: Transaction) -> "Reply":
+    return capability_list(sasl=state.sasl)
 
 
 def quit_(state: Transaction) -> "Reply":
@@ -232,5 +242,6 @@ TABLE = {
     b"RSET": Command(rset),
     b"NOOP": Command(noop),
     b"CAPA": Command(capa),
+    b"LANG": Command(lang, OPTIONAL_WORDS),
     b"QUIT": Command(quit_),
 }

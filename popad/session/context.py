@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from popad.notify import Notifier
 
 from popad.protocol.authorization import MAY_ENCRYPT, MAY_LOG_IN
+from popad.protocol.sasl import MECHANISMS
+from popad.settings import sasl_mechanisms
 
 
 class Context:
@@ -23,7 +25,11 @@ class Context:
         self.logged_in = False
         self.rhost = self.connection.rhost or "unknown"
         self.known: dict[str, Value] = {"rhost": self.rhost, "rport": self.connection.rport}
+        if self.connection.proxy:
+            self.known |= {"proxy": self.connection.proxy}
         self.tls = ""  # the version
+        self.binding = b""  # the digest of the certificate that the client was shown
+        self.certified = ""  # the name in the client's own
         self.notifier: Notifier | None = None
         if arrived.encryption:
             self.encrypted(arrived.encryption)
@@ -32,12 +38,28 @@ class Context:
 
     def may(self) -> int:
         """What the client may do before its login, as it is connected."""
-        if self.connection.is_encrypted:
-            return MAY_LOG_IN
         settings = self.settings
+        if self.connection.is_encrypted:
+            return MAY_LOG_IN | self.mechanisms()
         policy = settings.plaintext or ("local" if settings.tls_certificate else "always")
         may_log_in = policy == "always" or (policy == "local" and self.is_trusted_line())
-        return (MAY_LOG_IN if may_log_in else 0) | (MAY_ENCRYPT if settings.tls_certificate else 0)
+        may = MAY_LOG_IN | self.mechanisms() if may_log_in else 0
+        return may | (MAY_ENCRYPT if settings.tls_certificate else 0)
+
+    def mechanisms(self) -> int:
+        """Those that the client may use who may log in, as bits of sasl.py."""
+        offered = sasl_mechanisms(self.settings)
+        may = 0
+        for name, mechanism in MECHANISMS.items():
+            plain = name.removesuffix(b"-PLUS")
+            is_possible = (plain == name or self.binding) and (name != b"EXTERNAL" or self.certified)
+            if is_possible and plain.decode() in offered:
+                may |= mechanism.may
+        return may
+
+    def for_auth_helper(self) -> tuple[bytes, bytes, bytes]:
+        """What it is told of the client, beside what the client says itself: verdict.py's REQUEST_LIMITS."""
+        return self.rhost.encode("ascii", "replace"), self.binding, self.certified.encode()
 
     def is_trusted_line(self) -> bool:
         """Whether nobody can listen between the client and us: on this host, or where the administrator says so."""
@@ -52,6 +74,10 @@ class Context:
         if answer.name:
             self.known |= {"tls_name": answer.name}
         self.tls = answer.version
+        self.binding = answer.binding
+        self.certified = answer.certified
+        if answer.certified:
+            self.known |= {"tls_client": answer.certified}
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session, unless POPAD_LOG leaves it out."""

@@ -3,11 +3,11 @@ user when a login has passed.
 
 What runs as root in a session's process, from the first line to become(): reading the settings, looking up POPAD_USER,
 the rules, the greeting (a constant), the fork of the preauth child, log entries and notifications, one request of the
-child (its row in the table says what it may be; its octets are passed on and never parsed), handing the auth helper
-the end of a channel on which the child says the name and the password, the TLS helper the client's connection (after a
-constant), one answer of it and one verdict (checked again here), opening POPAD_STATE and POPAD_CACHE and keeping room
-in the former, and to a login that fails a constant reply. Where no helper is configured, a child of it asks PAM. No
-password passes this process.
+child (its row in the table says what it may be; its octets are passed on and never parsed), handing the auth helper the
+end of a channel on which the child says the name and the password, the TLS helper the client's connection (after a
+constant), one answer of the latter and one verdict of the former (checked again here), opening POPAD_STATE and
+POPAD_CACHE and keeping room in the former, and to a login that fails a constant reply. Where no helper is configured, a
+child of it asks PAM. No password passes this process.
 """
 
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Container
 
-    from popad.auth.helper import Verdict
+    from popad.auth.verdict import Verdict
     from popad.net.arrival import Arrival
     from popad.privsep.helpers import HelperRelay
 else:
@@ -28,11 +28,11 @@ from popad.errors import ContractBroken, PeerGone, PeerSilent
 from popad.net.arrival import NOT_SERVED
 from popad.net.connection import LINGER
 from popad.privsep.identity import become, become_preauth, leave_no_core_file, never_gain_privileges
-from popad.protocol.authorization import MAY_ENCRYPT, MAY_LOG_IN, SAID_OCTETS, in_words, is_summary
+from popad.protocol.authorization import MAX_ERRORS, MAY_ENCRYPT, MAY_LOG_IN, SAID_OCTETS, in_words, is_summary
 from popad.session import preauth
 from popad.session.context import Context
 from popad.session.ending import ToldToEnd, end_when_told
-from popad.session.preauth import ERRORS, GONE, LOGIN, MAX_AHEAD, QUIT, SILENT, STLS, Preauth
+from popad.session.preauth import DECIDED, ERRORS, GONE, LOGIN, MAX_AHEAD, PROXIED, QUIT, SASL, SILENT, STLS, Preauth
 from popad.session.preparation import Preparation
 
 # All that the monitor ever says to a client that has not logged in. Response codes: RFC 2449 section 8, RFC 3206.
@@ -41,12 +41,20 @@ NO_TLS = b"-ERR [SYS/TEMP] TLS is not possible now\r\n"
 WRONG = b"-ERR [AUTH] authentication failed\r\n"
 LATER = b"-ERR [SYS/TEMP] authentication is not possible now\r\n"
 
-WHY_NOT = {QUIT: "QUIT", GONE: "the client left", SILENT: "timed out", ERRORS: "too many errors"}  # for the journal
+FOREIGN = "a PROXY header, and not of an address in POPAD_PROXY_FROM"
+WHY_NOT = {
+    QUIT: "QUIT",
+    GONE: "the client left",
+    SILENT: "timed out",
+    ERRORS: "too many errors",
+    PROXIED: FOREIGN,
+}  # for the journal
 GRACE = 5.0  # seconds that the preauth child gets beyond its own time limit before it is given up
 SUCCESS, SOFTWARE, CONFIG = 0, 70, 78  # exit statuses (sysexits.h)
 SERVED = 1  # what serve() returns where somebody has logged in; for systemd and inetd that is SUCCESS
 
 GREETED = "greeted"  # the client may say who it is
+HAS_VERDICT = "has a verdict"  # the child has heard so, or is about to
 ENDED = "ended"  # the child has had its one login, or no client any more
 
 
@@ -110,8 +118,7 @@ class Monitor:
             raise ContractBroken("the preauth child did not keep its time limit") from None
         finally:
             self.child.end()
-            if self.relays.tls:
-                self.relays.tls.close()  # TLS begins before the login alone: nobody after it asks for a relay
+            self.relays.close()  # nobody after the login asks
 
     def serve_request(self) -> None:
         """One request: its row, and whether it may come now."""
@@ -128,12 +135,31 @@ class Monitor:
 
     def log_in(self, _request: bytes, fields: "list[bytearray]") -> None:
         """The name and the password wait for the auth helper in the child's second channel."""
+        self.ahead = bytes(fields[0])
+        self.verdict = self.hear_verdict()
+        self.state = ENDED
+
+    def hear_verdict(self) -> "Verdict":
+        """Of the auth helper, which hears the child. Raises ContractBroken."""
         from popad.privsep import helpers
 
+        settings, known = self.context.settings, self.context.for_auth_helper()
+        return helpers.verdict(settings, self.relays.auth, known, self.child.credentials, self.preparation.finish)
+
+    def exchange(self, _request: bytes, _fields: "list[bytearray]") -> None:
+        """The child and the auth helper talk to one another, as a mechanism wants; a client may cancel that, and have
+        another attempt, as nothing was looked at.
+        """
+        from popad.auth.verdict import CANCELLED
+
+        verdict = self.hear_verdict()
+        if verdict.which != CANCELLED:
+            self.verdict = verdict
+            self.state = HAS_VERDICT
+
+    def end_exchange(self, _request: bytes, fields: "list[bytearray]") -> None:
+        """The child knows that there is a verdict."""
         self.ahead = bytes(fields[0])
-        self.verdict = helpers.verdict(
-            self.context.settings, self.relays.auth, self.context.rhost, self.child.credentials, self.preparation.finish
-        )
         self.state = ENDED
 
     def start_tls(self, _request: bytes, _fields: "list[bytearray]") -> None:
@@ -176,21 +202,30 @@ class Monitor:
 ROWS = (
     Row(LOGIN, (MAX_AHEAD,), (GREETED,), 1, Monitor.log_in, MAY_LOG_IN),
     Row(STLS, (), (GREETED,), 1, Monitor.start_tls, MAY_ENCRYPT),
+    Row(SASL, (), (GREETED,), MAX_ERRORS, Monitor.exchange, MAY_LOG_IN),
+    Row(DECIDED, (MAX_AHEAD,), (HAS_VERDICT,), 1, Monitor.end_exchange),
     Row(QUIT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
-    Row(GONE, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
-    Row(SILENT, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
+    Row(GONE, (SAID_OCTETS,), (GREETED, HAS_VERDICT), 1, Monitor.leave),
+    Row(SILENT, (SAID_OCTETS,), (GREETED, HAS_VERDICT), 1, Monitor.leave),
     Row(ERRORS, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
+    Row(PROXIED, (SAID_OCTETS,), (GREETED,), 1, Monitor.leave),
 )
 TABLE = {row.request: row for row in ROWS}
 SHAPES = {row.request: row.limits for row in ROWS}
 
 
 class Relays:
-    """The ways to the helpers of a daemon; a session has each to ask once."""
+    """The ways to the helpers of a daemon, which a session asks before its login."""
 
     def __init__(self, auth: "HelperRelay | None" = None, tls: "HelperRelay | None" = None) -> None:
         self.auth = auth
         self.tls = tls
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        for each in (self.auth, self.tls):
+            if each:
+                each.close()
 
 
 NO_RELAYS = Relays()
@@ -276,9 +311,11 @@ def may_become(context: Context, verdict: "Verdict") -> bool:
 def passed(context: Context, verdict: "Verdict") -> bool:
     """Log the verdict; whether it lets the client in. What it names is checked again here."""
     from popad import journal, settings
-    from popad.auth import helper
+    from popad.auth.verdict import PASSED, REFUSED, UNAVAILABLE, UNKNOWN
 
-    if verdict.which == helper.PASSED:
+    if verdict.mechanism:
+        context.known |= {"mechanism": verdict.mechanism}
+    if verdict.which == PASSED:
         try:
             settings.maildrop_of_user(verdict.maildrop)
         except ValueError as wrong:
@@ -290,8 +327,8 @@ def passed(context: Context, verdict: "Verdict") -> bool:
         context.log(journal.LOGIN_PASSED, reason=verdict.reason or None)
         return True
     # A name is not repeated unless it is known to be one: it may be a password typed too early.
-    hidden = verdict.which in (helper.UNKNOWN, helper.UNAVAILABLE) and not context.settings.log_unknown
-    special = {helper.UNAVAILABLE: journal.LOGIN_UNAVAILABLE, helper.REFUSED: journal.LOGIN_REFUSED}
+    hidden = verdict.which in (UNKNOWN, UNAVAILABLE) and not context.settings.log_unknown
+    special = {UNAVAILABLE: journal.LOGIN_UNAVAILABLE, REFUSED: journal.LOGIN_REFUSED}
     event = special.get(verdict.which, journal.LOGIN_FAILED)
     context.log(event, user=None if hidden else verdict.name, reason=verdict.reason)
     return False

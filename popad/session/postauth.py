@@ -4,7 +4,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from popad.auth.helper import Verdict
+    from popad.auth.verdict import Verdict
     from popad.net.connection import Connection
     from popad.notify import Notifier
     from popad.protocol.dialogue import Peer
@@ -18,6 +18,7 @@ from popad.net.connection import LINGER
 from popad.protocol import replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
+from popad.protocol.sasl import allowed
 from popad.protocol.transaction import Transaction
 from popad.session import ending
 from popad.session.ending import ToldToEnd
@@ -44,7 +45,7 @@ def postauth_role(session: "Context", verdict: "Verdict", ahead: bytes) -> None:
 def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     """The client's commands until its end, and what the journal is to know of them."""
     connection, settings = session.connection, session.settings
-    done = Transaction(drop, Notices(session).notice)
+    done = Transaction(drop, Notices(session).notice, allowed(session.may()))
     client = PostauthClient(name, connection, settings.timeout, session.ready(), drop, session.tls)
     peer = traced(client, session, name, ahead)
     connection.keep_time(THINKING)

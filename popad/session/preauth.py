@@ -17,21 +17,28 @@ if TYPE_CHECKING:
 
     Pairs = tuple[tuple[_socket.socket, _socket.socket], tuple[_socket.socket, _socket.socket]]
 
-from popad.errors import PeerGone, PeerSilent
+from popad.errors import ContractBroken, PeerGone, PeerSilent
 from popad.net.connection import LINGER, Connection
 from popad.privsep import spawn  # all of it: the child can open nothing any more, so nothing can be imported then
 from popad.privsep.channel import Channel, message_pair, receive_descriptor, send_descriptor
 from popad.privsep.identity import become_preauth, close_all_but, close_all_doors, confine
-from popad.protocol.authorization import MAX_ERRORS, MAY_LOG_IN, TABLE, Authorization
+from popad.protocol.authorization import MAX_ERRORS, MAY_LOG_IN, PROXY_HEADERS, TABLE, Authorization
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from popad.protocol.replies import err
+from popad.protocol.sasl import CANCEL_EXCHANGE, END_EXCHANGE
 
-# Requests to the monitor, which has a row for each. LOGIN has one field: what the client has sent after its login. STLS
-# has none. The others have one, too: what the client has said, as Authorization.summary() puts it.
+# Requests to the monitor, which has a row for each. LOGIN and DECIDED have one field: what the client has sent after
+# its login. STLS and SASL have none. The others have one, too: what the client has said, as Authorization.summary()
+# puts it.
 LOGIN, STLS, QUIT, GONE, SILENT, ERRORS = b"login", b"stls", b"quit", b"gone", b"silent", b"errors"
+PROXIED = b"proxied"  # the client begins as a proxy does, and is none
+SASL, DECIDED = b"sasl", b"decided"  # the helper is to hear of a mechanism from the child; it has heard all it wants
 BEHIND_STLS = err("nothing may follow STLS before its answer")
 MAX_AHEAD = 32768  # octets: what one read brings, and a line before it
+MAX_CHALLENGE = 1024  # octets, of the helper's
+MAY_OCTETS = 2  # of what a client may do
+ENDS = ((CANCEL_EXCHANGE,), (END_EXCHANGE,))  # of an exchange: the helper hears no more of it
 
 
 class Preauth:
@@ -48,7 +55,7 @@ class Preauth:
     def introduce(self, connection: Connection, may: int) -> bool:
         """Give it its client, and what that may do. False where it has died while it waited."""
         try:
-            send_descriptor(self.channel.socket, bytes([may]), connection.fileno())
+            send_descriptor(self.channel.socket, may.to_bytes(MAY_OCTETS, "big"), connection.fileno())
         except OSError:
             self.end()
             return False
@@ -123,17 +130,24 @@ def speak(
     may: int = MAY_LOG_IN,
 ) -> None:
     """The AUTHORIZATION state, and the request that tells what has become of it."""
-    state = Authorization(may)
+    helper = AuthHelper(channel, credentials, deadline)
+    state = Authorization(may, helper)
     lines = Lines()
-    client = PreauthClient(connection, channel, deadline)
+    client = PreauthClient(connection, channel, helper, deadline)
     try:
         converse(client, lines, TABLE, state, settings.max_argument)
+    except Decided:
+        channel.send((DECIDED, b""))
     except PeerGone:
+        state.end_exchange()
         channel.send((GONE, state.summary(client.first)))
     except PeerSilent:
+        state.end_exchange()
         channel.send((SILENT, state.summary(client.first)))
     else:
-        if state.wants_tls and not lines.rest():
+        if state.is_decided:
+            channel.send((DECIDED, lines.rest()))
+        elif state.wants_tls and not lines.rest():
             channel.send((STLS,))
         elif state.wants_tls:
             # It was sent before TLS: whoever is between the client and us may have written it (CVE-2011-0411).
@@ -143,27 +157,73 @@ def speak(
             except (PeerGone, PeerSilent):
                 pass
             connection.close(LINGER)
-        elif state.password is None:
+        elif client.first.startswith(PROXY_HEADERS):
+            channel.send((PROXIED, state.summary(client.first)))
+            connection.close(LINGER)
+        elif state.login is None:
             erred = state.errors >= MAX_ERRORS
             channel.send((ERRORS if erred else QUIT, state.summary(client.first)))
             connection.close(LINGER if erred else 0)  # it may not have stopped sending
         else:
-            credentials.send((state.name, state.password))
+            credentials.send(state.login)
             channel.send((LOGIN, lines.rest()))
 
 
 def client_of(channel: Channel) -> tuple[Connection | None, int]:
     """The client, when it has come, and what it may do; None where the session has ended before."""
-    may, fd = receive_descriptor(channel.socket, 1)
-    return None if fd is None else Connection(fd, "", None), sum(may)
+    may, fd = receive_descriptor(channel.socket, MAY_OCTETS)
+    return None if fd is None else Connection(fd, "", None), int.from_bytes(may, "big")
+
+
+class Decided(Exception):
+    """The helper has heard enough while the client was waited for: the monitor has the verdict."""
+
+
+class AuthHelper:
+    """The auth helper, as a mechanism asks it: over the credentials channel, once the monitor has given it the other
+    end.
+    """
+
+    def __init__(self, channel: Channel, credentials: Channel, deadline: float) -> None:
+        self.channel = channel
+        self.credentials = credentials
+        self.deadline = deadline
+        self.listens = False  # has been told of an exchange, and has not heard the end of it
+
+    def ask(self, *fields: bytes) -> bytes | None:
+        """What the client is to be asked next; None where there is nothing left to ask. Raises PeerSilent."""
+        self.tell(*fields)
+        ends = [self.credentials.fileno(), self.channel.fileno()]
+        # Not poll(2), which wants room for as many descriptors as it waits for: this process may have none.
+        ready = select.select(ends, [], [], max(self.deadline - time.monotonic(), 0))[0]
+        if self.channel.fileno() in ready:
+            os._exit(spawn.CRASHED)  # the session has died
+        if not ready:
+            raise PeerSilent
+        try:
+            (challenge,) = self.credentials.take((MAX_CHALLENGE,))
+        except ContractBroken:
+            return None  # it has closed its end: the verdict is with the monitor
+        return bytes(challenge)
+
+    def tell(self, *fields: bytes) -> None:
+        """Say something that needs no answer."""
+        if not self.listens:
+            self.channel.send((SASL,))
+        self.listens = fields not in ENDS
+        try:
+            self.credentials.send(fields)
+        except OSError:
+            pass  # it has closed its end
 
 
 class PreauthClient:
     """The client, who has until the deadline in all."""
 
-    def __init__(self, connection: Connection, channel: Channel, deadline: float) -> None:
+    def __init__(self, connection: Connection, channel: Channel, helper: AuthHelper, deadline: float) -> None:
         self.connection = connection
         self.channel = channel
+        self.helper = helper
         self.deadline = deadline
         self.first = b""  # of what it has sent, the first read
 
@@ -172,8 +232,13 @@ class PreauthClient:
         if (left := self.deadline - time.monotonic()) <= 0:
             raise PeerSilent
         ends = [self.connection.fileno(), self.channel.fileno()]
-        if self.channel.fileno() in select.select(ends, [], [], left)[0]:
+        if self.helper.listens:
+            ends.append(self.helper.credentials.fileno())
+        ready = select.select(ends, [], [], left)[0]
+        if self.channel.fileno() in ready:
             os._exit(spawn.CRASHED)  # the session has died: nobody would hear of a login
+        if self.helper.credentials.fileno() in ready:
+            raise Decided
         data = self.connection.read(max(self.deadline - time.monotonic(), 0))
         self.first = self.first or data
         return data

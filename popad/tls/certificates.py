@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
     from popad.settings import Settings
 
+from popad.net.encryption import MAX_CERTIFIED
+from popad.tls.x509 import end_point, is_self_issued
+
 ALPN = ["pop3"]  # RFC 7301, as IANA has it
 MOST_OCTETS = 1 << 20  # of a file: certificates have some thousand
 TICKETS = 1  # a session that is resumed costs a tenth of one that is not; more than one ticket only costs octets
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 DAY = 86400.0  # seconds
 SOON = 14  # days
+UNKNOWN_ISSUER = (2, 20, 21)  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and the like: openssl-verify(1), DIAGNOSTICS
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 DIRECTORY = "/etc/popad/tls"  # what popad-tls-helper.service loads as credentials: tls_FILE
 
@@ -35,7 +39,7 @@ class Certificate:
         """Raises CertificateWrong."""
         self.chain = chain
         self.key = key
-        self.der = leaf_of(chain)
+        self.der = certificates_of(chain)[0]
         self.names: frozenset[str] = frozenset()  # of hosts, in lower case; empty where they could not be told
         self.ends: float | None = None  # seconds since 1970
         self.why_unknown = ""
@@ -64,10 +68,14 @@ class Contexts:
         if not self.certificates:
             raise CertificateWrong("POPAD_TLS_CERTIFICATE names no certificate")
         self.by_names: dict[frozenset[str], ssl.SSLContext] = {}
+        self.end_points: dict[ssl.SSLContext, bytes] = {}
+        self.client_name = settings.tls_client_name
         for each in self.certificates:
             # Two of the same names: an ECDSA one and an RSA one, of which OpenSSL takes what the client knows.
             context = self.by_names.setdefault(each.names, new_context(settings))
             load(context, each)
+            # Which of two is shown is not told, so there is nothing to bind a channel to.
+            self.end_points[context] = b"" if context in self.end_points else end_point(each.der)
         self.first = self.by_names[self.certificates[0].names]
         self.refuses_unknown = settings.tls_unknown_name == "refuse"
         self.first.sni_callback = self.choose
@@ -86,6 +94,19 @@ class Contexts:
                 return None
         self.refused = self.refuses_unknown
         return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME if self.refused else None
+
+    def certified(self, tls: "ssl.SSLObject") -> str:
+        """The name in the client's certificate, "" where there is none."""
+        return name_in(tls.getpeercert() or {}, self.client_name)
+
+
+def name_in(certificate: "dict[str, Any]", which: str) -> str:
+    """Its e-mail address (RFC 5280 section 4.2.1.6) or common name; "" where it has none, or more than one."""
+    if which == "email":
+        found = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "email"]
+    else:
+        found = [value for names in certificate.get("subject", ()) for kind, value in names if kind == "commonName"]
+    return found[0] if len(found) == 1 and found[0].isprintable() and len(found[0].encode()) <= MAX_CERTIFIED else ""
 
 
 def certificates(settings: "Settings") -> "Iterator[Certificate]":
@@ -107,14 +128,14 @@ def loaded_by_systemd(path: str) -> str:
     return path
 
 
-def leaf_of(path: str) -> bytes:
-    """The first certificate of a PEM file, in DER. Raises CertificateWrong."""
+def certificates_of(path: str) -> list[bytes]:
+    """The certificates of a PEM file, in DER; at least one. Raises CertificateWrong."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             text = file.read(MOST_OCTETS)
-        leaf = text[text.index(begin) : text.index(end) + len(end)]
-        return ssl.PEM_cert_to_DER_cert(leaf)
+        pieces = text[text.index(begin) :].split(begin)[1:]
+        return [ssl.PEM_cert_to_DER_cert(begin + piece[: piece.index(end)] + end) for piece in pieces]
     except OSError as error:
         raise CertificateWrong(f"{path}: {error.strerror}") from error
     except ValueError:
@@ -131,6 +152,11 @@ def described(chain: str, key: str, leaf: bytes) -> "dict[str, Any]":
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     client.load_verify_locations(cadata=leaf)
+    return shake_hands(server, client).getpeercert() or {}
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
+    """In memory; the client's side of it. Raises SSLError."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours, theirs = server.wrap_bio(there, back, server_side=True), client.wrap_bio(back, there)
     for side in (theirs, ours, theirs, ours):
@@ -138,7 +164,26 @@ def described(chain: str, key: str, leaf: bytes) -> "dict[str, Any]":
             side.do_handshake()
         except ssl.SSLWantReadError:
             pass  # the other side's turn
-    return theirs.getpeercert() or {}
+    return theirs
+
+
+def why_incomplete(chain: str, key: str) -> str:
+    """Why clients may not find the way from a certificate to a CA that they know; "" where they will, as far as this
+    host knows. Raises CertificateWrong.
+    """
+    last = certificates_of(chain)[-1]
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain, key, password=no_password)
+    client = ssl.create_default_context()
+    client.check_hostname = False
+    if is_self_issued(last):
+        client.load_verify_locations(cadata=last)  # a CA of the administrator's own, which clients are told of
+    try:
+        shake_hands(server, client)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in UNKNOWN_ISSUER:
+            return "the chain ends before a CA that this host knows: is an intermediate certificate missing?"
+    return ""
 
 
 def no_password() -> str:
@@ -158,6 +203,13 @@ def new_context(settings: "Settings") -> ssl.SSLContext:
         context.set_ciphers(settings.tls_ciphers or "ECDHE+AESGCM:ECDHE+CHACHA20")
     except ssl.SSLError as error:
         raise CertificateWrong(f"POPAD_TLS_CIPHERS: {reason_of(error)}") from error
+    if settings.tls_client_ca:
+        ca = loaded_by_systemd(settings.tls_client_ca)
+        try:
+            context.load_verify_locations(ca)
+        except (ssl.SSLError, OSError) as error:
+            raise CertificateWrong(f"POPAD_TLS_CLIENT_CA: {ca}: {reason_of(error)}") from error
+        context.verify_mode = ssl.CERT_OPTIONAL  # most clients have none
     return context
 
 

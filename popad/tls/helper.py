@@ -80,7 +80,12 @@ class TlsHelper:
             return
         cipher = tls.cipher()
         answer = Encryption(
-            tls.version() or "", cipher[0] if cipher else "", self.contexts.asked, bool(tls.session_reused)
+            tls.version() or "",
+            cipher[0] if cipher else "",
+            self.contexts.asked,
+            bool(tls.session_reused),
+            certified=self.contexts.certified(tls),
+            binding=self.contexts.end_points.get(tls.context, b""),
         )
         if say(channel, answer):
             channel.close()

@@ -30,6 +30,44 @@ def make(place: Path, *names: str, name: str = "tls", days: int = 90, kind: tupl
     return pair
 
 
+def chain(place: Path, host: str = HOST) -> tuple[Pair, Path, Path]:
+    """A certificate that an intermediate CA has signed, which a root has signed: the leaf alone, and both CAs."""
+
+    def signed(name: str, subject: str, extension: str, issuer: str = "") -> Path:
+        cert, key, request = (str(place / f"{name}.{end}") for end in ("pem", "key", "csr"))
+        made = ["openssl", "req", "-new", *EC, "-nodes", "-subj", f"/CN={subject}", "-keyout", key, "-out", request]
+        subprocess.run(made, check=True, capture_output=True)
+        extensions = place / f"{name}.ext"
+        extensions.write_text(extension)
+        by = (
+            ["-CA", f"{place}/{issuer}.pem", "-CAkey", f"{place}/{issuer}.key", "-CAcreateserial"]
+            if issuer
+            else ["-key", key]
+        )
+        sign = [
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-days",
+            "90",
+            "-extfile",
+            str(extensions),
+            *by,
+            "-out",
+            cert,
+        ]
+        subprocess.run(sign, check=True, capture_output=True)
+        return Path(cert)
+
+    root = signed("root", "root", "basicConstraints=critical,CA:TRUE")
+    middle = signed("middle", "middle", "basicConstraints=critical,CA:TRUE", "root")
+    leaf = signed("leaf", host, f"subjectAltName=DNS:{host}", "middle")
+    (place / "leaf.key").chmod(0o600)
+    return Pair(leaf, place / "leaf.key"), middle, root
+
+
 def end(pair: Pair) -> Pair:
     """The certificate again, as one that has ended."""
     again = ["openssl", "x509", "-in", str(pair.chain), "-signkey", str(pair.key), "-days", "-1"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from popad.auth import credentials
+from popad.auth import credentials, verifiers
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.patience import PATIENCE
 
@@ -132,7 +132,7 @@ class Server:
             shared.mkdir()
             shared.chmod(0o1733)
         self.credentials.touch(0o600)
-        self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), credentials.LEAST_ITERATIONS) + "\n")
+        self.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), verifiers.LEAST_ITERATIONS) + "\n")
         owner = pwd.getpwnam(OWNER)
         os.chown(self.mailbox.parent, owner.pw_uid, owner.pw_gid)
         self.settings = {

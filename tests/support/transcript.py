@@ -14,6 +14,7 @@ from popad.net import arrival
 from popad.protocol import authorization, replies, transaction
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
+from popad.protocol.sasl import MECHANISMS, allowed
 from popad.session import monitor
 from popad.settings import Settings
 from tests.support.peer import Peer
@@ -24,9 +25,22 @@ LOGIN = ["S: +OK ...", "C: USER alice", "S: +OK ...", "C: PASS secret"]
 ESCAPE = re.compile(r"\\(?:\(([^*]*)\*(\d+)\)|x([0-9a-f]{2})|(.))")
 PLAIN = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
 
+# What a client may do over a connection without TLS, with POPAD_AUTH=file.
+MAY = authorization.MAY_LOG_IN | sum(MECHANISMS[name].may for name in (b"SCRAM-SHA-256", b"PLAIN", b"LOGIN"))
+
 Mails = dict[str, bytes]
 # What the client sends, or another program does to the mailbox at that path.
 Step = bytes | Callable[[Path], None]
+
+
+class Nobody:
+    """In place of the auth helper: in process there is none, and no transcript asks it a second time."""
+
+    def ask(self, *fields: bytes) -> bytes | None:
+        raise NotImplementedError
+
+    def tell(self, *fields: bytes) -> None:
+        raise NotImplementedError
 
 
 class Transcript:
@@ -160,11 +174,11 @@ def play(steps: Sequence[Step], mailbox: Path, state: SharedDirectory, settings:
     """What the client receives in a session without processes: what session.py does with protocol and maildrop."""
     peer = Peer(*(step if isinstance(step, bytes) else functools.partial(step, mailbox) for step in steps))
     peer.write(arrival.GREETING)
-    login, lines = authorization.Authorization(), Lines()
+    login, lines = authorization.Authorization(MAY, Nobody()), Lines()
     try:
         converse(peer, lines, authorization.TABLE, login, settings.max_argument)
-        if login.password is not None:
-            if (login.name, login.password) != (NAME, PASSWORD):
+        if login.login is not None:
+            if login.login[-2:] != (NAME, PASSWORD):
                 peer.write(monitor.WRONG)
             else:
                 transact(peer, lines.rest(), mailbox, state, settings)
@@ -183,7 +197,13 @@ def transact(peer: Peer, ahead: bytes, mailbox: Path, state: SharedDirectory, se
     try:
         drop = Maildrop(store)
         peer.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
-        converse(peer, Lines(ahead), transaction.TABLE, transaction.Transaction(drop), settings.max_argument)
+        converse(
+            peer,
+            Lines(ahead),
+            transaction.TABLE,
+            transaction.Transaction(drop, sasl=allowed(MAY)),
+            settings.max_argument,
+        )
     finally:
         if store.fd >= 0:
             os.close(store.fd)

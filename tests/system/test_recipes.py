@@ -188,7 +188,7 @@ def virtual_users(server: Server, block: Block) -> None:
         for document, fragment in (
             ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail"),
             ("popad.conf.5", "ReadWritePaths=-/srv/mail"),
-            ("popad-credentials.5", "credentials jane"),
+            ("popad-credentials.5", "--file /etc/popad/credentials jane"),
             ("popad-credentials.5", "--delete jane"),
         )
     )
@@ -561,9 +561,31 @@ def tls_by_the_page(server: Server, block: Block) -> None:
 def another_password(server: Server, block: Block) -> None:
     """virtual_users() tries the same command of popad-credentials(5)."""
     (other,) = [
-        found for found in blocks() if found.document == "popad-credentials.5" and "credentials jane" in found.text
+        found
+        for found in blocks()
+        if found.document == "popad-credentials.5" and "--file /etc/popad/credentials jane" in found.text
     ]
     assert block.commands[0] == other.commands[0]
+
+
+def lists_of_users(server: Server, block: Block) -> None:
+    """popad-credentials(5)'s other ways: both verifiers, a look at one, all names, many at once."""
+    machine = server.machine
+    both, many = (
+        next(found for found in blocks() if fragment in found.text and found.document == "popad-credentials.5")
+        for fragment in ("--sha1 jane", "--batch < list")
+    )
+    assert block in (both, many)
+    make, look, names = both.commands
+    try:
+        machine.python(TERMINAL, make, PASSWORD)
+        assert "the password of jane" in machine.python(TERMINAL, look, PASSWORD)
+        machine.write("/root/list", f"jane:another\njohn:{PASSWORD}\n", mode=0o600)
+        machine.run(["sh", "-c", f"cd /root && {many.commands[0]}"])
+        listed = machine.run(names.split()).stdout.splitlines()
+        assert [line.split("(")[0] for line in listed] == ["jane SCRAM-SHA-256", "john SCRAM-SHA-256"]
+    finally:
+        machine.run(["rm", "-f", "/etc/popad/credentials", "/root/list"])
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -603,9 +625,11 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "POPAD_EVENT=protocol", with_its_neighbour),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
-    ("popad-credentials.5", "credentials jane", virtual_users),
+    ("popad-credentials.5", "--file /etc/popad/credentials jane", virtual_users),
     ("popad-credentials.5", "--delete jane", virtual_users),
-    ("popad-credentials.5", "SCRAM-SHA-256", one_line_of_credentials),
+    ("popad-credentials.5", "--sha1 jane", lists_of_users),
+    ("popad-credentials.5", "--batch < list", lists_of_users),
+    ("popad-credentials.5", "SCRAM-SHA-256$", one_line_of_credentials),
     ("README.md", "apt install ./dist/", install),
     ("README.md", "curl --user NAME", try_it),
     ("README.md", "enable --now popad-standalone.service", change_the_shape),
@@ -624,6 +648,8 @@ NOT_HERE = [
         "podman run",
         "no podman in the machine: tests/container runs the image with these options",
     ),
+    ("popad.8", "POPAD_PROXY_FROM=", "no HAProxy in the machine: tests/clients/test_haproxy.py has one"),
+    ("popad.8", "send-proxy-v2", "the same test has HAProxy read this block"),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ssl
 from collections.abc import Iterator
 
 import pytest
 
+from popad.auth import credentials
+from popad.tls.x509 import end_point
 from tests.support.here import CHECKOUT
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
+from tests.support.scram import ScramClient, b64
 from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server
 from tests.system.standalone import SERVICE
 
@@ -234,3 +238,86 @@ def test_what_is_no_handshake(tls: Server, said: bytes) -> None:
                 pass
     entry = tls.machine.wait_entry({"POPAD_EVENT": "handshake-failed"}, after=since)
     assert entry["POPAD_RHOST"] == "127.0.0.1"
+
+
+# -- mechanisms that need TLS
+
+
+@contextlib.contextmanager
+def more_settings(server: Server, more: str) -> Iterator[None]:
+    """For the next session, and both helpers."""
+    path = server.machine.root / SETTINGS.lstrip("/")
+    path.write_text(TLS + more)
+    units = ["popad-tls-helper.service", "popad-auth.service"]
+    is_daemon = server.machine.run(["sh", "-c", f"systemctl is-active {SERVICE} || true"]).stdout == "active\n"
+    try:
+        server.machine.run(["systemctl", "reload", SERVICE] if is_daemon else ["systemctl", "stop", *units])
+        yield
+    finally:
+        path.write_text(TLS)
+
+
+def show_certificate(server: Server, context: ssl.SSLContext, address: str) -> None:
+    """Have clients show one of their own, signed by itself, which is POPAD_TLS_CLIENT_CA, too."""
+    machine = server.machine
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-days", "9", "-subj", "/CN=somebody", "-addext", f"subjectAltName=email:{address}"]
+    machine.run([*request, *names, "-keyout", f"{PLACE}/client.key", "-out", f"{PLACE}/clients.pem"])
+    place = machine.root / PLACE.lstrip("/")
+    context.load_cert_chain(place / "clients.pem", place / "client.key")
+
+
+def test_a_certificate_in_place_of_a_password(tls: Server) -> None:
+    """AUTH EXTERNAL: for the user of the certificate and no other, as long as the account has not expired."""
+    name, other = tls.add_user(), tls.add_user()
+    context = trusting(tls)
+    show_certificate(tls, context, f"{name}@example.org")
+    settings = f"POPAD_TLS_CLIENT_CA={PLACE}/clients.pem\nPOPAD_STRIP_DOMAINS=example.org\n"
+    with more_settings(tls, settings):
+        for whose, passes in (("=", True), (b64(other.encode()).decode(), False), (b64(name.encode()).decode(), True)):
+            with context.wrap_socket(tls.machine.connect("127.0.0.1", 995), server_hostname=NAME) as connection:
+                client = Pop3(connection)
+                client.line()
+                client.ok("CAPA")
+                assert b"SASL EXTERNAL PLAIN LOGIN\n" in client.body()
+                assert client.say(f"AUTH EXTERNAL {whose}").startswith(b"+OK" if passes else b"-ERR [AUTH]")
+        tls.machine.run(["chage", "-E", "0", name])
+        since = tls.machine.cursor()
+        with context.wrap_socket(tls.machine.connect("127.0.0.1", 995), server_hostname=NAME) as connection:
+            client = Pop3(connection)
+            client.line()
+            assert client.say("AUTH EXTERNAL =").startswith(b"-ERR [AUTH]")
+        entry = tls.machine.wait_entry(
+            {"POPAD_EVENT": "login-failed", "POPAD_USER": f"{name}@example.org"}, after=since
+        )
+        assert (entry["POPAD_MECHANISM"], entry["POPAD_TLS_CLIENT"]) == ("EXTERNAL", f"{name}@example.org")
+        with pop3s(tls) as client:  # who shows no certificate has a password
+            client.line()
+            assert client.say("AUTH EXTERNAL =") == b"-ERR no such mechanism"
+
+
+def test_a_login_that_is_bound_to_the_certificate(tls: Server) -> None:
+    """SCRAM-SHA-256-PLUS: nobody else's connection gets in with it, though both sides know the password."""
+    name = tls.add_user()
+    machine = tls.machine
+    path = machine.root / "etc/popad/credentials"
+    machine.write("/etc/popad/credentials", credentials.line(name, PASSWORD.encode(), 4096) + "\n", mode=0o600)
+    try:
+        with more_settings(tls, "POPAD_AUTH=file\n"):
+            for data, passes in ((True, True), (False, False)):
+                with pop3s(tls) as client:
+                    client.line()
+                    assert isinstance(client.socket, ssl.SSLSocket)
+                    der = client.socket.getpeercert(binary_form=True)
+                    assert der
+                    digest = end_point(der) if data else b"another certificate's"
+                    scram = ScramClient(name, PASSWORD, "SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,", digest)
+                    first = client.say(f"AUTH {scram.scheme} {b64(scram.first()).decode()}")
+                    last = client.say(b64(scram.final(base64.b64decode(first[2:]))).decode())
+                    if passes:
+                        assert scram.believes(base64.b64decode(last[2:]))
+                        assert client.say("").startswith(b"+OK 3 messages")
+                    else:
+                        assert last.startswith(b"-ERR [AUTH]")
+    finally:
+        path.unlink()

@@ -184,6 +184,8 @@ class TestOptions:
         """An argument of the table in the language of man pages."""
         if not argument.startswith("["):
             return f"\n.Ar {argument.lower()}"
+        if not argument.startswith("[-"):
+            return f"\n.Op Ar {argument.strip('[]').lower()}"
         option, _, value = argument.strip("[]").partition(" ")
         return f"\n.Op Fl Fl {option.strip('-')}" + (f" Ar {value.lower()}" if value else "")
 

@@ -97,6 +97,15 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_STOP_TIMEOUT": [("1", 1)],
     "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
     "POPAD_GUESS_MEMORY": [("1", 1)],
+    "POPAD_SASL": [
+        ("", ()),
+        ("plain  LOGIN", ("PLAIN", "LOGIN")),
+        ("none", ("NONE",)),
+        ("EXTERNAL SCRAM-SHA-256 SCRAM-SHA-1", ("EXTERNAL", "SCRAM-SHA-256", "SCRAM-SHA-1")),
+    ],
+    "POPAD_TLS_CLIENT_CA": [("",) * 2, ("/etc/ssl/ca.pem",) * 2],
+    "POPAD_TLS_CLIENT_NAME": [("email",) * 2, ("common-name",) * 2],
+    "POPAD_PROXY_FROM": [("", ()), ("192.0.2.7", ((bytes([192, 0, 2, 7]), 32),))],
     "POPAD_TRUSTED_SOURCES": [
         ("", ()),
         ("192.0.2.7  2001:db8::/32", ((bytes([192, 0, 2, 7]), 32), (b" \x01\r\xb8" + bytes(12), 32))),
@@ -150,6 +159,10 @@ BAD: dict[str, list[str]] = {
     "POPAD_STOP_TIMEOUT": [*NO_NUMBER, "0", "86401"],
     "POPAD_GUESS_DELAY": NO_NUMBER,
     "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
+    "POPAD_SASL": ["CRAM-MD5", "PLAIN,LOGIN", "none PLAIN", "SCRAM-SHA-256-PLUS"],
+    "POPAD_TLS_CLIENT_CA": ["ca.pem", "/etc/../ca"],
+    "POPAD_TLS_CLIENT_NAME": ["", "dns"],
+    "POPAD_PROXY_FROM": ["x", "192.0.2.7/24"],
     "POPAD_TRUSTED_SOURCES": [
         "x",
         "192.0.2",
@@ -215,3 +228,21 @@ def test_any_text_is_a_value_or_named_as_wrong(name: str, text: str) -> None:
         assert wrong.name == name
     else:
         assert isinstance(value, str | int | tuple)
+
+
+@pytest.mark.parametrize(
+    ("given", "mechanisms"),
+    [
+        ({}, "PLAIN LOGIN"),
+        ({"AUTH": "file"}, "SCRAM-SHA-256 PLAIN LOGIN"),
+        ({"AUTH": "file", "SASL": "LOGIN SCRAM-SHA-1"}, "SCRAM-SHA-1 LOGIN"),
+        ({"AUTH": "pam", "SASL": "SCRAM-SHA-256 LOGIN"}, "LOGIN"),
+        ({"TLS_CLIENT_CA": "/ca"}, "EXTERNAL PLAIN LOGIN"),
+        ({"SASL": "EXTERNAL"}, ""),
+        ({"AUTH": "file", "SASL": "none"}, ""),
+    ],
+)
+def test_which_mechanisms_are_offered(given: dict[str, str], mechanisms: str) -> None:
+    """Those that there can be, of those that are wanted; the better first."""
+    made = Settings({f"POPAD_{name}": value for name, value in given.items()})
+    assert " ".join(settings.sasl_mechanisms(made)) == mechanisms

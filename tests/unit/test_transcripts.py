@@ -1,7 +1,7 @@
 """Every dialogue of transcripts/ in process in all pieces, and once over TCP with a real session.
 
-Where what POP3 servers are complained about, and what has wounded them, is tested (STLS, AUTH and SASL come with TLS
-and SASL; ENOSPC and power loss with the faults' own tests):
+Where what POP3 servers are complained about, and what has wounded them, is tested (STLS has tests/unit/tls, SCRAM
+test_sasl.py; ENOSPC and power loss with the faults' own tests):
 
 | complaint or wound | where |
 |---|---|

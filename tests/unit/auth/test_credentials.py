@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import hmac
 import os
 import signal
 import socket
@@ -11,79 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from popad.auth import credentials
-from popad.auth.credentials import File, FileWrong, keys, parse, prepared
+from popad.auth import credentials, verifiers
+from popad.auth.credentials import File, FileWrong, parse
 from popad.auth.identity import LoginFailed, Unavailable, Unknown
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE, wait_until
 
-# RFC 7677 section 3: user "user", password "pencil"; the proofs of its exchange are checked below.
+# RFC 7677 section 3: user "user", password "pencil".
 SALT, ITERATIONS = "W22ZaJ0SNY7soEsUEjb6gQ==", 4096
-CLIENT_FIRST_BARE = b"n=user,r=rOprNGfwEbeRWgbNEkqO"
-SERVER_FIRST = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-CLIENT_FINAL_BARE = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-CLIENT_PROOF = "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-SERVER_SIGNATURE = "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
-STORED_KEY, SERVER_KEY = keys(b"pencil", base64.b64decode(SALT), ITERATIONS)
+MADE = verifiers.make(b"pencil", "SCRAM-SHA-256", ITERATIONS, base64.b64decode(SALT))
+STORED_KEY, SERVER_KEY = MADE.stored_key, MADE.server_key
 VERIFIER = (
     f"SCRAM-SHA-256${ITERATIONS}:{SALT}${base64.b64encode(STORED_KEY).decode()}:{base64.b64encode(SERVER_KEY).decode()}"
 )
-
-
-def test_vector_of_rfc_7677() -> None:
-    """The keys explain the exchange of the RFC: its proof leads to StoredKey, ServerKey to its signature."""
-    messages = b",".join((CLIENT_FIRST_BARE, SERVER_FIRST, CLIENT_FINAL_BARE))
-    client_signature = hmac.digest(STORED_KEY, messages, "sha256")
-    client_key = bytes(a ^ b for a, b in zip(base64.b64decode(CLIENT_PROOF), client_signature, strict=True))
-    assert hashlib.sha256(client_key).digest() == STORED_KEY
-    assert hmac.digest(SERVER_KEY, messages, "sha256") == base64.b64decode(SERVER_SIGNATURE)
-
-
-# RFC 4013 section 3. What it prohibits stays as it was typed.
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("I\u00adX", "IX"),
-        ("user", "user"),
-        ("USER", "USER"),
-        ("\u00aa", "a"),
-        ("\u2168", "IX"),
-        ("\u0007", "\u0007"),
-        ("\u0627\u0031", "\u0627\u0031"),
-        ("a\u00a0b", "a b"),  # section 2.1: non-ASCII spaces
-        ("a\u3000b", "a b"),
-        ("a\u1680b", "a b"),  # which NFKC alone would leave
-        ("e\u0301", "\u00e9"),
-        ("\u0627\u0628", "\u0627\u0628"),
-        ("\u0627a\u0628", "\u0627a\u0628"),
-        # Section 6: right to left text begins and ends so, without letters of the other kind. Else it stays, though
-        # there would be something to normalize: a superscript or a Roman number.
-        ("\u0627\u00b9\u0628", "\u06271\u0628"),
-        ("\u0627\u00b9", "\u0627\u00b9"),
-        ("\u00b9\u0627", "\u00b9\u0627"),
-        ("\u0627\u2168\u0628", "\u0627\u2168\u0628"),
-        ("pa\u2028ss", "pa\u2028ss"),
-        ("\U0001f511", "\U0001f511"),  # unassigned in Unicode 3.2
-        ("\u00ad", "\u00ad"),  # nothing would be left
-        (" two  spaces ", " two  spaces "),
-    ],
-)
-def test_saslprep(typed: str, meant: str) -> None:
-    assert prepared(typed.encode()) == meant.encode()
-
-
-@given(st.text())
-def test_saslprep_twice_is_once(text: str) -> None:
-    once = prepared(text.encode("utf-8", "replace"))
-    assert prepared(once) == once
-
-
-@given(st.binary(max_size=30))
-def test_any_octets_can_be_a_password(octets: bytes) -> None:
-    assert prepared(octets) or not octets
 
 
 def test_a_line_is_a_verifier_of_its_password() -> None:
@@ -94,8 +34,13 @@ def test_a_line_is_a_verifier_of_its_password() -> None:
     assert credential.matches("pa\u0308ssword".encode())
     assert not credential.matches(b"password")
     assert not credential.matches(b"")
-    assert (credential.iterations, len(credential.salt), credential.maildrop) == (5000, 16, "")
-    server_key = keys("pässword".encode(), credential.salt, 5000)[1]
+    assert (credential.iterations, len(credential.by_scheme["SCRAM-SHA-256"].salt), credential.maildrop) == (
+        5000,
+        16,
+        "",
+    )
+    salt = credential.by_scheme["SCRAM-SHA-256"].salt
+    server_key = verifiers.make("pässword".encode(), "SCRAM-SHA-256", 5000, salt).server_key
     assert line.endswith(f":{base64.b64encode(server_key).decode()}")
     assert credentials.line("alice", b"x", 4096) != credentials.line("alice", b"x", 4096)
 
@@ -150,12 +95,12 @@ def test_a_line_that_is_not_understood(line: str) -> None:
 @pytest.mark.parametrize("iterations", [1, 4096, 10_000_000])
 def test_the_least_and_the_most_that_a_line_may_say(iterations: int) -> None:
     credential = parse(["alice", f"SCRAM-SHA-256${iterations}:c2FsdHNhbHQ=${B32}:{B32}"], "here")
-    assert (credential.iterations, credential.salt) == (iterations, b"saltsalt")
+    assert (credential.iterations, credential.by_scheme["SCRAM-SHA-256"].salt) == (iterations, b"saltsalt")
 
 
 def test_new_lines_cost_what_the_rfc_asks_for() -> None:
     """RFC 7677 section 4."""
-    assert credentials.LEAST_ITERATIONS >= 4096
+    assert verifiers.LEAST_ITERATIONS >= 4096
 
 
 # -- the file
@@ -271,14 +216,14 @@ def test_every_answer_costs_the_same(path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_the_most_expensive_line_costs(path: Path) -> None:
     """One that asks for more than is allowed is refused, and costs others nothing."""
-    most = credentials.MAX_ITERATIONS
+    most = verifiers.MAX_ITERATIONS
     path.write_text("\n".join(f"user{rounds} SCRAM-SHA-256${rounds}:{SALT}${B32}:{B32}" for rounds in (most, most + 1)))
     assert credentials.Users(str(path)).most == most
 
 
 @pytest.mark.parametrize("password", [b"", b"x", bytes(32)])
 def test_nothing_matches_the_stand_in_of_an_unknown_name(password: bytes) -> None:
-    assert not credentials.NOBODYS.matches(password)
+    assert not any(each.matches(password) for each in verifiers.NOBODYS.values())
 
 
 def test_a_name_that_stands_twice(path: Path) -> None:
@@ -384,3 +329,79 @@ def test_a_file_that_is_swapped_between_the_look_and_the_opening(
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_line_with_both_verifiers(path: Path) -> None:
+    """A password is checked with the better one."""
+    line = credentials.line("alice", b"secret", 4096, ("SCRAM-SHA-256", "SCRAM-SHA-1"))
+    credential = parse(line.split(), "here")
+    assert list(credential.by_scheme) == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+    assert all(each.matches(b"secret") and not each.matches(b"x") for each in credential.by_scheme.values())
+    path.write_text(line + "\n")
+    assert File(str(path)).authenticate("alice", b"secret", "").name == "alice"
+
+
+@pytest.mark.parametrize("schemes", [["SCRAM-SHA-1"], ["SCRAM-SHA-256", "SCRAM-SHA-256"]])
+def test_a_line_needs_one_verifier_of_each_kind_at_most_and_the_better_one(schemes: list[str]) -> None:
+    with pytest.raises(FileWrong, match=r"^here:"):
+        parse(credentials.line("alice", b"secret", 4096, schemes).split(), "here")
+
+
+def test_what_a_client_has_to_prove(path: Path) -> None:
+    path.write_text(credentials.line("alice", b"secret", 5000) + "\n")
+    verifier, account = File(str(path)).for_proof("alice", "SCRAM-SHA-256")
+    assert account
+    assert (account.name, verifier.iterations, verifier.matches(b"secret")) == ("alice", 5000, True)
+
+
+def made_up(path: Path, name: str, scheme: str = "SCRAM-SHA-256") -> tuple[int, bytes]:
+    verifier, account = File(str(path), str(path.parent)).for_proof(name, scheme)
+    assert account is None
+    return verifier.iterations, verifier.salt
+
+
+def test_a_name_that_is_not_there_is_asked_for_what_looks_like_any_others(path: Path) -> None:
+    """The same each time, by every process of the host, whatever else changes in the file; as most lines have it."""
+    (path.parent / credentials.KEY).write_bytes(b"k" * 32)
+    lines = [credentials.line(f"user{n}", b"x", 5000) + "\n" for n in range(3)]
+    path.write_text("".join(lines) + credentials.line("other", b"x", 6000) + "\n")
+    iterations, salt = made_up(path, "nobody")
+    assert (iterations, len(salt)) == (5000, 16)
+    assert made_up(path, "nobody") == (iterations, salt)
+    assert made_up(path, "nobody2")[1] != salt
+    path.write_text("".join(lines[:1]))
+    assert made_up(path, "nobody") == (iterations, salt)
+    known = made_up(path, "user0", "SCRAM-SHA-1")  # which its line does not have
+    assert (known[0], len(known[1])) == (5000, 16)
+    (path.parent / credentials.KEY).unlink()
+    assert made_up(path, "nobody") != made_up(path, "nobody")  # two processes, and no secret that stays
+
+
+def test_salts_of_another_length_are_made_up_as_long(path: Path) -> None:
+    salt = base64.b64encode(bytes(24)).decode()
+    path.write_text(f"user SCRAM-SHA-256$4096:{salt}${B32}:{B32}\n")
+    assert len(made_up(path, "nobody")[1]) == 24
+
+
+def test_a_file_without_lines_is_asked_as_new_lines_would_be(path: Path) -> None:
+    path.write_text("# none\n")
+    assert made_up(path, "nobody")[0] == verifiers.ITERATIONS
+
+
+def test_who_is_vouched_for(path: Path) -> None:
+    path.write_text(credentials.line("alice", b"secret", 5000) + " mbox:/srv/{user}\n")
+    file = File(str(path))
+    account = file.vouch("alice", "")
+    assert (account.name, account.maildrop) == ("alice", "mbox:/srv/{user}")
+    with pytest.raises(Unknown):
+        file.vouch("bob", "")
+    path.chmod(0o644)
+    with pytest.raises(Unavailable):
+        file.vouch("alice", "")
+    with pytest.raises(Unavailable):
+        file.for_proof("alice", "SCRAM-SHA-256")
+
+
+def test_a_name_is_found_however_it_was_typed_into_the_file(path: Path) -> None:
+    path.write_text(credentials.line("u\u0308mit", b"secret", 4096) + "\n")
+    assert File(str(path)).authenticate("\u00fcmit", b"secret", "").name == "\u00fcmit"

@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from popad.auth import credentials, helper, identity, nss
-from popad.auth.helper import BROKEN, FAILED, PASSED, REFUSED, UNAVAILABLE, UNKNOWN, Helper, Verdict, unpack_verdict
+from popad.auth import credentials, helper, identity, nss, verifiers
+from popad.auth import verdict as verdicts
+from popad.auth.credentials import File
+from popad.auth.helper import Helper
 from popad.auth.identity import Account
 from popad.auth.pam import Pam
+from popad.auth.sasl.attempt import Client
+from popad.auth.sasl.password import NAME_AND_PASSWORD, WHOSE_NAME_AND_PASSWORD, Password
+from popad.auth.verdict import BROKEN, FAILED, PASSED, REFUSED, UNAVAILABLE, UNKNOWN, Verdict, unpack_verdict
 from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair
@@ -27,7 +30,7 @@ NAMES = ("alice", "root", "daemon", "a{b", OWNER)
 
 @pytest.fixture(scope="module")
 def lines() -> str:
-    return "".join(credentials.line(name, b"secret", credentials.LEAST_ITERATIONS) + "\n" for name in NAMES)
+    return "".join(credentials.line(name, b"secret", verifiers.LEAST_ITERATIONS) + "\n" for name in NAMES)
 
 
 @pytest.fixture
@@ -41,6 +44,22 @@ def path(tmp_path: Path, lines: str) -> Path:
 def settings(path: Path, **values: str) -> Settings:
     given = {"auth": "file", "credentials": str(path), "user": "daemon", "virtual_user": OWNER} | values
     return Settings({f"POPAD_{name.upper()}": value for name, value in given.items()})
+
+
+class Vouches:
+    """A source that nobody asks for more than a password."""
+
+    def vouch(self, name: str, rhost: str) -> Account:
+        raise AssertionError(name)
+
+
+def attempt(name: bytes | bytearray, password: bytes | bytearray, made: Helper | None = None) -> Password:
+    source = made.source if made else File("/nonexistent")
+    return Password([bytearray(b"USER"), bytearray(name), bytearray(password)], source)
+
+
+def judged(made: Helper, name: bytes | bytearray, password: bytes | bytearray, rhost: str) -> Verdict:
+    return made.judge(attempt(name, password, made), rhost)
 
 
 @pytest.mark.parametrize(
@@ -62,14 +81,14 @@ def settings(path: Path, **values: str) -> Settings:
     ],
 )
 def test_verdicts(path: Path, name: bytes, password: bytes, which: bytes) -> None:
-    verdict = Helper(settings(path)).judge(name, password, "192.0.2.7")
+    verdict = judged(Helper(settings(path)), name, password, "192.0.2.7")
     assert verdict.which == which, verdict.reason
     assert bool(verdict.reason) == (which != PASSED)
     assert b"secret".decode() not in verdict.reason
 
 
 def test_who_has_passed(path: Path) -> None:
-    verdict = Helper(settings(path, maildrop="mbox:/srv/{user}")).judge(b"alice", b"secret", "")
+    verdict = judged(Helper(settings(path, maildrop="mbox:/srv/{user}")), b"alice", b"secret", "")
     owner = pwd.getpwnam(OWNER)
     assert (verdict.name, verdict.uid, verdict.gid, verdict.maildrop) == (
         "alice",
@@ -81,7 +100,7 @@ def test_who_has_passed(path: Path) -> None:
 
 def test_a_file_that_is_not_believed_is_no_verdict_on_the_password(path: Path) -> None:
     path.chmod(0o644)
-    verdict = Helper(settings(path)).judge(b"alice", b"secret", "")
+    verdict = judged(Helper(settings(path)), b"alice", b"secret", "")
     assert (verdict.which, verdict.known) == (UNAVAILABLE, False)
     assert "mode 0644" in verdict.reason
 
@@ -90,7 +109,7 @@ def test_a_file_that_is_not_believed_is_no_verdict_on_the_password(path: Path) -
 def test_a_refused_user_costs_what_an_unknown_one_costs(path: Path, name: bytes) -> None:
     """The password of root is not even tried: another name is asked for, so that the time does not tell."""
 
-    class Source:
+    class Source(Vouches):
         refused_soonest = 0.0
 
         def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
@@ -100,7 +119,7 @@ def test_a_refused_user_costs_what_an_unknown_one_costs(path: Path, name: bytes)
     asked: list[str] = []
     made = Helper(settings(path, virtual_user=""))
     made.source = Source()
-    assert made.judge(name, b"secret", "").which == REFUSED
+    assert judged(made, name, b"secret", "").which == REFUSED
     assert asked == [nss.NOBODY]
 
 
@@ -121,14 +140,14 @@ class Asked:
         self.credentials, self.theirs = (Channel(end) for end in message_pair())
 
     def ask(self, *credentials: bytes, rhost: bytes = b"192.0.2.7") -> None:
-        self.child.channel.send((rhost,), self.theirs.fileno())
+        self.child.channel.send((rhost, b"", b""), self.theirs.fileno())
         self.theirs.close()
         if credentials:
-            self.credentials.send(credentials)
+            self.credentials.send((b"USER", *credentials))
             self.credentials.close()
 
     def verdict(self) -> Verdict:
-        return unpack_verdict(self.child.channel.receive(helper.VERDICT_LIMITS, PATIENCE))
+        return unpack_verdict(self.child.channel.receive(verdicts.VERDICT_LIMITS, PATIENCE))
 
     def close(self) -> int:
         self.credentials.close()
@@ -218,8 +237,8 @@ def test_a_request_without_a_channel_is_a_verdict(path: Path, what: str) -> None
     [
         (b"alice",),
         (b"alice", b"secret", b""),
-        (b"x" * (identity.MAX_NAME + 1), b"x"),
-        (b"x", b"x" * (helper.MAX_PASSWORD + 1)),
+        (b"x" * (verdicts.MAX_NAME + 1), b"x"),
+        (b"x", b"x" * (verdicts.MAX_PASSWORD + 1)),
     ],
 )
 def test_credentials_of_another_shape_break_the_contract(path: Path, fields: tuple[bytes, ...]) -> None:
@@ -231,18 +250,18 @@ def test_credentials_of_another_shape_break_the_contract(path: Path, fields: tup
 def test_credentials_twice_break_the_contract(path: Path) -> None:
     asked = Asked(Helper(settings(path)))
     for _ in range(2):
-        asked.credentials.send((b"alice", b"secret"))
+        asked.credentials.send((b"USER", b"alice", b"secret"))
     asked.ask()
     assert asked.verdict().which == BROKEN
     with pytest.raises(OSError):
-        asked.credentials.send((b"alice", b"secret"))  # nobody would read it
+        asked.credentials.send((b"USER", b"alice", b"secret"))  # nobody would read it
     asked.close()
 
 
 def test_credentials_with_a_descriptor_break_the_contract(path: Path) -> None:
     asked = Asked(Helper(settings(path)))
     with path.open() as file:
-        asked.credentials.send((b"alice", b"secret"), file.fileno())
+        asked.credentials.send((b"USER", b"alice", b"secret"), file.fileno())
     asked.ask()
     assert asked.verdict().which == BROKEN
     asked.close()
@@ -267,7 +286,7 @@ def test_a_session_that_asks_nothing(
     gone, slow = (spawn.with_channel(Helper(settings(path)).serve) for _ in range(2))
     assert gone.end() == 0
     with pytest.raises(ContractBroken):
-        slow.channel.receive(helper.VERDICT_LIMITS, PATIENCE)
+        slow.channel.receive(verdicts.VERDICT_LIMITS, PATIENCE)
     assert slow.end() == 0
     assert capfd.readouterr().err == ""
 
@@ -276,7 +295,8 @@ def test_limits_follow_from_one_another() -> None:
     """Whatever a command line can carry, with either line end, can be asked for."""
     longest = COMMAND_OCTETS - len(b"PASS \n")
     assert longest == ARGUMENT_OCTETS
-    assert (longest, longest) == helper.CREDENTIALS_LIMITS
+    assert (longest, longest) == NAME_AND_PASSWORD
+    assert (longest, longest, longest) == WHOSE_NAME_AND_PASSWORD
 
 
 # -- guesses, and what a worker that lives on leaves behind
@@ -289,7 +309,7 @@ def test_limits_follow_from_one_another() -> None:
         (b"bob", b"secret", UNKNOWN, 1),
         (b"daemon", b"secret", REFUSED, 1),
         (b"alice", b"secret", PASSED, 0),
-        (b"x" * (identity.MAX_NAME + 1), b"secret", BROKEN, 0),
+        (b"x" * (verdicts.MAX_NAME + 1), b"secret", BROKEN, 0),
     ],
 )
 def test_which_verdicts_are_guesses(
@@ -316,9 +336,9 @@ def test_an_unavailable_login_is_no_guess_and_does_not_wait(path: Path) -> None:
 def test_guesses_of_a_network(path: Path, prefix: int, waits: int) -> None:
     """IPv6 addresses of one network are one source (POPAD_SOURCE_PREFIX)."""
     made = Helper(settings(path, source_prefix=str(prefix)))
-    made.due(Verdict(UNKNOWN), bytearray(b"x"), bytearray(b"wrong"), "2001:db8:0:1::1", 0.0)
+    made.due(Verdict(UNKNOWN), attempt(bytearray(b"x"), bytearray(b"wrong")), "2001:db8:0:1::1", 0.0)
     good = Verdict(PASSED, "alice")
-    assert made.due(good, bytearray(b"alice"), bytearray(b"secret"), "2001:db8:0:2::1", 0.0) == waits
+    assert made.due(good, attempt(bytearray(b"alice"), bytearray(b"secret")), "2001:db8:0:2::1", 0.0) == waits
     assert good.reason == ("put off for 1 s, after wrong passwords of this source" if waits else "")
 
 
@@ -327,7 +347,7 @@ def test_the_journal_hears_why_a_verdict_waits(path: Path) -> None:
     made = Helper(settings(path, guess_delay="60", auth_timeout="4"))
     for number in range(3):
         wrong = Verdict(FAILED, "alice", reason="wrong password")
-        made.due(wrong, bytearray(b"alice"), bytearray(b"%d" % number), f"192.0.2.{number}", 0.0)
+        made.due(wrong, attempt(bytearray(b"alice"), bytearray(b"%d" % number)), f"192.0.2.{number}", 0.0)
         seconds = (1, 2, 3.5)[number]
         assert wrong.reason == f"wrong password; put off for {seconds} s, after wrong passwords for this name"
 
@@ -337,7 +357,10 @@ def test_a_verdict_is_put_off_only_for_as_long_as_the_session_waits(path: Path) 
     for number in range(9):
         made.guesses.put_off(b"\xc0\x00\x02\x07", b"alice", b"%d" % number, False)
     for verdict in (Verdict(PASSED, "alice"), Verdict(FAILED, "alice")):
-        assert made.due(verdict, bytearray(b"alice"), bytearray(b"x"), "192.0.2.7", 2.0) == 10 - helper.MARGIN - 2.0
+        assert (
+            made.due(verdict, attempt(bytearray(b"alice"), bytearray(b"x")), "192.0.2.7", 2.0)
+            == 10 - helper.MARGIN - 2.0
+        )
     assert 0 < helper.MARGIN < 1
 
 
@@ -355,8 +378,8 @@ class Heard:
         self.fields = [bytearray(field) for field in fields]
         self.closed = False
 
-    def receive(self, limits: object, timeout: object) -> list[bytearray]:
-        return self.fields
+    def receive_request(self, shapes: object, timeout: object) -> list[bytearray]:
+        return [bytearray(b"USER"), *self.fields]
 
     def shut(self) -> None: ...
     def is_empty(self) -> bool:
@@ -369,7 +392,7 @@ class Heard:
 @pytest.mark.parametrize("password", [b"secret", b"wrong"])
 def test_no_password_is_left_in_a_worker_that_lives_on(path: Path, password: bytes) -> None:
     heard = Heard(b"alice", password)
-    Helper(settings(path)).hear(heard, "192.0.2.7", time.monotonic())  # type: ignore[arg-type]  # as much as is used
+    Helper(settings(path)).hear(heard, Client("192.0.2.7"), time.monotonic())  # type: ignore[arg-type]  # as much as is used
     assert heard.fields == [b"alice", bytes(len(password))]
     assert heard.closed
 
@@ -377,12 +400,14 @@ def test_no_password_is_left_in_a_worker_that_lives_on(path: Path, password: byt
 @pytest.mark.parametrize("error", [TimeoutError(), ContractBroken("so")])
 def test_a_broken_contract_does_not_wait(path: Path, error: Exception) -> None:
     class Wrong(Heard):
-        def receive(self, limits: object, timeout: object) -> list[bytearray]:
+        def receive_request(self, shapes: object, timeout: object) -> list[bytearray]:
             raise error
 
     heard = Wrong()
-    verdict, left = Helper(settings(path)).hear(heard, "192.0.2.7", time.monotonic())  # type: ignore[arg-type]  # as above
-    assert (verdict.which, left, heard.closed) == (BROKEN, 0.0, True)
+    begun = time.monotonic()
+    verdict = Helper(settings(path)).hear(heard, Client("192.0.2.7"), begun)  # type: ignore[arg-type]  # as above
+    assert (verdict.which, heard.closed) == (BROKEN, True)
+    assert time.monotonic() - begun < 0.4  # a refusal waits for half a second at least
 
 
 @pytest.mark.parametrize("asks", ["a login", "another shape", "nothing", "nothing, and leaves"])
@@ -399,8 +424,8 @@ def test_a_worker_that_lives_on_has_no_time_limit_left(path: Path, monkeypatch: 
     ours, theirs = (Channel(end) for end in message_pair())
     credentials, child = (Channel(end) for end in message_pair())
     if asks == "a login":
-        ours.send((b"192.0.2.7",), child.fileno())
-        credentials.send((b"alice", b"secret"))
+        ours.send((b"192.0.2.7", b"", b""), child.fileno())
+        credentials.send((b"USER", b"alice", b"secret"))
     elif asks == "another shape":
         ours.send(())
     elif asks == "nothing, and leaves":
@@ -418,15 +443,15 @@ def test_a_worker_that_lives_on_has_no_time_limit_left(path: Path, monkeypatch: 
 
 def test_a_name_as_the_settings_read_it(path: Path) -> None:
     made = Helper(settings(path, lower_case="yes", strip_domains="example.org"))
-    assert made.judge(b"Alice@Example.ORG", b"secret", "").name == "alice"
-    assert made.judge(b"alice@example.net", b"secret", "").which == UNKNOWN
-    assert Helper(settings(path)).judge(b"Alice", b"secret", "").which == UNKNOWN
+    assert judged(made, b"Alice@Example.ORG", b"secret", "").name == "alice"
+    assert judged(made, b"alice@example.net", b"secret", "").which == UNKNOWN
+    assert judged(Helper(settings(path)), b"Alice", b"secret", "").which == UNKNOWN
 
 
 def test_a_name_that_the_source_maps(path: Path) -> None:
     """PAM may let a name in that NSS does not know, and say who that is."""
 
-    class Source:
+    class Source(Vouches):
         refused_soonest = 0.0
 
         def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
@@ -434,7 +459,7 @@ def test_a_name_that_the_source_maps(path: Path) -> None:
 
     made = Helper(settings(path, auth="pam", virtual_user="", maildrop="mbox:/srv/{user}"))
     made.source = Source()
-    verdict = made.judge(b"a.b@example.org", b"secret", "")
+    verdict = judged(made, b"a.b@example.org", b"secret", "")
     assert (verdict.which, verdict.name, verdict.maildrop) == (PASSED, OWNER, f"mbox:/srv/{OWNER}")
 
 
@@ -443,7 +468,7 @@ def test_guesses_count_for_the_name_that_is_meant(path: Path, typed: bytes) -> N
     """Else each way to type a name would have its own count."""
     made = Helper(settings(path, lower_case="yes", strip_domains="example.org"))
     name, password = bytearray(typed), bytearray(b"wrong")
-    made.due(made.judge(typed, b"wrong", "192.0.2.7"), name, password, "192.0.2.7", 0.0)
+    made.due(judged(made, typed, b"wrong", "192.0.2.7"), attempt(name, password), "192.0.2.7", 0.0)
     assert made.guesses.wrong.count(b"name alice", 0) == 1
 
 
@@ -453,29 +478,29 @@ def test_a_trusted_source(path: Path) -> None:
     for number in range(5):
         for client in ("192.0.2.7", "198.51.100.1"):
             password = bytearray(b"wrong %d" % number)
-            made.due(Verdict(UNKNOWN, f"user{number}"), bytearray(b"x"), password, client, 0.0)
+            made.due(Verdict(UNKNOWN, f"user{number}"), attempt(bytearray(b"x"), password), client, 0.0)
     good = Verdict(PASSED, "alice")
-    assert made.due(good, bytearray(b"alice"), bytearray(b"secret"), "192.0.2.7", 0.0) == 0
-    assert made.due(good, bytearray(b"alice"), bytearray(b"secret"), "198.51.100.1", 0.0) == 15
+    assert made.due(good, attempt(bytearray(b"alice"), bytearray(b"secret")), "192.0.2.7", 0.0) == 0
+    assert made.due(good, attempt(bytearray(b"alice"), bytearray(b"secret")), "198.51.100.1", 0.0) == 15
 
 
 def test_a_virtual_user_that_cannot_be_served_is_refused_like_a_wrong_password(path: Path) -> None:
     """[SYS/TEMP] for the right password alone would tell that it is right."""
     made = Helper(settings(path, virtual_user=""))
     for password in (b"secret", b"wrong"):
-        assert made.judge(b"alice", password, "").known
+        assert judged(made, b"alice", password, "").known
     homeless = Helper(settings(path, maildrop="mbox:{home}/mail"))
     for password in (b"secret", b"wrong"):
-        assert homeless.judge(b"alice", password, "").known
+        assert judged(homeless, b"alice", password, "").known
     missing = Helper(settings(path, virtual_user="popad-no-such-user"))
     for password in (b"secret", b"wrong"):
-        assert missing.judge(b"alice", password, "").which == UNAVAILABLE
+        assert judged(missing, b"alice", password, "").which == UNAVAILABLE
 
 
 def test_a_source_that_hangs_is_ended_by_the_time_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session has given up and told why by then."""
 
-    class Hanging:
+    class Hanging(Vouches):
         refused_soonest = 0.0
 
         def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
@@ -496,7 +521,7 @@ def test_a_source_that_hangs_is_ended_by_the_time_limit(path: Path, monkeypatch:
 
 
 def test_a_source_that_crashes_takes_one_request_with_it(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    class Crashing:
+    class Crashing(Vouches):
         refused_soonest = 0.0
 
         def authenticate(self, name: str, password: bytes, rhost: str) -> Account:
@@ -507,60 +532,6 @@ def test_a_source_that_crashes_takes_one_request_with_it(path: Path, capfd: pyte
     made.source = Crashing()
     with pytest.raises(ContractBroken):
         verdict_of(made, b"alice", b"secret")
-
-
-names = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
-verdicts = st.builds(
-    Verdict,
-    st.sampled_from(helper.VERDICTS),
-    names,
-    st.integers(0, 2**32 - 2),
-    st.integers(0, 2**32 - 2),
-    names,
-    st.text(max_size=2000),
-    st.lists(st.integers(0, 2**32 - 2), max_size=nss.MAX_GROUPS),
-)
-
-
-def test_the_longest_verdict() -> None:
-    """A path of the kernel's limit, and as many groups as there may be, each of 10 digits."""
-    longest = Verdict(PASSED, "alice", 1, 1, "x" * 4096, groups=[helper.NO_ID - 1] * nss.MAX_GROUPS)
-    assert all(len(field) <= limit for field, limit in zip(longest.pack(), helper.VERDICT_LIMITS, strict=True))
-    assert unpack_verdict([bytearray(field) for field in longest.pack()]).groups == longest.groups
-
-
-@given(verdicts)
-def test_verdict_there_and_back(verdict: Verdict) -> None:
-    fields = [bytearray(field) for field in verdict.pack()]
-    assert all(len(field) <= limit for field, limit in zip(fields, helper.VERDICT_LIMITS, strict=True))
-    read = unpack_verdict(fields)
-    assert {**vars(read), "reason": ""} == {**vars(verdict), "reason": ""}
-    assert read.reason[:100].encode("utf-8", "replace") == fields[5][:400].decode("utf-8", "replace")[:100].encode()
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [b"passed!", b"a", b"1", b"1", b"", b"", b""],
-        [b"", b"a", b"1", b"1", b"", b"", b""],
-        [b"passed", b"a", b"-1", b"1", b"", b"", b""],
-        [b"passed", b"a", b"1", b"", b"", b"", b""],
-        [b"passed", b"a", b"4294967295", b"1", b"", b"", b""],  # (uid_t)-1
-        [b"passed", b"a", b"1", b"9999999999", b"", b"", b""],
-        [b"passed", b"a", b"1x", b"1", b"", b"", b""],
-        [b"passed", b"\xff", b"1", b"1", b"", b"", b""],
-        [b"passed", b"a", b"1", b"1", b"\xff", b"", b""],
-        [b"passed", b"a", b"1"],
-        [b"passed", b"a", b"1", b"1", b"", b"", b"8,"],
-        [b"passed", b"a", b"1", b"1", b"", b"", b"8,-1"],
-        [b"passed", b"a", b"1", b"1", b"", b"", b"8,4294967295"],  # (gid_t)-1
-        [b"passed", b"a", b"1", b"1", b"", b"", b"00000000008"],
-        [b"passed", b"a", b"1", b"1", b"", b"", b",".join([b"8"] * (nss.MAX_GROUPS + 1))],
-    ],
-)
-def test_what_is_no_verdict(fields: list[bytes]) -> None:
-    with pytest.raises(ValueError):
-        unpack_verdict([bytearray(field) for field in fields])
 
 
 def test_pam_is_the_default_source(path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad.auth import identity, nss
+from popad.auth import identity, nss, verdict
 from popad.auth.identity import Refused, Unavailable, Unknown, checked_name, owner, place, user_of
 from popad.settings import PREAUTH_UIDS, Settings
 
@@ -154,11 +154,11 @@ def test_groups_that_nss_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_more_groups_than_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer of them would be another user: one who may read less, or more where a group is kept out."""
-    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, nss.MAX_GROUPS + 2)))
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, verdict.MAX_GROUPS + 2)))
     with pytest.raises(Refused, match="1025 groups, more than 1024"):
         owner("daemon", settings())
-    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, nss.MAX_GROUPS + 1)))
-    assert len(owner("daemon", settings()).groups) == nss.MAX_GROUPS
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: list(range(1, verdict.MAX_GROUPS + 1)))
+    assert len(owner("daemon", settings()).groups) == verdict.MAX_GROUPS
 
 
 def test_a_user_whom_nss_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,8 @@ def ask(name):
     one.connect(path)
     preauth, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with preauth, theirs:
-        socket.send_fds(one, [packed(b"")], [theirs.fileno()])
-        preauth.send(packed(name, b"secret"))
+        socket.send_fds(one, [packed(b"", b"", b"")], [theirs.fileno()])
+        preauth.send(packed(b"USER", name, b"secret"))
     return one
 
 def verdict(one):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.auth import credentials, nss
+from popad.auth import credentials, nss, verifiers
 from tests.support import private
 from tests.support.patience import PATIENCE
 
@@ -92,6 +92,7 @@ print(json.dumps(answers))
 JUDGE = """
 import json, os, sys
 from popad.auth.helper import Helper
+from popad.auth.sasl.password import Password
 from popad.settings import Settings
 given, state, logins = json.load(sys.stdin)
 made = Helper(Settings(given))
@@ -99,8 +100,9 @@ answers = []
 for how, name, password in logins:
     with open(state, "w") as file:
         file.write(how)
-    verdict = made.judge(name.encode(), password.encode(), "192.0.2.7")
-    made.due(verdict, bytearray(name.encode()), bytearray(password.encode()), "192.0.2.7", 0.0)
+    attempt = Password([bytearray(b"USER"), bytearray(name.encode()), bytearray(password.encode())], made.source)
+    verdict = made.judge(attempt, "192.0.2.7")
+    made.due(verdict, attempt, "192.0.2.7", 0.0)
     counted = made.guesses.wrong.count(b"source " + bytes([192, 0, 2, 7]), 0)
     answers.append([verdict.which.decode(), verdict.reason, list(verdict.groups), counted])
 print(json.dumps(answers))
@@ -128,7 +130,7 @@ class Directory:
         (path / "pam.d/popad").write_text(SERVICE)
         (path / "shadow").write_text("")
         (path / "credentials").touch(0o600)
-        (path / "credentials").write_text(credentials.line("dora", b"secret", credentials.LEAST_ITERATIONS) + "\n")
+        (path / "credentials").write_text(credentials.line("dora", b"secret", verifiers.LEAST_ITERATIONS) + "\n")
 
     def run(self, code: str, request: object) -> object:
         binds = {

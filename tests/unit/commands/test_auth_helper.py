@@ -5,7 +5,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from popad.auth.helper import VERDICT_LIMITS
+from popad.auth.verdict import VERDICT_LIMITS
 from popad.privsep.channel import Channel, message_pair
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE
@@ -50,8 +50,8 @@ def test_the_helper_as_systemd_starts_it(public_path: Path) -> None:
                 asking.connect(str(public_path / "auth.sock"))
                 channel = Channel(asking)
                 credentials, given = map(Channel, message_pair())
-                channel.send([b"192.0.2.7"], given.fileno())
-                credentials.send([b"alice", b"secret"])
+                channel.send([b"192.0.2.7", b"", b""], given.fileno())
+                credentials.send([b"USER", b"alice", b"secret"])
                 given.close()
                 credentials.close()
                 which, name, *_ = map(bytes, channel.receive(VERDICT_LIMITS, PATIENCE))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.auth import credentials
+from popad.auth import credentials, verifiers
 from popad.commands import check as checking
 from popad.commands import effective, units
 from popad.commands.check import check
@@ -28,7 +28,7 @@ class Place:
         self.path = path
         self.credentials = path / "credentials"
         self.credentials.touch(0o600)
-        self.credentials.write_text(credentials.line("alice", b"secret", credentials.LEAST_ITERATIONS) + "\n")
+        self.credentials.write_text(credentials.line("alice", b"secret", verifiers.LEAST_ITERATIONS) + "\n")
         self.mail = path / "mail"
         self.mail.mkdir()
         self.state = path / "state"
@@ -222,7 +222,7 @@ def test_names_that_cannot_be_typed(
     place: Place, capsys: pytest.CaptureFixture[str], name: str, given: dict[str, str], complaint: str
 ) -> None:
     with place.credentials.open("a") as file:
-        file.write(credentials.line(name, b"secret", credentials.LEAST_ITERATIONS) + "\n")
+        file.write(credentials.line(name, b"secret", verifiers.LEAST_ITERATIONS) + "\n")
     where = f"POPAD_CREDENTIALS: {place.credentials}:2: nobody can log in as "
     assert checked(place, capsys, **given)[2] == [where + complaint]
 

@@ -78,18 +78,22 @@ def test_the_helper_as_systemd_starts_it(public_path: Path) -> None:
 
 
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    """The reason is for the journal, and the status for systemd."""
+    """The reason is for the journal, and the status for systemd. A client that waits is told so at once."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with listening:
+    waiting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with listening, waiting:
         listening.bind(str(tmp_path / "tls.sock"))
         listening.listen()
+        waiting.connect(str(tmp_path / "tls.sock"))
         done = subprocess.run(
             handed_over(listening, *POPAD, "tls-helper"),
             cwd=CHECKOUT,
-            env={"POPAD_TLS_CERTIFICATE": str(tmp_path / "none")},
+            env={"POPAD_TLS_CERTIFICATE": str(tmp_path / "none"), "POPAD_TLS_USER": "games"},
             pass_fds=[listening.fileno()],
             capture_output=True,
             timeout=PATIENCE,
         )
+        waiting.settimeout(PATIENCE)
+        assert waiting.recv(1) == b""
     assert done.returncode == 78
     assert done.stderr.startswith(b"popad: POPAD_TLS_CERTIFICATE: ")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from popad.auth.helper import UNAVAILABLE, Helper, Verdict
+from popad.auth.helper import Helper
+from popad.auth.verdict import CANCELLED, REQUEST_LIMITS, UNAVAILABLE, Verdict
 from popad.errors import ContractBroken
 from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
@@ -115,19 +116,19 @@ def test_a_helper_that_cannot_be_reached(tmp_path: Path, make: str) -> None:
         ask(str(path), b"hello")
 
 
-def test_a_relay_is_used_once() -> None:
-    """Its other end gets one end of a new channel, and the caller's copies are closed."""
+def test_a_relay() -> None:
+    """Its other end gets one end of a new channel, and the caller's copies of that are closed."""
     ours, theirs = message_pair()
     before = len(os.listdir("/proc/self/fd"))
     relay = helpers.HelperRelay(ours)
     child = relay.reach()
-    assert relay.socket.fileno() == -1
     with socket.socket(fileno=theirs.detach()) as other:
         _, (fd,), _, _ = socket.recv_fds(other, 10, 2)
     with socket.socket(fileno=fd) as end:
         child.channel.send([b"hello"])
         assert Channel(end).receive([5], PATIENCE) == [b"hello"]
     child.end()
+    relay.close()
     assert len(os.listdir("/proc/self/fd")) == before - 2
 
 
@@ -137,7 +138,8 @@ def test_a_relay_to_nobody() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError):
         helpers.HelperRelay(ours).reach()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert len(os.listdir("/proc/self/fd")) == before
+    ours.close()
 
 
 def test_requests_at_the_same_time(helper: ServingHelper) -> None:
@@ -228,9 +230,11 @@ class Conversation:
     def verdict(self, relay: helpers.HelperRelay | None = None, *credentials: bytes) -> Verdict:
         ours, theirs = (Channel(end) for end in message_pair())
         try:
-            ours.send(credentials or (b"alice", b"secret"))
+            ours.send(credentials or (b"USER", b"alice", b"secret"))
             done = self.done
-            return helpers.verdict(self.settings, relay, "192.0.2.7", theirs, lambda: done.append("meanwhile"))
+            return helpers.verdict(
+                self.settings, relay, (b"192.0.2.7", b"", b""), theirs, lambda: done.append("meanwhile")
+            )
         finally:
             assert theirs.fileno() == -1  # nobody but the helper has that end
             ours.close()
@@ -248,7 +252,7 @@ def test_a_helper_on_demand_has_nothing_of_the_session(tmp_path: Path, monkeypat
     """Of all sockets only its end of its channel: no client, and no other process of the session."""
 
     def serve(self: Helper, channel: Channel) -> None:
-        channel.receive_with_channel([64], PATIENCE)[1].close()
+        channel.receive_with_channel(REQUEST_LIMITS, PATIENCE)[1].close()
         channel.send(Verdict(UNAVAILABLE, reason=f"{len(sockets_of(os.getpid()))} sockets").pack())
 
     monkeypatch.setattr(Helper, "serve", serve)
@@ -266,7 +270,7 @@ def test_no_verdict_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_done_while_the_helper_is_busy() -> None:
-    """The channel that is passed on is closed by then: nobody but the helper has it."""
+    """The channel that is passed on stays here, too: a client that cancels an exchange may begin anew."""
 
     def role(channel: Channel) -> None:
         channel.receive_with_channel([20], PATIENCE)[1].close()
@@ -276,17 +280,18 @@ def test_what_is_done_while_the_helper_is_busy() -> None:
     seen: list[int] = []
     worker = helpers.on_demand(role)
     answer = helpers.ask(worker, [b"hello"], [20], PATIENCE, theirs, lambda: seen.append(theirs.fileno()))
-    ours.close()
     assert answer == [b"HELLO"]
-    assert seen == [-1]
+    assert seen == [theirs.fileno()]
+    ours.close()
+    theirs.close()
 
 
 def test_what_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known about the login then."""
 
     def serve(self: Helper, channel: Channel) -> None:
-        channel.receive_with_channel([64], PATIENCE)[1].close()
-        channel.send([b"welcome"] * 7)
+        channel.receive_with_channel(REQUEST_LIMITS, PATIENCE)[1].close()
+        channel.send([b"welcome"] * 8)
 
     monkeypatch.setattr(Helper, "serve", serve)
     said = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")}).verdict()
@@ -301,12 +306,23 @@ def test_no_way_to_the_helper_is_a_verdict_as_well(tmp_path: Path) -> None:
     assert said.reason.startswith("the authentication helper: ")
 
 
-def test_a_relay_that_is_not_asked_is_closed(tmp_path: Path) -> None:
-    """The session goes on as its user, who is not to reach the helper."""
-    end, other = message_pair()
-    Conversation({"POPAD_AUTH_SOCKET": str(tmp_path / "nobody-listens")}).verdict(helpers.HelperRelay(end))
-    assert end.fileno() == -1
-    other.close()
+def test_after_an_exchange_that_was_cancelled_the_channel_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(self: Helper, channel: Channel) -> None:
+        channel.receive_with_channel(REQUEST_LIMITS, PATIENCE)[1].close()
+        channel.send(Verdict(CANCELLED).pack())
+
+    monkeypatch.setattr(Helper, "serve", serve)
+    asked = Conversation({"POPAD_AUTH": "file", "POPAD_CREDENTIALS": str(tmp_path / "missing")})
+    ours, theirs = (Channel(end) for end in message_pair())
+    for _ in range(2):
+        said = helpers.verdict(asked.settings, None, (b"192.0.2.7", b"", b""), theirs, lambda: None)
+        assert (said.which, said.known) == (CANCELLED, True)
+    ours.send([b"still here"])
+    assert theirs.receive([10], PATIENCE) == [b"still here"]
+    ours.close()
+    theirs.close()
 
 
 def test_a_helper_that_dies_before_it_is_asked_is_a_verdict_as_well(public_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from popad.errors import ContractBroken
-from popad.privsep import helpers, pool
+from popad.privsep import helpers, pool, spawn
 from popad.privsep.channel import Channel, message_pair
 from tests.support.forked import Forked
 from tests.support.here import ROOT
@@ -62,8 +62,16 @@ class Relayed:
         """What a session inherits."""
         return helpers.HelperRelay(_socket.socket(fileno=os.dup(self.end.fileno())))
 
+    def reach(self) -> spawn.Child:
+        """A worker, as a session has one that asks once."""
+        session = self.session()
+        try:
+            return session.reach()
+        finally:
+            session.close()
+
     def ask(self, word: bytes, timeout: float = PATIENCE) -> list[bytearray]:
-        return helpers.ask(self.session().reach(), [word], [20, 20], timeout)
+        return helpers.ask(self.reach(), [word], [20, 20], timeout)
 
     def close(self) -> None:
         self.end.close()
@@ -113,7 +121,7 @@ def test_a_worker_that_dies_while_it_waits_is_no_loss(relayed: Relayed) -> None:
 
 
 def test_as_many_workers_as_requests_and_few_that_stay(relayed: Relayed) -> None:
-    waiting = [relayed.session().reach() for _ in range(pool.MOST_FREE + 3)]
+    waiting = [relayed.reach() for _ in range(pool.MOST_FREE + 3)]
     for asked in waiting:
         asked.channel.send([b"wait"])
     wait_until(lambda: len(children_of(relayed.pool.pid)) == len(waiting))
@@ -127,7 +135,7 @@ def test_as_many_workers_as_requests_and_few_that_stay(relayed: Relayed) -> None
 
 def test_workers_end_with_the_pool(relayed: Relayed) -> None:
     """Those that wait, and those that are busy when they have answered: no other one keeps their channels open."""
-    waiting = [relayed.session().reach() for _ in range(3)]
+    waiting = [relayed.reach() for _ in range(3)]
     for asked in waiting:
         asked.channel.send([b"wait"])
     wait_until(lambda: len(children_of(relayed.pool.pid)) == 3)
@@ -147,9 +155,11 @@ def test_workers_end_with_the_pool(relayed: Relayed) -> None:
         asked.end()
 
 
-def test_a_session_can_ask_once(relayed: Relayed) -> None:
+def test_a_session_can_ask_until_it_closes_its_end(relayed: Relayed) -> None:
     session = relayed.session()
-    helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)
+    for _ in range(3):
+        assert helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)[0] == b"HELLO"
+    session.close()
     with pytest.raises(OSError):
         session.reach()
 
@@ -162,7 +172,7 @@ def test_a_part_that_may_not_ask_cannot(relayed: Relayed) -> None:
 
 
 def test_a_request_that_hangs_keeps_nobody(relayed: Relayed) -> None:
-    waiting = relayed.session().reach()
+    waiting = relayed.reach()
     waiting.channel.send([b"wait"])
     assert relayed.ask(b"hello")[0] == b"HELLO"
     waiting.channel.send([b"go on"])
@@ -184,7 +194,7 @@ def test_requests_wait_for_the_next_helper(relayed: Relayed) -> None:
     """The daemon holds the helper's end, too: what is asked while there is none is answered by the next one."""
     os.kill(relayed.pool.pid, signal.SIGKILL)
     assert relayed.pool.left() == -signal.SIGKILL
-    asked = relayed.session().reach()
+    asked = relayed.reach()
     asked.channel.send([b"hello"])
     relayed.pool.close()
     relayed.pool = relayed.start()
@@ -196,6 +206,7 @@ def test_it_leaves_with_the_last_who_could_ask(relayed: Relayed) -> None:
     session = relayed.session()
     relayed.end.close()
     assert helpers.ask(session.reach(), [b"hello"], [20, 20], PATIENCE)[0] == b"HELLO"
+    session.close()
     assert relayed.pool.left() == 0
 
 
@@ -204,6 +215,7 @@ def test_a_relay_without_a_helper() -> None:
     theirs.close()
     with pytest.raises(OSError):
         helpers.HelperRelay(ours).reach()
+    ours.close()
 
 
 def test_a_message_without_a_channel(relayed: Relayed) -> None:
@@ -238,6 +250,7 @@ def test_a_channel_is_not_inherited_by_programs() -> None:
     ours, theirs = message_pair()
     relay = pool.RelaySource(theirs)
     asked = helpers.HelperRelay(ours).reach()
+    ours.close()
     channel = relay.take()
     assert channel is not None
     assert not os.get_inheritable(channel.fileno())

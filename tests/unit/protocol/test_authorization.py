@@ -31,7 +31,7 @@ def said(text: bytes) -> tuple[Authorization, bytes, bytes]:
 
 def test_login_is_handed_over_not_answered() -> None:
     state, answers, rest = said(b"USER alice\r\nPASS secret\r\nSTAT\r\nQU")
-    assert (state.name, state.password, state.over) == (b"alice", b"secret", True)
+    assert (state.login, state.over) == ((b"USER", b"alice", b"secret"), True)
     assert answers == b"+OK now PASS\r\n"
     assert rest == b"STAT\r\nQU"
 
@@ -49,16 +49,16 @@ def test_login_is_handed_over_not_answered() -> None:
 )
 def test_password_is_the_rest_of_the_line(line: bytes, password: bytes) -> None:
     state, _, _ = said(b"USER alice\r\n" + line + b"\r\n")
-    assert state.password == password
+    assert state.login == (b"USER", b"alice", password)
 
 
 @pytest.mark.parametrize(
     "line",
-    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 250, b"USER", b"STAT", b"AUTH", b"APOP a b"],
+    [b"PASS", b"PASS ", b"PASS a\0b", b"PASS " + b"x" * 250, b"USER", b"STAT", b"AUTH X", b"APOP a b"],
 )
 def test_refusals_are_no_attempt(line: bytes) -> None:
     state, answers, _ = said(b"USER alice\r\n" + line + b"\r\nQUIT\r\n")
-    assert (state.name, state.password) == (b"alice", None)
+    assert (state.name, state.login) == (b"alice", None)
     first, second, third = answers.splitlines()
     assert (first[:3], second[:4], third[:3]) == (b"+OK", b"-ERR", b"+OK")
 
@@ -66,14 +66,14 @@ def test_refusals_are_no_attempt(line: bytes) -> None:
 @pytest.mark.parametrize("line", [b"USER", b"USER ", b"USER  a", b"USER " + b"x" * 250, b"PASS secret"])
 def test_another_user_may_follow_a_refusal(line: bytes) -> None:
     state, answers, _ = said(line + b"\r\nUSER alice\r\nPASS secret\r\n")
-    assert (state.name, state.password) == (b"alice", b"secret")
+    assert state.login == (b"USER", b"alice", b"secret")
     assert [answer[:4] for answer in answers.splitlines()] == [b"-ERR", b"+OK "]
 
 
 def test_another_user_replaces_the_first() -> None:
     """c-client says USER again when its user has given no password."""
     state, answers, _ = said(b"USER bob\r\nPASS \r\nUSER alice\r\nPASS secret\r\n")
-    assert (state.name, state.password) == (b"alice", b"secret")
+    assert state.login == (b"USER", b"alice", b"secret")
     assert [answer[:4] for answer in answers.splitlines()] == [b"+OK ", b"-ERR", b"+OK "]
 
 
@@ -81,7 +81,7 @@ def test_another_user_replaces_the_first() -> None:
 def test_errors_have_an_end(line: bytes) -> None:
     """The last answer says so; nothing behind it is looked at."""
     state, answers, rest = said((line + b"\r\n") * MAX_ERRORS + b"USER alice\r\nPASS secret\r\n")
-    assert (state.over, state.name, state.password, state.errors) == (True, b"", None, MAX_ERRORS)
+    assert (state.over, state.name, state.login, state.errors) == (True, b"", None, MAX_ERRORS)
     assert rest == b"USER alice\r\nPASS secret\r\n"
     *before, last = answers.splitlines()
     assert len(before) == MAX_ERRORS - 1
@@ -92,26 +92,26 @@ def test_errors_have_an_end(line: bytes) -> None:
 
 def test_one_error_less_is_no_end() -> None:
     state, _, _ = said(b"NOOP\r\n" * (MAX_ERRORS - 1) + b"USER alice\r\nPASS secret\r\n")
-    assert (state.name, state.password) == (b"alice", b"secret")
+    assert state.login == (b"USER", b"alice", b"secret")
 
 
 @pytest.mark.parametrize("line", [b"CAPA", b"USER alice"])
 def test_commands_that_lead_nowhere_have_an_end(line: bytes) -> None:
     state, answers, rest = said((line + b"\r\n") * (MAX_COMMANDS + MAX_ERRORS + 1))
-    assert (state.over, state.password, rest) == (True, None, line + b"\r\n")
+    assert (state.over, state.login, rest) == (True, None, line + b"\r\n")
     status = [answer[:4] for answer in answers.splitlines() if answer[:1] in b"+-"]
     assert status == [b"+OK "] * MAX_COMMANDS + [b"-ERR"] * MAX_ERRORS
 
 
 def test_quit_is_no_attempt() -> None:
     state, answers, rest = said(b"USER alice\r\nQUIT\r\nPASS secret\r\n")
-    assert (state.over, state.password) == (True, None)
+    assert (state.over, state.login) == (True, None)
     assert answers.splitlines()[-1] == b"+OK bye"
     assert rest == b"PASS secret\r\n"
 
 
 def test_table_has_the_commands_of_the_state() -> None:
-    assert set(TABLE) == {b"USER", b"PASS", b"CAPA", b"STLS", b"QUIT"}
+    assert set(TABLE) == {b"USER", b"PASS", b"AUTH", b"CAPA", b"UTF8", b"LANG", b"STLS", b"QUIT"}
 
 
 @given(st.lists(st.one_of(st.sampled_from(sorted(VERBS)), st.binary(max_size=9)), max_size=60).map(b"\r\n".join))

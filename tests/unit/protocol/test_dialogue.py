@@ -1,6 +1,6 @@
 """protocol/dialogue.py: dispatch by the table, answers collected, the ends. The tables here are made for the tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -19,11 +19,15 @@ from popad.protocol.dialogue import (
     dispatch,
 )
 from popad.protocol.lines import Lines
+from popad.settings import COMMAND_OCTETS
 from tests.support.peer import Peer
 
 
 class State:
     """Keeps what the handlers were called with."""
+
+    line_octets = COMMAND_OCTETS
+    asks: Callable[[bytes], bytes] | None = None
 
     def __init__(self) -> None:
         self.over = False

@@ -147,5 +147,8 @@ def test_endless_line_keeps_no_memory() -> None:
 
 
 def test_another_limit() -> None:
-    lines = Lines(b"12345678\n123456789\n", limit=9)
-    assert all_of(lines) == [b"12345678", TOO_LONG]
+    lines = Lines(b"12345678\n123456789\n")
+    assert lines.take(9) == b"12345678"
+    with pytest.raises(CommandRefused):
+        lines.take(9)
+    assert Lines(b"123456789\n").take(10) == b"123456789"

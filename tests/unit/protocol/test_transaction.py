@@ -351,5 +351,7 @@ def test_capa_is_the_same_in_both_states(opened: Opened) -> None:
 
 
 def test_table_has_the_commands_of_the_state() -> None:
-    assert {verb.decode() for verb in TABLE} == set("STAT LIST UIDL RETR TOP DELE LAST RSET NOOP CAPA QUIT".split())
+    assert {verb.decode() for verb in TABLE} == set(
+        "STAT LIST UIDL RETR TOP DELE LAST RSET NOOP CAPA LANG QUIT".split()
+    )
     assert TABLE[b"QUIT"].handler is transaction.quit_

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from popad.auth import helper
-from popad.auth.helper import Verdict
+from popad.auth import verdict as verdicts
+from popad.auth.verdict import Verdict
 from popad.errors import ContractBroken, MaildropUnavailable
 from popad.net import arrival
 from popad.net.connection import Connection
@@ -42,7 +42,7 @@ preauth.preauth_role = preauth_role
 from popad.__main__ import main
 main()
 """
-GOOD = 'say((b"alice", b"secret")); '
+GOOD = 'say((b"USER", b"alice", b"secret")); '
 ROLES = {
     "says nothing and leaves": "pass",
     "says nothing and stays": "channel.receive([1], None)",
@@ -64,9 +64,9 @@ ROLES = {
     "names nobody and leaves": 'channel.send((b"login", b""))',
     "names nobody and stays": 'channel.send((b"login", b"")); channel.receive([1], None)',
     "names a long name": 'say((b"a" * 256, b"secret")); channel.send((b"login", b""))',
-    "names three things": 'say((b"alice", b"secret", b"")); channel.send((b"login", b""))',
+    "names three things": 'say((b"USER", b"alice", b"secret", b"")); channel.send((b"login", b""))',
     "names two": GOOD + GOOD + 'channel.send((b"login", b""))',
-    "names with a descriptor": 'say((b"alice", b"secret"), 0); channel.send((b"login", b""))',
+    "names with a descriptor": 'say((b"USER", b"alice", b"secret"), 0); channel.send((b"login", b""))',
 }
 
 
@@ -95,15 +95,24 @@ def test_a_child_that_stays_and_cannot_be_killed(server: Server) -> None:
 
 # A helper's answer to every request, and what becomes of the login.
 VERDICTS = {
-    "root": ([b"passed", b"alice", b"0", b"0", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
-    "nobody by name": ([b"passed", b"", b"65534", b"65534", b"mbox:/var/mail/alice", b"", b""], "contract-broken"),
-    "no path": ([b"passed", b"alice", b"65534", b"65534", b"mbox:mail/alice", b"", b""], "contract-broken"),
-    "a way up": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/../../etc", b"", b""], "contract-broken"),
-    "another store": ([b"passed", b"alice", b"65534", b"65534", b"x:/var/mail/alice", b"", b""], "contract-broken"),
-    "a lock file": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/b.lock", b"", b""], "contract-broken"),
-    "no group": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/x", b"", b"8,root"], "login-unavailable"),
-    "no verdict": ([b"perhaps", b"", b"0", b"0", b"", b"", b""], "login-unavailable"),
-    "no number": ([b"passed", b"alice", b"-1", b"0", b"mbox:/x", b"", b""], "login-unavailable"),
+    "root": ([b"passed", b"alice", b"0", b"0", b"mbox:/var/mail/alice", b"", b"", b""], "contract-broken"),
+    "nobody by name": ([b"passed", b"", b"65534", b"65534", b"mbox:/var/mail/alice", b"", b"", b""], "contract-broken"),
+    "no path": ([b"passed", b"alice", b"65534", b"65534", b"mbox:mail/alice", b"", b"", b""], "contract-broken"),
+    "a way up": (
+        [b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/../../etc", b"", b"", b""],
+        "contract-broken",
+    ),
+    "another store": (
+        [b"passed", b"alice", b"65534", b"65534", b"x:/var/mail/alice", b"", b"", b""],
+        "contract-broken",
+    ),
+    "a lock file": (
+        [b"passed", b"alice", b"65534", b"65534", b"mbox:/var/mail/b.lock", b"", b"", b""],
+        "contract-broken",
+    ),
+    "no group": ([b"passed", b"alice", b"65534", b"65534", b"mbox:/x", b"", b"8,root", b""], "login-unavailable"),
+    "no verdict": ([b"perhaps", b"", b"0", b"0", b"", b"", b"", b""], "login-unavailable"),
+    "no number": ([b"passed", b"alice", b"-1", b"0", b"mbox:/x", b"", b"", b""], "login-unavailable"),
     "too short": ([b"passed", b"alice"], "login-unavailable"),
 }
 
@@ -136,7 +145,7 @@ def test_a_verdict_is_checked_again(server: Server, what: str) -> None:
 @pytest.mark.parametrize("uid", [ids(PREAUTH_USER)[0], PREAUTH_UIDS[1]])
 def test_a_verdict_for_the_user_of_preauth_is_refused(server: Server, uid: int) -> None:
     VERDICTS["preauth"] = (
-        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b""],
+        [b"passed", b"alice", b"%d" % uid, b"1", b"mbox:/var/mail/alice", b"", b"", b""],
         "contract-broken",
     )
     test_a_verdict_is_checked_again(server, "preauth")
@@ -226,7 +235,7 @@ def test_exit_statuses_are_those_of_sysexits() -> None:
 @pytest.mark.parametrize(("uid", "passes"), [(1001, True), (1000, False)])
 def test_only_the_uid_of_the_preauth_child_is_nobodys(context: Context, uid: int, passes: bool) -> None:
     """A user may have the number that is its group's."""
-    verdict = Verdict(helper.PASSED, "alice", uid, uid, "mbox:/var/mail/alice")
+    verdict = Verdict(verdicts.PASSED, "alice", uid, uid, "mbox:/var/mail/alice")
     if passes:
         assert monitor.passed(context, verdict)
     else:
@@ -240,7 +249,7 @@ def test_who_has_become_the_user_has_logged_in(context: Context, monkeypatch: py
     context.state = MaildropUnavailable("SYS/TEMP", "no place")
     monkeypatch.setattr(monitor, "become", lambda uid, gid, groups: became.append(uid))
     monkeypatch.setattr(monitor, "never_gain_privileges", lambda: None)
-    verdict = Verdict(helper.PASSED, "alice", 1005, 1005, "mbox:/var/mail/alice")
+    verdict = Verdict(verdicts.PASSED, "alice", 1005, 1005, "mbox:/var/mail/alice")
     assert not context.logged_in
     assert monitor.may_become(context, verdict)
     assert (became, context.logged_in) == ([1005], True)
@@ -278,6 +287,6 @@ def test_a_refused_client_is_heard_out_without_the_places(context: Context, monk
     monkeypatch.setattr(context, "close_places", lambda: closed.append(True))
     monkeypatch.setattr(monitor, "become_preauth", lambda uid, gid: closed.append(False))
     made = Told()
-    made.verdict = Verdict(helper.FAILED, reason="wrong")
+    made.verdict = Verdict(verdicts.FAILED, reason="wrong")
     monitor.authorize(context, made)  # type: ignore[arg-type]  # what it uses of a monitor
     assert closed == [True, False]

@@ -35,7 +35,7 @@ def test_a_client_that_leaves_before_the_login(server: Server, said: bytes) -> N
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (b"CAPA\r\nauth plain\r\n", "the client left, after CAPA, AUTH (refused)"),
+        (b"CAPA\r\nauth plain\r\n*\r\n", "the client left, after CAPA, AUTH, AUTH (refused)"),
         (b"hunter2\r\nUSER\r\n", "the client left, after another word (refused), USER (refused)"),
         (b"\x16\x03\x01\x02\x00\x01\x00" + b"\0" * 509, "the client left, after the beginning of TLS (refused)"),
         (b"NOOP\r\n" * 10, "too many errors, after " + ", ".join(["NOOP (refused)"] * 10)),

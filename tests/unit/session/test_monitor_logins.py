@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from popad.auth import credentials
+from popad.auth import credentials, verifiers
 from popad.session import monitor
 from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, PREAUTH_UIDS
 from tests.support.here import ROOT
@@ -28,7 +28,7 @@ from tests.support.serving import (
 
 def add_to_credentials(server: Server, name: str) -> None:
     with server.credentials.open("a") as file:
-        file.write(credentials.line(name, PASSWORD.encode(), credentials.LEAST_ITERATIONS) + "\n")
+        file.write(credentials.line(name, PASSWORD.encode(), verifiers.LEAST_ITERATIONS) + "\n")
 
 
 def refused(server: Server, name: str, password: str = PASSWORD, **settings: str) -> tuple[bytes, dict[str, str]]:
@@ -124,7 +124,7 @@ def test_who_reads_what_a_refused_client_goes_on_to_say(server: Server) -> None:
 def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
     """It checks a password that takes seconds to check; meanwhile its descriptors are looked at."""
     line = credentials.line(NAME, PASSWORD.encode(), 1000)
-    server.credentials.write_text(line.replace("$1000:", f"${credentials.MAX_ITERATIONS}:"))
+    server.credentials.write_text(line.replace("$1000:", f"${verifiers.MAX_ITERATIONS}:"))
     with server.session() as (client, process):
         client.line()
         client.ask(f"USER {NAME}")
@@ -149,7 +149,7 @@ def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
 def test_lengths_around_the_limits(server: Server, command: bytes, octets: int, end: bytes) -> None:
     """A line is too long, or what it carries reaches the helper: the longest name and password log in."""
     name, password = ("x" * octets, PASSWORD) if command == b"USER " else (NAME, "x" * octets)
-    server.credentials.write_text(credentials.line(name, password.encode(), credentials.LEAST_ITERATIONS) + "\n")
+    server.credentials.write_text(credentials.line(name, password.encode(), verifiers.LEAST_ITERATIONS) + "\n")
     fits = len(command) + octets + len(end) <= COMMAND_OCTETS
     with server.session({"POPAD_MAILDROP": f"mbox:{server.mailbox}"}) as (client, process):
         client.line()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.auth.helper import CREDENTIALS_LIMITS
+from popad.auth.sasl.password import NAME_AND_PASSWORD
 from popad.errors import ContractBroken
 from popad.net.connection import Connection
 from popad.privsep.channel import send_descriptor
@@ -63,7 +63,7 @@ def test_a_login(waits: bool) -> None:
         assert client.ask("USER alice").startswith(b"+OK")
         client.send(b"PASS secret\r\nSTAT\r\n")
         assert request_of(made) == [b"login", b"STAT\r\n"]
-        assert made.credentials.receive(CREDENTIALS_LIMITS, PATIENCE) == [b"alice", b"secret"]
+        assert made.credentials.receive((4, *NAME_AND_PASSWORD), PATIENCE) == [b"USER", b"alice", b"secret"]
         assert made.end() == 0
 
 

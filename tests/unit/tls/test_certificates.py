@@ -10,8 +10,9 @@ import pytest
 
 from popad.settings import Settings
 from popad.tls import certificates
-from popad.tls.certificates import Certificate, CertificateWrong, Contexts, expiring, is_among
-from tests.support.certificates import HOST, RSA, Pair, end, make, settings
+from popad.tls.certificates import Certificate, CertificateWrong, Contexts, expiring, is_among, why_incomplete
+from popad.tls.x509 import end_point
+from tests.support.certificates import HOST, RSA, Pair, chain, end, make, settings
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,99 @@ def test_a_name_is_shown_as_text_that_prints(pair: Pair) -> None:
     side = contexts.first.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     contexts.choose(side, "a\x1b[0m\nMESSAGE=forged", contexts.first)
     assert contexts.asked.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("files", "is_complete"),
+    [
+        ("leaf", False),
+        ("leaf middle", False),
+        ("leaf middle root", True),
+        ("leaf root", False),
+        ("leaf middle known", True),
+    ],
+)
+def test_a_chain_that_is_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: str, is_complete: bool
+) -> None:
+    """To a CA that this host knows, or to one that the file has itself."""
+    pair, middle, root = chain(tmp_path)
+    paths = {"leaf": pair.chain, "middle": middle, "root": root}
+    whole = tmp_path / "whole.pem"
+    whole.write_text("".join(paths[name].read_text() for name in files.split() if name in paths))
+    monkeypatch.setenv("SSL_CERT_FILE", str(root if "known" in files else tmp_path / "none"))
+    assert bool(why_incomplete(str(whole), str(pair.key))) is not is_complete
+
+
+def test_a_certificate_that_has_signed_itself_has_no_chain(tmp_path: Path) -> None:
+    pair = make(tmp_path)
+    assert why_incomplete(str(pair.chain), str(pair.key)) == ""
+
+
+def certified(place: Path, *subject: str) -> str:
+    """The name in a client's certificate that has this subject, by e-mail address and by common name."""
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "9",
+    ]
+    cert, key = place / "client.pem", place / "client.key"
+    subprocess.run([*request, *subject, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return str(cert)
+
+
+@pytest.mark.parametrize(
+    ("subject", "by_email", "by_name"),
+    [
+        (("-subj", "/CN=jane", "-addext", "subjectAltName=email:jane@example.org"), "jane@example.org", "jane"),
+        (("-subj", "/CN=jane"), "", "jane"),
+        (("-subj", "/O=nobody"), "", ""),
+        (("-subj", "/CN=jane/CN=john"), "", ""),  # two: which of them?
+        (("-subj", "/CN=x", "-addext", "subjectAltName=email:a@b.c,email:d@e.f"), "", "x"),
+        (("-subj", "/CN=" + "x" * 64, "-addext", "subjectAltName=DNS:mail.example.org"), "", "x" * 64),
+    ],
+)
+def test_the_name_of_a_client(
+    place: Path, pair: Pair, tmp_path: Path, subject: tuple[str, ...], by_email: str, by_name: str
+) -> None:
+    ca = certified(tmp_path, *subject)
+    for which, name in (("email", by_email), ("common-name", by_name)):
+        given = settings(pair) | {"POPAD_TLS_CLIENT_CA": ca, "POPAD_TLS_CLIENT_NAME": which}
+        contexts = Contexts(Settings(given))
+        client = ssl.create_default_context(cafile=str(pair.chain))
+        client.load_cert_chain(ca, tmp_path / "client.key")
+        ours, _ = shake(contexts, client, HOST)
+        assert contexts.certified(ours) == name
+        ours, _ = shake(contexts, ssl.create_default_context(cafile=str(pair.chain)), HOST)
+        assert contexts.certified(ours) == ""
+
+
+def test_a_certificate_of_another_ca_gets_nowhere(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    ca = certified(tmp_path / "ours", "-subj", "/CN=jane")
+    other = certified(tmp_path, "-subj", "/CN=jane")
+    contexts = Contexts(Settings(settings(pair) | {"POPAD_TLS_CLIENT_CA": ca}))
+    client = ssl.create_default_context(cafile=str(pair.chain))
+    client.load_cert_chain(other, tmp_path / "client.key")
+    with pytest.raises(ssl.SSLError):
+        shake(contexts, client, HOST)
+
+
+def test_a_ca_that_is_none(pair: Pair, tmp_path: Path) -> None:
+    with pytest.raises(CertificateWrong, match="POPAD_TLS_CLIENT_CA"):
+        Contexts(Settings(settings(pair) | {"POPAD_TLS_CLIENT_CA": str(tmp_path / "none")}))
+
+
+def test_what_a_channel_is_bound_to(place: Path, pair: Pair, tmp_path: Path) -> None:
+    """The digest of the one certificate; none where two serve the same names, as nobody tells which it was."""
+    one = Contexts(Settings(settings(pair)))
+    assert list(one.end_points.values()) == [end_point(one.certificates[0].der)]
+    both = Contexts(Settings(settings(pair, make(tmp_path, HOST, "*.example.net", kind=RSA))))
+    assert list(both.end_points.values()) == [b""]
