@@ -2,13 +2,15 @@
 unpacked is wiped.
 """
 
-from popad.auth import helper
+from popad.auth import verdict
+from popad.auth.sasl.password import NAME_AND_PASSWORD
+from popad.auth.sasl.table import FIRST
 from popad.errors import ContractBroken
 from popad.privsep.channel import LENGTH, unpack
 from popad.session.preauth import MAX_AHEAD
 from tests.fuzz.cutting import Octets
 
-SHAPES = ((8, MAX_AHEAD), helper.CREDENTIALS_LIMITS, helper.REQUEST_LIMITS, helper.VERDICT_LIMITS, (), (0,), (3, 3))
+SHAPES = ((8, MAX_AHEAD), NAME_AND_PASSWORD, FIRST, verdict.REQUEST_LIMITS, verdict.VERDICT_LIMITS, (), (0,), (3, 3))
 
 
 def expected(message: bytes, limits: tuple[int, ...]) -> list[bytes] | None:

@@ -190,9 +190,9 @@ def serve(world: World) -> None:
     login, lines = authorization.Authorization(), Lines()
     try:
         converse(world, lines, authorization.TABLE, login, MAX_ARGUMENT)
-        if login.password is None:
+        if login.login is None:
             return
-        if (login.name, login.password) != (b"alice", b"secret"):
+        if login.login != (b"USER", b"alice", b"secret"):
             world.write(monitor.WRONG)
             return
         world.opened = world.content

@@ -22,7 +22,8 @@ from typing import Any
 
 from popad import sinks
 from popad.auth import credentials, helper
-from popad.auth.helper import CREDENTIALS_LIMITS
+from popad.auth.sasl import table
+from popad.auth.verdict import MAX_NAME, MAX_PASSWORD
 from popad.net import arrival
 from popad.net.connection import Connection
 from popad.privsep import identity as spawn_identity
@@ -72,7 +73,7 @@ class Message:
         self.descriptors = descriptors
 
 
-GOOD = NAME.encode(), PASSWORD.encode()
+GOOD = b"USER", NAME.encode(), PASSWORD.encode()
 ENDS = ("leave", "fail", "killed", "stay", "stop")
 
 
@@ -109,19 +110,24 @@ class Case:
         there = [message for message, mark in zip(self.sent, arrived, strict=False) if mark == ord("x")]
         requests = [message for message in there if not message.credentials]
         said = [message for message in there if message.credentials]
-        if len(requests) != 1 or requests[0].descriptors or self.end != "leave":
+        if any(message.descriptors for message in requests) or self.end != "leave":
             return "broken"
-        request, *fields = fields_of(requests[0].octets, monitor.SHAPES) or [b""]
-        if request in monitor.WHY_NOT:
-            return "no login" if is_summary(fields[0]) else "broken"
-        if request != preauth.LOGIN or len(said) != 1 or said[0].descriptors:
+        asked = [fields_of(message.octets, monitor.SHAPES) or [b""] for message in requests]
+        if len(asked) == 1 and asked[0][0] in monitor.WHY_NOT:
+            return "no login" if is_summary(asked[0][1]) else "broken"
+        if [request for request, *_ in asked] in ([preauth.SASL, preauth.GONE], [preauth.SASL, preauth.SILENT]):
+            ahead = b"" if is_summary(asked[1][1]) else None
+        else:
+            is_login = [request for request, *_ in asked] in ([preauth.LOGIN], [preauth.SASL, preauth.DECIDED])
+            ahead = asked[-1][1] if is_login else None
+        if ahead is None or len(said) != 1 or said[0].descriptors:
             return "broken"
-        typed = fields_of(said[0].octets, None, CREDENTIALS_LIMITS)
+        typed = fields_of(said[0].octets, table.SHAPES)
         if not typed:
             return "broken"
         if tuple(typed) != GOOD:
             return "wrong"
-        return "passed" if fields[0].endswith(b"QUIT\r\n") else "passed, without QUIT"
+        return "passed" if ahead.endswith(b"QUIT\r\n") else "passed, without QUIT"
 
 
 def said(*fields: bytes, descriptors: int = 0) -> Message:
@@ -155,10 +161,10 @@ def whole_table() -> Iterator[Case]:
         for wrong in (
             [said(*GOOD, descriptors=1)],
             [said(*GOOD, b"")],
-            [said(GOOD[0])],
-            [said(b"x" * (CREDENTIALS_LIMITS[0] + 1), GOOD[1])],
-            [said(GOOD[0], b"x" * (CREDENTIALS_LIMITS[1] + 1))],
-            [said(b"x" * CREDENTIALS_LIMITS[0], b"x" * CREDENTIALS_LIMITS[1])],
+            [said(GOOD[0], GOOD[1])],
+            [said(GOOD[0], b"x" * (MAX_NAME + 1), GOOD[2])],
+            [said(*GOOD[:2], b"x" * (MAX_PASSWORD + 1))],
+            [said(GOOD[0], b"x" * MAX_NAME, b"x" * MAX_PASSWORD)],
             [good, good],
             [Message(b"", credentials=True)],
             [Message(good.octets[:-1], credentials=True)],
@@ -183,13 +189,19 @@ def datagram(chance: random.Random, *, credentials: bool = False) -> Message:
     """Octets, mostly right, and perhaps descriptors."""
     names = NAME.encode(), b"root", PREAUTH_USER.encode(), b"", b"../x", b"a\r\nb", b"x" * 249, b"x" * 250, b"\xff\0"
     passwords = PASSWORD.encode(), PASSWORD.encode(), b"wrong", b"", b"x" * 249, b"x" * 250, b"\0"
-    requests = (preauth.LOGIN,) * 6 + (preauth.QUIT, preauth.GONE, preauth.STLS, b"root", b"", b"LOGIN")
+    requests = (
+        (preauth.LOGIN,) * 6
+        + (preauth.SASL, preauth.DECIDED) * 3
+        + (preauth.QUIT, preauth.GONE, preauth.STLS, b"root", b"", b"LOGIN")
+    )
     aheads = b"QUIT\r\n", b"", b"STAT\r\nQUIT\r\n", b"x" * 32768
     summaries = b"", b"CAPA", b"USER AUTH! ?!", b"TLS!", b"secret", b"CAPA  USER", b"USER!!", b" ".join([b"CAPA"] * 17)
     request = chance.choice(requests)
     fields = [request, chance.choice(aheads if request not in monitor.WHY_NOT else summaries)]
+    if request == preauth.SASL:
+        fields.pop()
     if credentials:
-        fields = [chance.choice((GOOD[0], chance.choice(names))), chance.choice(passwords)]
+        fields = [GOOD[0], chance.choice((GOOD[1], chance.choice(names))), chance.choice(passwords)]
     wrong = chance.randrange(12)
     if wrong == 0:
         fields = fields[: chance.randrange(len(fields))]

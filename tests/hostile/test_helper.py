@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from popad.auth import credentials
+from popad.auth.sasl.table import MECHANISMS
 from popad.session import monitor
 from tests.support.daemon import daemon
 from tests.support.here import CHECKOUT
@@ -70,7 +71,7 @@ class Helper:
     def verdict(self, *credentials: bytes) -> bytes:
         """All of the answer to a name and a password."""
         with self.connect() as one:
-            ask(one, packed(b"192.0.2.7"), packed(*credentials))
+            ask(one, packed(b"192.0.2.7", b"", b""), packed(b"USER", *credentials))
             return one.recv(70000)
 
     def log_in(self) -> bytes:
@@ -108,9 +109,10 @@ def ask(one: socket.socket, request: bytes, credentials: bytes) -> None:
 
 
 def datagram(chance: random.Random) -> bytes:
-    """Something like a request, or a name and a password."""
-    fields = [chance.choice((b"alice", b"", b"x" * 249, b"x" * 250, chance.randbytes(9))) for _ in range(3)]
-    octets = packed(*fields[: chance.choice((0, 1, 2, 2, 2, 3))])
+    """Something like a request, or what a mechanism begins with."""
+    fields = [chance.choice((b"alice", b"", b"x" * 249, b"x" * 250, chance.randbytes(9))) for _ in range(6)]
+    mechanism = chance.choice((b"USER", b"USER", b"USER", *MECHANISMS, b"", chance.randbytes(4)))
+    octets = packed(mechanism, *fields[: chance.choice((0, 1, 2, 2, 2, 3, 6))])
     wrong = chance.randrange(5)
     if wrong == 0:
         octets = octets[: chance.randrange(len(octets) + 1)]
@@ -136,7 +138,7 @@ def test_garbage(helper: Helper) -> None:
                 if number % 2:
                     one.sendmsg([octets], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else [])
                 else:
-                    ask(one, packed(b"192.0.2.7"), octets)
+                    ask(one, packed(b"192.0.2.7", b"", b""), octets)
                 if number % 3 == 0:
                     one.send(octets)
                 answers[one.recv(70000)[4:][:6]] += 1

@@ -1,17 +1,20 @@
 """How long a refusal takes for a name that exists, one that does not, root, and a right password that has expired.
 
-    python3 -m tests.hostile.timing [--count N] [--delay] [--json FILE] [pam | file]
+    python3 -m tests.hostile.timing [--count N] [--delay] [--json FILE] [pam | file | challenge | proof]
 
 Real sessions with the warm helper, clients that wait for the answer to PASS, names in random order, some at once, as
 each refusal takes seconds. pam: pam_unix with yescrypt and Debian's stack, in a mount namespace with users of its own
 (root only); --delay: with pam_unix's own delay after a failure, which libpam is told not to wait for. file: the
-credentials file, one line of it dearer than the others.
+credentials file, one line of it dearer than the others. challenge: the same file, from AUTH SCRAM-SHA-256 to the
+question, one client at a time; proof: from a wrong proof to the refusal.
 
 Prints the medians, and against the known name: the chance that one try with the other name takes longer than one with
-the known (0.5: no difference), and the two-sided p of the rank-sum test (Mann-Whitney, normal approximation).
+the known (0.5: no difference), and the two-sided p of the rank-sum test (Mann-Whitney, normal approximation) and of
+Welch's t-test, without the slowest hundredth of each.
 """
 
 import argparse
+import base64
 import json
 import math
 import os
@@ -23,14 +26,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from popad.auth import credentials
+from popad.auth import credentials, verifiers
 from popad.session import monitor
 from tests.support.here import CHECKOUT
+from tests.support.scram import ScramClient, b64
 from tests.support.serving import NAME, POPAD_WITHOUT_JOURNAL, PYTHON, Server, handed_over
 
 UNKNOWN, REFUSED, EXPIRED = "alicia", "root", "expired"
@@ -43,8 +47,11 @@ SHADOW = "import crypt; print(crypt.crypt('secret', '{salt}'))"
 Times = dict[str, list[float]]
 
 
-def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
-    """Seconds from PASS to the refusal, so many for each name."""
+Attempt = Callable[[Server, dict[str, str], str], float]
+
+
+def try_out(server: Server, settings: dict[str, str], count: int, attempt: Attempt, at_once: int) -> Times:
+    """Seconds that an attempt takes, so many for each name."""
     names = [name for name in KINDS.values() if name != EXPIRED or settings]
     times: Times = {name: [] for name in names}
     path = str(server.path / "auth.sock")
@@ -61,7 +68,7 @@ def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
         try:
             attempt(server, given, NAME)  # what is done once
             tried = random.sample(names * count, len(names) * count)
-            with ThreadPoolExecutor(AT_ONCE) as clients:
+            with ThreadPoolExecutor(at_once) as clients:
                 for name, took in zip(
                     tried, clients.map(lambda name: attempt(server, given, name), tried), strict=True
                 ):
@@ -72,7 +79,8 @@ def try_out(server: Server, settings: dict[str, str], count: int) -> Times:
     return times
 
 
-def attempt(server: Server, settings: dict[str, str], name: str) -> float:
+def password(server: Server, settings: dict[str, str], name: str) -> float:
+    """From PASS to the refusal."""
     with server.session(settings) as (client, _):
         client.line()
         client.ask(f"USER {name}")
@@ -84,6 +92,42 @@ def attempt(server: Server, settings: dict[str, str], name: str) -> float:
     return took
 
 
+def challenge(server: Server, settings: dict[str, str], name: str) -> float:
+    """From AUTH to the question."""
+    with server.session(settings) as (client, _):
+        client.line()
+        first = b64(ScramClient(name, WRONG).first()).decode()
+        begun = time.perf_counter()
+        answer = client.ask(f"AUTH SCRAM-SHA-256 {first}")
+        took = time.perf_counter() - begun
+        client.ask("*")
+    if not answer.startswith(b"+ "):
+        raise RuntimeError(f"{name}: {answer!r}")
+    return took
+
+
+def proof(server: Server, settings: dict[str, str], name: str) -> float:
+    """From a wrong proof to the refusal."""
+    with server.session(settings) as (client, _):
+        client.line()
+        scram = ScramClient(name, WRONG)
+        answer = client.ask(f"AUTH SCRAM-SHA-256 {b64(scram.first()).decode()}")
+        final = b64(scram.final(base64.b64decode(answer[2:]))).decode()
+        begun = time.perf_counter()
+        answer = client.ask(final)
+        took = time.perf_counter() - begun
+    if answer + b"\r\n" != monitor.WRONG:
+        raise RuntimeError(f"{name}: {answer!r}")
+    return took
+
+
+def t_test(known: Sequence[float], other: Sequence[float]) -> float:
+    """The two-sided p of no difference between the means; of so many tries that the normal distribution will do."""
+    few = [sorted(times)[: len(times) - len(times) // 100] for times in (known, other)]
+    error = math.sqrt(sum(statistics.variance(times) / len(times) for times in few))
+    return math.erfc(abs(statistics.mean(few[0]) - statistics.mean(few[1])) / error / math.sqrt(2))
+
+
 def rank_sum(known: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """The chance that one of `other` is greater than one of `known`, and the two-sided p of no difference."""
     greater = sum((b > a) + (a == b) / 2 for a in known for b in other)
@@ -92,16 +136,16 @@ def rank_sum(known: Sequence[float], other: Sequence[float]) -> tuple[float, flo
     return greater / (n * m), math.erfc(abs(greater - n * m / 2) / deviation / math.sqrt(2))
 
 
-def with_file(count: int) -> Times:
+def with_file(count: int, attempt: Attempt, at_once: int) -> Times:
     """The user's line costs 4,096 iterations, another's 20,000: every answer has to cost that."""
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)
         server = Server(Path(place))
-        lines = [(NAME, credentials.LEAST_ITERATIONS), (REFUSED, credentials.LEAST_ITERATIONS), ("bob", 20_000)]
+        lines = [(NAME, verifiers.LEAST_ITERATIONS), (REFUSED, verifiers.LEAST_ITERATIONS), ("bob", 20_000)]
         server.credentials.write_text(
             "".join(credentials.line(name, b"secret", iterations) + "\n" for name, iterations in lines)
         )
-        return try_out(server, {}, count)
+        return try_out(server, {}, count, attempt, at_once)
 
 
 def with_pam(count: int, delay: bool) -> Times:
@@ -138,11 +182,20 @@ def report(what: str, times: Times) -> dict[str, Any]:
         if name not in times:
             continue
         chance, p = rank_sum(times[NAME], times[name]) if name != NAME else (0.5, 1.0)
-        rows[kind] = {"median_ms": statistics.median(times[name]) * 1000, "chance_longer": chance, "p": p}
-        print(
-            f"{what:12} {kind:8} median {rows[kind]['median_ms']:8.2f} ms  longer {chance:.3f}  p {p:.3g}", flush=True
-        )
+        t = t_test(times[NAME], times[name]) if name != NAME else 1.0
+        median = statistics.median(times[name]) * 1000
+        rows[kind] = {"median_ms": median, "chance_longer": chance, "p": p, "p_of_t": t}
+        print(f"{what:12} {kind:8} median {median:8.2f} ms  longer {chance:.3f}  p {p:.3g}  p of t {t:.3g}", flush=True)
     return {"what": what, "count": len(times[NAME]), **rows}
+
+
+# How it is tried, and how many at once.
+SOURCES: dict[str, tuple[Attempt, int]] = {
+    "file": (password, AT_ONCE),
+    "pam": (password, AT_ONCE),
+    "challenge": (challenge, 1),
+    "proof": (proof, 4 * AT_ONCE),  # they wait for half a second
+}
 
 
 def main() -> None:
@@ -152,14 +205,18 @@ def main() -> None:
     parser.add_argument("--delay", action="store_true", help="with pam_unix's own delay")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("sources", nargs="*", choices=("pam", "file", []), default=[])
+    parser.add_argument("sources", nargs="*", choices=(*SOURCES, []), default=[])
     asked = parser.parse_args()
     if asked.inside:
-        json.dump(try_out(Server(asked.inside), {"POPAD_AUTH": "pam"}, asked.count), sys.stdout)
+        json.dump(try_out(Server(asked.inside), {"POPAD_AUTH": "pam"}, asked.count, password, AT_ONCE), sys.stdout)
         return
     results = []
-    for source in asked.sources or ("file", "pam"):
-        times = with_file(asked.count) if source == "file" else with_pam(asked.count, asked.delay)
+    for source in asked.sources or SOURCES:
+        if source == "pam":
+            times = with_pam(asked.count, asked.delay)
+        else:
+            attempt, at_once = SOURCES[source]
+            times = with_file(asked.count, attempt, at_once)
         results.append(report(source, times))
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
