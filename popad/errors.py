@@ -53,6 +53,16 @@ class MaildropUnreadable(Exception):
     code = "SYS/TEMP"  # not IN-USE, which RFC 2449 section 8.1.2 keeps for logins; RFC 3206 has SYS for any command
 
 
+class MessageGone(Exception):
+    """Another program has removed the message: the command is answered `-ERR [SYS/TEMP]`, and all other messages are as
+    they were.
+
+    Where a part of the answer has left, the connection ends instead.
+    """
+
+    code = "SYS/TEMP"
+
+
 class MaildropUnavailable(Exception):
     """The maildrop cannot be opened or updated: the client is told `-ERR [code]`, the journal is told `reason`. It is
     the last answer of the session.

@@ -93,6 +93,18 @@ MAILDROP_UNREADABLE = Event(
     ERROR,
     "{rhost}: cannot read {maildrop} of {user} now: {reason}",
 )
+MESSAGE_GONE = Event(
+    "message-gone",
+    "9bea883f508b48d083006d0d3dd63154",
+    NOTICE,
+    "{rhost}: another program removed a message of {user} from {maildrop}: {reason}",
+)
+SIZE_WRONG = Event(
+    "size-wrong",
+    "c3533741e7c84239900d11fa15a2de6a",
+    WARNING,
+    "{rhost}: messages in {maildrop} of {user} are of another size than their names say: {reason}",
+)
 MAILDROP_UPDATED = Event(
     "maildrop-updated",
     "81ccae56d3004ca88130d01a198a1e24",

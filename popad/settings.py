@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from popad.errors import SettingWrong
 
 PREFIX = "POPAD_"
-STORES = ("mbox",)
+STORES = ("mbox", "maildir")
 SWITCH = {"yes": True, "no": False}
 # Uids of preauth children: the first of these and the process number (at most 2^22), so that no two of them ever share
 # one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
@@ -55,7 +55,9 @@ def optional_path(value: str) -> str:
 
 
 def maildrop(value: str) -> str:
-    """STORE:PATH; {user} and {home} in the path stand for the user's name and home directory."""
+    """STORE:PATH; {user}, {domain} and {home} in the path stand for the user's name, its part behind the @, and the
+    home directory.
+    """
     store, colon, place = value.partition(":")
     if not colon or store not in STORES:
         raise ValueError(f"must start with one of {', '.join(name + ':' for name in STORES)}")
@@ -63,9 +65,9 @@ def maildrop(value: str) -> str:
         raise ValueError("must name an absolute path without .. after the store")
     if is_a_lock(place.rpartition("/")[2]):
         raise ValueError("must not name a lock file")
-    rest = place.replace("{user}", "").replace("{home}", "")
+    rest = place.replace("{user}", "").replace("{domain}", "").replace("{home}", "")
     if "{" in rest or "}" in rest:
-        raise ValueError("knows {user} and {home} only")
+        raise ValueError("knows {user}, {domain} and {home} only")
     return value
 
 
@@ -85,6 +87,13 @@ def is_a_lock(name: str) -> bool:
     """
     folded = name.lower()
     return folded.endswith(".lock") or ".lock." in folded
+
+
+def missing(value: str) -> str:
+    """What a Maildir is that is not there."""
+    if value not in ("empty", "refused"):
+        raise ValueError("must be empty or refused")
+    return value
 
 
 def authentication(value: str) -> str:
@@ -246,7 +255,21 @@ TABLE: "dict[str, Setting]" = {
         maildrop,
         "mbox:/var/mail/{user}",
         "",
-        "Where a user's mail is. popa3d, procmail and Debian's MTAs use this path; {home} is the home directory.",
+        "Where a user's mail is: mbox: or maildir:, and a path. popa3d, procmail and Debian's MTAs use this one; {home}"
+        " is the home directory, {domain} what stands behind the @ of a name.",
+    ),
+    "POPAD_MAILDIR_SEEN": Setting(
+        switch,
+        "yes",
+        "",
+        "Whether a message of a Maildir that was retrieved goes into cur/ with the flag S, as one that was read.",
+    ),
+    "POPAD_MAILDIR_MISSING": Setting(
+        missing,
+        "empty",
+        "",
+        "What a Maildir is that is not there, where its parent is. refused: where the parent may be a place on which"
+        " nothing is mounted.",
     ),
     "POPAD_AUTH": Setting(
         authentication, "pam", "", "pam: system users. file: the credentials file, for virtual users and containers."
@@ -469,6 +492,8 @@ class Settings:
     """
 
     maildrop: str
+    maildir_seen: bool
+    maildir_missing: str
     auth: str
     credentials: str
     pam_service: str

@@ -125,4 +125,14 @@ def place(maildrop: str, name: str, home: str) -> str:
     """
     if "{home}" in maildrop and not home.startswith("/"):
         raise Refused(f"{maildrop}: {name} has no home directory")
-    return maildrop.replace("{home}", home).replace("{user}", name)
+    domain = name.rpartition("@")[2] if "@" in name else ""
+    if "{domain}" in maildrop and (not domain or domain.startswith(".")):
+        raise Refused(f"{maildrop}: {name} has no domain")
+    # One after the other, and not in what another one stands for: a name may have braces.
+    words = {"{home}": home, "{user}": name, "{domain}": domain}
+    done, rest = "", maildrop
+    while found := [(rest.find(word), word) for word in words if word in rest]:
+        place, word = min(found)
+        done += rest[:place] + words[word]
+        rest = rest[place + len(word) :]
+    return done + rest

@@ -20,6 +20,7 @@ from popad.commands.effective import Effective
 from popad.commands.listening import address_of, configured
 from popad.commands.sandbox import Sandbox
 from popad.errors import MaildropUnavailable
+from popad.maildrop.maildir.directories import Directories
 from popad.maildrop.mbox.file import open_mailbox
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
@@ -99,7 +100,7 @@ def maildrop_in_file(user: str, path: str) -> str:
 
 def mailbox(owner: Owner, maildrop: str, settings: Settings) -> "Iterator[str]":
     """The mailbox as the user sees it, outside of the unit's sandbox."""
-    path = maildrop.partition(":")[2]
+    store, _, path = maildrop.partition(":")
     yield maildrop
     if os.geteuid() != 0:
         yield "not looked at: only root can become its user"
@@ -107,7 +108,7 @@ def mailbox(owner: Owner, maildrop: str, settings: Settings) -> "Iterator[str]":
 
     def look(channel: Channel) -> None:
         become(owner.uid, owner.gid, owner.groups)
-        channel.send(("\n".join(seen(path, settings)).encode("utf-8", "backslashreplace")[:REPORT_OCTETS],))
+        channel.send(("\n".join(seen(store, path, settings)).encode("utf-8", "backslashreplace")[:REPORT_OCTETS],))
 
     child = spawn.with_channel(look)
     try:
@@ -116,8 +117,11 @@ def mailbox(owner: Owner, maildrop: str, settings: Settings) -> "Iterator[str]":
         child.end()
 
 
-def seen(path: str, settings: Settings) -> "Iterator[str]":
+def seen(store: str, path: str, settings: Settings) -> "Iterator[str]":
     """In a process of the user."""
+    if store == "maildir":
+        yield from seen_of_maildir(path, settings)
+        return
     try:
         fd = open_mailbox(path)
     except MaildropUnavailable as unavailable:
@@ -132,6 +136,22 @@ def seen(path: str, settings: Settings) -> "Iterator[str]":
         yield f"is locked (fcntl) by process {holder}: it is waited for, {settings.lock_timeout} s"
     if settings.locks != "fcntl" and os.path.lexists(lock := path + ".lock"):
         yield f"has a lock file, {lock}: it is waited for, {settings.lock_timeout} s"
+
+
+def seen_of_maildir(path: str, settings: Settings) -> "Iterator[str]":
+    """In a process of the user."""
+    try:
+        directories = Directories(path, missing_is_empty=settings.maildir_missing == "empty")
+        new, cur = directories.listing(settings.max_messages)
+    except (MaildropUnavailable, OSError) as error:
+        yield f"cannot be opened: {error}"
+        return
+    if not directories.are_there:
+        yield "is not there: a maildrop without a message"
+        return
+    yield f"can be opened: {len(new)} messages in new, {len(cur)} in cur"
+    if why := directories.why_read_only():
+        yield f"can only be read: {why}"
 
 
 def who_locks(status: os.stat_result) -> str:

@@ -30,6 +30,7 @@ from popad.daemon.spare import Spare
 from popad.daemon.stopped import Stopped
 from popad.daemon.warmup import warm_up
 from popad.errors import MaildropUnavailable, PeerSilent, SettingWrong
+from popad.maildrop.open import load
 from popad.maildrop.private import SharedDirectory, of_indexes, of_updates
 from popad.net.arrival import Facts, facts_of
 from popad.net.connection import Connection, without_mapping
@@ -109,6 +110,7 @@ class Supervisor:
         spawn.inherit_orphans()
         leave_no_core_file()
         AddressSpace.look()
+        load(self.settings.maildrop)
         try:
             warm_up()
         except (OSError, MaildropUnavailable, PeerSilent):

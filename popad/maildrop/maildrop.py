@@ -26,8 +26,9 @@ class Recovery:
 class Store:
     """Messages as one session found them, numbered from 0. Sizes: octets on the wire, every line end as CRLF.
 
-    All methods raise MaildropChanged when another program changed those messages, and MaildropUnreadable when they
-    cannot be read now. A store offers the first four; the others have defaults.
+    All methods raise MaildropChanged when another program changed those messages, MessageGone when it removed one of
+    them and no harm is done to the others, and MaildropUnreadable when they cannot be read now. A store offers the
+    first four; the others have defaults.
     """
 
     sizes: "Sequence[int]"
@@ -60,6 +61,11 @@ class Store:
     @property
     def trouble(self) -> str:
         """Why unique-ids may change or be given again, for an administrator; empty where all is well."""
+        return ""
+
+    @property
+    def wrong_sizes(self) -> str:
+        """Of which messages a size was told that they do not have, for an administrator; the next session knows."""
         return ""
 
 
@@ -115,6 +121,11 @@ class Maildrop:
     def trouble(self) -> str:
         """What an administrator should know of the unique-ids, if anything."""
         return self.store.trouble
+
+    @property
+    def wrong_sizes(self) -> str:
+        """Of which messages a wrong size was told, for an administrator."""
+        return self.store.wrong_sizes
 
     def finish(self, wait: bool) -> None:
         """While the client thinks, and when it has gone (`wait`)."""

@@ -8,16 +8,41 @@ if TYPE_CHECKING:
     from popad.maildrop.private import SharedDirectory
     from popad.settings import Settings
 
-from popad.maildrop.mbox.store import Mbox
-
 
 def open_mbox(path: str, settings: "Settings", state: "SharedDirectory", cache: "SharedDirectory | None") -> "Store":
     """mbox: a file."""
+    from popad.maildrop.mbox.store import Mbox
+
     limits = settings.lock_timeout, settings.max_messages, settings.max_octets
     return Mbox(path, state.files_of(path), *limits, settings.locks, cache.files_of(path) if cache else None)
 
 
-STORES: "dict[str, Callable[[str, Settings, SharedDirectory, SharedDirectory | None], Store]]" = {"mbox": open_mbox}
+def open_maildir(path: str, settings: "Settings", _: "SharedDirectory", cache: "SharedDirectory | None") -> "Store":
+    """maildir: a directory, with a file for each message."""
+    from popad.maildrop.maildir.store import Maildir
+
+    return Maildir(
+        path,
+        settings.max_messages,
+        settings.max_octets,
+        cache.files_of(path) if cache else None,
+        marks_seen=settings.maildir_seen,
+        missing_is_empty=settings.maildir_missing == "empty",
+    )
+
+
+STORES: "dict[str, Callable[[str, Settings, SharedDirectory, SharedDirectory | None], Store]]" = {
+    "mbox": open_mbox,
+    "maildir": open_maildir,
+}
+
+
+def load(maildrop: str) -> None:
+    """Import what open_store() needs for a maildrop like this, for whoever has the time before it is asked for."""
+    if maildrop.startswith("maildir:"):
+        from popad.maildrop.maildir import store
+    else:
+        from popad.maildrop.mbox import store  # type: ignore[no-redef]  # noqa: F401 - the other one
 
 
 def open_store(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         def meanwhile(self) -> None:
             """The client has its answers, and its next command has not come."""
 
-        def failed(self, failure: "MaildropChanged | MaildropUnreadable") -> None:
+        def failed(self, failure: "MaildropChanged | MaildropUnreadable | MessageGone") -> None:
             """A command is not answered as it should be, for the sake of the maildrop."""
 
         def refused(self, text: str, line: bytes, /) -> bytes:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     Table = Mapping[bytes, "Command"]
 
-from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnreadable, MessageGone
 from popad.protocol.lines import Lines
 from popad.protocol.replies import err
 
@@ -59,6 +59,7 @@ OPTIONAL_WORDS = "any number of words"
 WHY = {
     MaildropChanged: "another program has changed the mailbox",
     MaildropUnreadable: "the mailbox cannot be read now",
+    MessageGone: "another program has removed the message",
 }
 HOW_MANY = {NOTHING: (0, 0), NUMBER: (1, 1), OPTIONAL_NUMBER: (0, 1), NUMBER_AND_LINES: (2, 2), NAME: (1, 1)}
 
@@ -106,7 +107,7 @@ def converse(peer: "Peer", lines: Lines, table: "Table", state: "State", max_arg
                     octets += len(block)
         except CommandRefused as refused:
             out.append(state.refused(refused.text, line or b""))
-        except (MaildropChanged, MaildropUnreadable) as failure:
+        except (MaildropChanged, MaildropUnreadable, MessageGone) as failure:
             state.failed(failure)
             if begun:
                 raise

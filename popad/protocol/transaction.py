@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def update(self) -> None: ...
 
 
-from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable
+from popad.errors import CommandRefused, MaildropChanged, MaildropUnavailable, MaildropUnreadable, MessageGone
 from popad.protocol import replies
 from popad.protocol.capabilities import capability_list
 from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, OPTIONAL_WORDS, Command
@@ -60,7 +60,7 @@ class Transaction:
     def __init__(
         self,
         maildrop: "Maildrop",
-        notice: "Callable[[MaildropChanged | MaildropUnreadable], None]" = lambda _: None,
+        notice: "Callable[[MaildropChanged | MaildropUnreadable | MessageGone], None]" = lambda _: None,
         sasl: "Sequence[str]" = (),
     ) -> None:
         self.over = False
@@ -88,14 +88,14 @@ class Transaction:
         if drop.octets(number) <= MOST_AHEAD:
             try:
                 octets = drop.prefetch(number)
-            except (MaildropChanged, MaildropUnreadable):
+            except (MaildropChanged, MaildropUnreadable, MessageGone):
                 pass  # the next command finds out, if it concerns it
         if octets:
             self.ahead = number, b"".join(retrieved(drop, number, (octets,)))
         else:
             self.row = 0, 0
 
-    def failed(self, failure: MaildropChanged | MaildropUnreadable) -> None:
+    def failed(self, failure: MaildropChanged | MaildropUnreadable | MessageGone) -> None:
         """Once the messages have changed no command gives any of them, though the file may look as before again."""
         if isinstance(failure, MaildropChanged):
             self.changed = str(failure)

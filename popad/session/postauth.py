@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from popad.session.context import Context
 
 from popad import journal
-from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable, PeerGone, PeerSilent
+from popad.errors import (
+    MaildropChanged,
+    MaildropUnavailable,
+    MaildropUnreadable,
+    MessageGone,
+    PeerGone,
+    PeerSilent,
+)
 from popad.maildrop.maildrop import Maildrop
 from popad.maildrop.open import open_store
 from popad.net.connection import LINGER
@@ -23,7 +30,11 @@ from popad.protocol.transaction import Transaction
 from popad.session import ending
 from popad.session.ending import ToldToEnd
 
-EVENTS = {MaildropChanged: journal.MAILDROP_CHANGED, MaildropUnreadable: journal.MAILDROP_UNREADABLE}
+EVENTS = {
+    MaildropChanged: journal.MAILDROP_CHANGED,
+    MaildropUnreadable: journal.MAILDROP_UNREADABLE,
+    MessageGone: journal.MESSAGE_GONE,
+}
 THINKING = 0.1  # seconds without a command after which systemd is told how the session stands
 
 
@@ -58,7 +69,7 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     except (PeerGone, PeerSilent) as end:
         session.log(journal.PEER_GONE if isinstance(end, PeerGone) else journal.PEER_SILENT)
         connection.hang_up()
-    except (MaildropChanged, MaildropUnreadable):
+    except (MaildropChanged, MaildropUnreadable, MessageGone):
         connection.hang_up()  # in the middle of an answer: the journal knows why
     except OSError as error:
         connection.hang_up()
@@ -70,6 +81,8 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     drop.finish(wait=not is_told)
     if drop.trouble:
         session.log(journal.IDS_NOT_KEPT, reason=drop.trouble)
+    if drop.wrong_sizes:
+        session.log(journal.SIZE_WRONG, reason=drop.wrong_sizes)
     log_the_end(session, done)
 
 
@@ -91,7 +104,7 @@ class Notices:
         self.session = session
         self.given: set[journal.Event] = set()
 
-    def notice(self, failure: MaildropChanged | MaildropUnreadable) -> None:
+    def notice(self, failure: MaildropChanged | MaildropUnreadable | MessageGone) -> None:
         event = EVENTS[type(failure)]
         if event not in self.given:
             self.given.add(event)

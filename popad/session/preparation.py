@@ -20,7 +20,7 @@ class Preparation:
             context.ready,
             load_maildrop,
             load_transaction,
-            load_stores,
+            self.load_stores,
             load_postauth,
             self.open_places,
         ]
@@ -34,6 +34,12 @@ class Preparation:
         """Do what is left."""
         while self.steps:
             self.steps.pop(0)()
+
+    def load_stores(self) -> None:
+        """The store that most users have; one may have another."""
+        from popad.maildrop import open
+
+        open.load(self.context.settings.maildrop)
 
     def open_places(self) -> None:
         """As root: a user may not open these directories."""
@@ -51,11 +57,6 @@ def load_maildrop() -> None:
 def load_transaction() -> None:
     """The commands of the TRANSACTION state."""
     from popad.protocol import transaction  # noqa: F401
-
-
-def load_stores() -> None:
-    """The stores."""
-    from popad.maildrop import open  # noqa: F401
 
 
 def load_postauth() -> None:

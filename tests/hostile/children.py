@@ -24,6 +24,7 @@ from popad import sinks
 from popad.auth import credentials, helper
 from popad.auth.sasl import table
 from popad.auth.verdict import MAX_NAME, MAX_PASSWORD
+from popad.maildrop import open as stores
 from popad.net import arrival
 from popad.net.connection import Connection
 from popad.privsep import identity as spawn_identity
@@ -31,7 +32,7 @@ from popad.privsep import spawn
 from popad.privsep.channel import LENGTH, Channel
 from popad.protocol.authorization import is_summary
 from popad.session import monitor, preauth
-from popad.session.preparation import load_maildrop, load_postauth, load_stores, load_transaction
+from popad.session.preparation import load_maildrop, load_postauth, load_transaction
 from popad.settings import PREAUTH_UIDS, Settings
 from tests.support.here import ROOT
 from tests.support.serving import ALL, NAME, PASSWORD, PREAUTH_USER, Server, connection, read_logfmt
@@ -315,7 +316,8 @@ def play(cases: Iterable[Case]) -> tuple[Counter[str], int]:
     """How many cases there were of each outcome, and how many messages. AssertionError tells the case."""
     outcomes: Counter[str] = Counter()
     messages = 0
-    for load in (load_maildrop, load_transaction, load_stores, load_postauth):
+    stores.load("mbox:")
+    for load in (load_maildrop, load_transaction, load_postauth):
         load()
     with tempfile.TemporaryDirectory(prefix="popad-test-") as place:
         os.chmod(place, 0o755)

@@ -31,6 +31,31 @@ def test_fetch_and_delete(server: Server, address: str) -> None:
     assert mailbox.stat().st_uid == server.uid(name)
 
 
+def test_a_maildir(server: Server) -> None:
+    """As the user, in the unit's sandbox: fetched into cur/, deleted, and the rest as it was."""
+    name, machine = server.add_user(), server.machine
+    place = f"/var/mail/{name}.maildir"
+    parts = [f"{place}{part}" for part in ("", "/new", "/cur", "/tmp")]
+    machine.run(["install", "-d", "-m", "700", "-o", name, *parts])
+    for number, message in enumerate(MESSAGES):
+        machine.write(f"{place}/new/160000000{number}.M1P1.host", message, mode=0o600, owner=name)
+    with (
+        server.settings("POPAD_MAILDROP=maildir:/var/mail/{user}.maildir\n"),
+        server.connect().logged_in(name, PASSWORD) as client,
+    ):
+        assert client.ok("STAT") == f"3 {sum(map(wire_size, MESSAGES))}".encode()
+        assert client.ok("UIDL 2") == b"2 1600000001.M1P1.host"
+        client.ok("RETR 2")
+        assert client.body().decode() == MESSAGES[1]
+        client.ok("DELE 1")
+        client.ok("QUIT")
+        assert client.closed()
+    root = machine.root / place.lstrip("/")
+    assert [path.name for path in (root / "new").iterdir()] == ["1600000002.M1P1.host"]
+    (seen,) = (root / "cur").iterdir()
+    assert (seen.name, seen.stat().st_uid) == ("1600000001.M1P1.host:2,S", server.uid(name))
+
+
 def test_nothing_is_deleted_without_quit(server: Server) -> None:
     name = server.add_user()
     since = server.machine.cursor()

@@ -97,6 +97,8 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_STOP_TIMEOUT": [("1", 1)],
     "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
     "POPAD_GUESS_MEMORY": [("1", 1)],
+    "POPAD_MAILDIR_SEEN": [("yes", True), ("no", False)],
+    "POPAD_MAILDIR_MISSING": [("empty",) * 2, ("refused",) * 2],
     "POPAD_SASL": [
         ("", ()),
         ("plain  LOGIN", ("PLAIN", "LOGIN")),
@@ -122,7 +124,7 @@ BAD: dict[str, list[str]] = {
     "POPAD_MAILDROP": [
         "",
         "/var/mail/{user}",
-        "maildir:/x",
+        "mh:/x",
         "mbox:",
         "mbox:x",
         "mbox:/x/../y",
@@ -159,6 +161,8 @@ BAD: dict[str, list[str]] = {
     "POPAD_STOP_TIMEOUT": [*NO_NUMBER, "0", "86401"],
     "POPAD_GUESS_DELAY": NO_NUMBER,
     "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
+    "POPAD_MAILDIR_SEEN": ["", "true"],
+    "POPAD_MAILDIR_MISSING": ["", "made"],
     "POPAD_SASL": ["CRAM-MD5", "PLAIN,LOGIN", "none PLAIN", "SCRAM-SHA-256-PLUS"],
     "POPAD_TLS_CLIENT_CA": ["ca.pem", "/etc/../ca"],
     "POPAD_TLS_CLIENT_NAME": ["", "dns"],
@@ -196,7 +200,7 @@ def test_maildrop_of_a_user_may_have_braces(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "mbox:/x\0y", "mbox:/x/a.Lock", "maildir:/x"]
+    "value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "mbox:/x\0y", "mbox:/x/a.Lock", "mh:/x"]
 )
 def test_what_is_no_maildrop_of_a_user(value: str) -> None:
     with pytest.raises(ValueError):

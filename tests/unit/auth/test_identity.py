@@ -227,6 +227,16 @@ def test_a_system_user_of_the_file_is_who_nss_says() -> None:
     assert owner("daemon", settings(auth="file", virtual_user="nobody")).uid == DAEMON.pw_uid
 
 
+def test_a_domain_in_the_path() -> None:
+    """What stands behind the last @ of the name; none, or one that would be another directory, is refused."""
+    assert place("maildir:/srv/{domain}/{user}", "jane@example.org", "") == "maildir:/srv/example.org/jane@example.org"
+    assert place("mbox:/srv/{domain}/x", "a@b@example.org", "") == "mbox:/srv/example.org/x"
+    assert place("mbox:/srv/{user}", "{domain}@{home}", "/h") == "mbox:/srv/{domain}@{home}"
+    for name in ("jane", "jane@", "jane@..", "jane@.x"):
+        with pytest.raises(Refused, match="domain"):
+            place("mbox:/srv/{domain}/{user}", name, "")
+
+
 def test_a_virtual_user_has_no_home() -> None:
     """No other answer than to a wrong password: what is not told cannot tell that the password is right."""
     with pytest.raises(Refused, match="home"):

@@ -13,6 +13,7 @@ import pytest
 from popad.commands import effective, login_trial, units
 from popad.commands.login_trial import Stopped, reached, try_login, who_locks
 from tests.support.daemon import daemon
+from tests.support.maildirs import Mail
 from tests.support.marks import needs_root
 from tests.support.serving import ALL, NAME, PASSWORD, Server
 
@@ -128,6 +129,29 @@ def test_a_mailbox_that_is_not_there_and_one_that_is_none(
     server.mailbox.mkdir()
     tried(server, monkeypatch, NAME, "", None)
     assert "mailbox:   cannot be opened: not a regular file" in capsys.readouterr().out
+
+
+@needs_root
+def test_a_maildir(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    place = server.path / "maildirs"
+    place.mkdir()
+    mail = Mail(place)
+    mail.deliver()
+    mail.deliver(name="1.a.h:2,S", cur=True)
+    where = {"POPAD_MAILDROP": f"maildir:{mail.path}"}
+    tried(server, monkeypatch, NAME, "", None, **where)
+    said = capsys.readouterr().out
+    assert "mailbox:   can be opened: 1 messages in new, 1 in cur" in said
+    assert f"mailbox:   can only be read: {mail.path}/new: no right to write" in said  # it is root's here
+    (mail.path / "cur/1.a.h:2,S").unlink()
+    (mail.path / "cur").rmdir()
+    tried(server, monkeypatch, NAME, "", None, **where)
+    assert (
+        f"mailbox:   cannot be opened: {mail.path}: no Maildir: cur: No such file or directory"
+        in capsys.readouterr().out
+    )
+    tried(server, monkeypatch, NAME, "", None, POPAD_MAILDROP=f"maildir:{place}/none")
+    assert "mailbox:   is not there: a maildrop without a message" in capsys.readouterr().out
 
 
 @needs_root

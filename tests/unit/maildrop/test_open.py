@@ -8,10 +8,12 @@ import pytest
 
 from popad.errors import MaildropUnavailable
 from popad.maildrop import open as opening
+from popad.maildrop.maildir.store import Maildir
 from popad.maildrop.maildrop import Store
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import SharedDirectory
 from popad.settings import STORES, Settings
+from tests.support.maildirs import Mail
 
 MAIL = b"From a Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"
 
@@ -40,6 +42,27 @@ def test_an_mbox(tmp_path: Path, state: SharedDirectory) -> None:
     assert len(store.sizes) == 1
     assert store.recovery is None
     assert all(re.fullmatch("[!-~]{1,70}", store.unique_ids()[index]) for index in range(len(store.unique_ids())))
+
+
+def test_a_maildir(tmp_path: Path, state: SharedDirectory) -> None:
+    mail = Mail(tmp_path)
+    name = mail.deliver(b"x\n")
+    for seen, there in (("no", {"new": [name], "cur": []}), ("yes", {"new": [], "cur": [f"{name}:2,S"]})):
+        made = Settings({"POPAD_MAILDIR_SEEN": seen})
+        store = opening.open_store(f"maildir:{mail.path}", made, state, None)
+        assert isinstance(store, Maildir)
+        assert (list(store.sizes), b"".join(store.content(0))) == ([3], b"x\n")
+        assert mail.there() == there
+        store.directories.close()
+    for missing, is_served in (("empty", True), ("refused", False)):
+        made = Settings({"POPAD_MAILDIR_MISSING": missing})
+        try:
+            store = opening.open_store(f"maildir:{tmp_path}/none", made, state, None)
+        except MaildropUnavailable:
+            assert not is_served
+        else:
+            assert is_served
+            assert list(store.sizes) == []
 
 
 @pytest.mark.parametrize("limits", [{"max_octets": "10"}, {"max_messages": "1"}])

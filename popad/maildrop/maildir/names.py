@@ -1,0 +1,54 @@
+"""What a file's name says of a message: `BASE:2,FLAGS`, where BASE is `TIME.UNIQUE.HOST`, perhaps with sizes behind it.
+
+Names are text as os.fsdecode() makes it: any octets but "/" and NUL.
+"""
+
+import _blake2  # hashlib's own, without loading OpenSSL into each session
+import os
+
+INFO, VERSION = ":", "2,"  # what stands between the base and the flags
+SEEN, TRASHED = "S", "T"
+SIZE, WIRE_SIZE = "S=", "W="  # octets of the file; on the wire, each line end as CRLF (Maildir++, Dovecot)
+MOST_DIGITS = 18
+LONGEST_ID = 70  # octets, RFC 1939 section 7
+NO_TIME = 1 << 62  # behind all that say when they were delivered
+
+
+def base_of(name: str) -> str:
+    """What stays the same as long as the message is there, whatever is done to its flags."""
+    return name.partition(INFO)[0]
+
+
+def flags_of(name: str) -> str:
+    """The flags of mail readers, a letter each; none where the name has none, or in another form."""
+    info = name.partition(INFO)[2]
+    return info[len(VERSION) :] if info.startswith(VERSION) else ""
+
+
+def seen_name(name: str) -> str:
+    """The name of a message that has been read, with the flags that it had. They stand in the order of ASCII."""
+    flags = "".join(sorted({*flags_of(name), SEEN}))
+    return f"{base_of(name)}{INFO}{VERSION}{flags}"
+
+
+def order_of(base: str) -> tuple[int, str]:
+    """When it was delivered, as the name has it, and what makes it unique."""
+    seconds, _, rest = base.partition(".")
+    known = seconds.isascii() and seconds.isdigit() and len(seconds) <= MOST_DIGITS
+    return (int(seconds), rest) if known else (NO_TIME, base)
+
+
+def size_in(base: str, which: str) -> int:
+    """A size that the name has, SIZE or WIRE_SIZE; -1 where it has none."""
+    for part in base.split(",")[1:]:
+        digits = part[len(which) :]
+        if part.startswith(which) and digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS:
+            return int(digits)
+    return -1
+
+
+def unique_id(base: str) -> str:
+    """The unique-id: the base, or a hash where RFC 1939 has no room for it. The same on each host, and of a backup."""
+    if 0 < len(base) <= LONGEST_ID and base.isascii() and base.isprintable() and " " not in base:
+        return base
+    return _blake2.blake2b(os.fsencode(base), digest_size=20).hexdigest()

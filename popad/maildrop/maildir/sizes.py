@@ -1,0 +1,131 @@
+"""What a message has on the wire: computed once by reading it, and remembered in POPAD_CACHE for the next session.
+
+What is remembered is believed for a file of the same base, size and time of change. A name may have the size of the
+file (S=), which then needs no look; and that on the wire (W=), which is believed until the message is read. Where it
+was wrong, what is remembered counts. As long as no name has come or gone in new/ and cur/ the whole list is believed:
+files of a Maildir are not written to. One that was all the same is found out when it is read.
+"""
+
+import os
+import sys
+from array import array
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from popad.maildrop.maildir.directories import Look
+    from popad.maildrop.private import PrivateFiles
+
+from popad.maildrop import sealed
+from popad.maildrop.maildir.names import base_of
+from popad.maildrop.private import ForeignFile
+
+KIND = b"popadd2" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
+NUMBER = 8  # octets
+HEADER = 128  # octets of decimal numbers
+NO_LOOK = -1, -1, -1, -1
+LONGEST_NAME = 255  # octets
+BLOCK = 1 << 17  # octets read at a time
+FEW = 32  # messages whose sizes are computed again as fast as they are remembered
+CR, LF = 0x0D, 0x0A
+
+
+class WireSize:
+    """Counts the octets that blocks of a message have on the wire, as replies.body() sends them, without dots."""
+
+    def __init__(self) -> None:
+        self.octets = 0
+        self.last = LF
+
+    def add(self, block: bytes) -> None:
+        """One block more, which is not empty."""
+        line_ends = block.count(b"\n")
+        self.octets += len(block) + line_ends - block.count(b"\r\n")
+        if block[0] == LF and self.last == CR:
+            self.octets -= 1  # they were counted apart
+        self.last = block[-1]
+
+    @property
+    def total(self) -> int:
+        """With the end of the last line, which a message has."""
+        return self.octets + (0 if self.last == LF else 2)
+
+
+def measure(fd: int) -> int:
+    """The size on the wire of what is left of a file. Raises OSError."""
+    counted = WireSize()
+    while block := os.read(fd, BLOCK):
+        counted.add(block)
+    return counted.total
+
+
+Row = tuple[int, int, int]  # of a message: the size on the wire, the file's size, its time of change in ns
+NAMED = 0, 0  # in place of the last two: the name says the size on the wire
+
+
+class Known:
+    """What is remembered of one Maildir: the messages in their order, a row for each, and how the directories looked
+    when they were listed (`look`; None where another change may look the same).
+    """
+
+    def __init__(self, cache: "PrivateFiles | None", most: int) -> None:
+        self.cache = cache
+        self.look: Look | None = None
+        self.names: list[str] = []
+        self.in_new = bytearray()
+        self.columns = [array("q") for _ in range(3)]
+        if cache:
+            limit = HEADER + most * (LONGEST_NAME + 2 + 3 * NUMBER)
+            try:
+                content = sealed.load(cache, cache.names[0], KIND, limit)
+            except (OSError, ForeignFile):
+                return
+            if content:
+                unpack(content, self)
+
+    def by_base(self) -> dict[str, Row]:
+        """The rows of those that were read."""
+        rows = zip(map(base_of, self.names), zip(*self.columns, strict=True), strict=True)
+        return {base: row for base, row in rows if row[1:] != NAMED}
+
+    def store(self) -> None:
+        """Keep this for the next session; or do not, where that fails, or where all is found as fast again."""
+        if not self.cache:
+            return
+        if len(self.names) < FEW:
+            sealed.remove(self.cache, self.cache.names[0])
+            return
+        try:
+            sealed.store(self.cache, self.cache.names[0], KIND, pack(self), durable=False)
+        except OSError:
+            pass  # it costs time
+
+
+def pack(known: Known) -> bytes:
+    """The file behind its digest: how the directories looked, how many messages, octets of their names; the names,
+    where they are, the columns.
+    """
+    names = b"\0".join(map(os.fsencode, known.names))
+    numbers = (*(known.look or NO_LOOK), len(known.names), len(names))
+    head = b" ".join(b"%d" % number for number in numbers).ljust(HEADER)
+    return b"".join((head, names, known.in_new, *known.columns))
+
+
+def unpack(content: memoryview, known: Known) -> None:
+    """What pack() made; nothing for what it cannot have made, as where all have one uid the key is no secret."""
+    try:
+        *look, count, octets = map(int, bytes(content[:HEADER]).split())
+    except ValueError:
+        return
+    place = HEADER + octets
+    if len(look) != len(NO_LOOK) or min(count, octets) < 0 or len(content) != place + (1 + 3 * NUMBER) * count:
+        return
+    text = os.fsdecode(bytes(content[HEADER:place]))
+    names = text.split("\0") if count else []
+    columns = [array("q") for _ in range(3)]
+    for number, column in enumerate(columns):
+        begin = place + count + NUMBER * count * number
+        column.frombytes(content[begin : begin + NUMBER * count])
+    if len(names) != count or not all(names) or "/" in text or (count and min(map(min, columns)) < 0):
+        return
+    known.look = look[0], look[1], look[2], look[3]
+    known.names, known.in_new, known.columns = names, bytearray(content[place : place + count]), columns

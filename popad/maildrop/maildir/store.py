@@ -1,0 +1,275 @@
+"""A Maildir as a store. It has no lock and needs none: a message is a file that nobody writes to, and whoever moves it
+keeps the base of its name.
+
+So nothing of a session can go wrong for what others do but this: a message is gone, which is an error of that message.
+"""
+
+import os
+import stat
+from array import array
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from popad.maildrop.maildir.directories import Look
+    from popad.maildrop.maildir.sizes import Row
+    from popad.maildrop.maildrop import Texts
+    from popad.maildrop.private import PrivateFiles
+
+from popad.errors import MaildropUnavailable, MaildropUnreadable, MessageGone
+from popad.maildrop.maildir.directories import PERMANENT, Directories, unavailable
+from popad.maildrop.maildir.names import (
+    SEEN,
+    SIZE,
+    WIRE_SIZE,
+    base_of,
+    flags_of,
+    order_of,
+    seen_name,
+    size_in,
+    unique_id,
+)
+from popad.maildrop.maildir.sizes import BLOCK, NAMED, Known, WireSize, measure
+from popad.maildrop.maildrop import Store
+
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Maildir(Store):
+    """The messages of the Maildir at `path`, in the order of their delivery, as they were when it was opened. See
+    maildrop.Store.
+
+    `cache` is where sizes are remembered, if anywhere; `marks_seen`: a message that was retrieved gets the flag S, in
+    cur/; `missing_is_empty`: where the Maildir is not there and its parent is. Raises MaildropUnavailable.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        max_messages: int,
+        max_octets: int,
+        cache: "PrivateFiles | None" = None,
+        *,
+        marks_seen: bool = True,
+        missing_is_empty: bool = True,
+    ) -> None:
+        self.path = path
+        self.max_messages = max_messages
+        self.marks_seen = marks_seen
+        self.directories = Directories(path, missing_is_empty=missing_is_empty)
+        self.names: list[str] = []
+        self.in_new = bytearray()  # 1 where a message is in new/, 0 in cur/
+        self.octets = array("q")  # on the wire
+        self.mended: list[str] = []  # what was wrong of names, for an administrator
+        self.rows: dict[str, Row] = {}  # by base: what is to be remembered of messages that were read
+        self.look: Look | None = None
+        self.has_learnt = False  # something that the next session would not know
+        self.known = Known(cache, max_messages)
+        try:
+            self.find_messages()
+            if max_octets and sum(self.octets) > max_octets:
+                raise MaildropUnavailable(PERMANENT, f"{sum(self.octets)} octets, the limit is {max_octets}")
+        except OSError as error:
+            self.directories.close()
+            raise unavailable(error) from error
+        except MaildropUnavailable:
+            self.directories.close()
+            raise
+        self.sizes = self.octets
+        self.read_only = self.directories.why_read_only()
+
+    def find_messages(self) -> None:
+        """As they are remembered, if nothing has happened since; else by a look at the directories. Raises OSError,
+        MaildropUnavailable.
+        """
+        known = self.known
+        self.look = self.directories.reliable_look()
+        if self.look and self.look == known.look and len(known.names) <= self.max_messages:
+            self.names, self.in_new, self.octets = known.names, known.in_new, known.columns[0]
+            return
+        new, cur = self.directories.listing(self.max_messages)
+        for base in sorted((*new, *cur), key=order_of):
+            self.in_new.append(base in new)
+            self.names.append(new[base] if base in new else cur[base])
+        self.rows = known.by_base()
+        self.find_sizes()
+        self.has_learnt = bool(self.names)
+
+    def find_sizes(self) -> None:
+        """Of each message: as its name has it, as it is remembered, or by reading it. Raises OSError.
+
+        One that is gone meanwhile has the size 0, and is an error when it is asked for.
+        """
+        for index, name in enumerate(self.names):
+            base = base_of(name)
+            remembered = self.rows.get(base)
+            size = -1
+            if remembered is None:
+                size = size_in(base, WIRE_SIZE)
+            elif size_in(base, SIZE) == remembered[1] or self.is_as_remembered(index, remembered):
+                size = remembered[0]
+            self.octets.append(self.learn(index) if size < 0 else size)
+
+    def is_as_remembered(self, index: int, remembered: "Row") -> bool:
+        """Whether the file has the size and the time of change that it had. Raises OSError."""
+        try:
+            status = os.stat(self.names[index], dir_fd=self.place(index), follow_symlinks=False)
+        except FileNotFoundError:
+            return True  # it is asked for again when it is read
+        return (status.st_size, status.st_mtime_ns) == remembered[1:]
+
+    def learn(self, index: int) -> int:
+        """The size on the wire, by reading the message. Raises OSError."""
+        try:
+            fd = self.open_file(index)
+        except (MessageGone, MaildropUnreadable):
+            return 0
+        try:
+            status = os.fstat(fd)
+            size = measure(fd)
+        finally:
+            os.close(fd)
+        self.remember(index, size, status)
+        return size
+
+    def remember(self, index: int, size: int, status: os.stat_result) -> None:
+        """For the next session."""
+        self.rows[base_of(self.names[index])] = size, status.st_size, status.st_mtime_ns
+        self.has_learnt = True
+
+    def place(self, index: int) -> int:
+        """The directory that a message is in."""
+        return self.directories.new if self.in_new[index] else self.directories.cur
+
+    def open_file(self, index: int) -> int:
+        """A descriptor of a message, wherever it has gone. Raises MessageGone, MaildropUnreadable."""
+        try:
+            try:
+                fd = os.open(self.names[index], READ, dir_fd=self.place(index))
+            except FileNotFoundError:
+                self.find_again(index)
+                fd = os.open(self.names[index], READ, dir_fd=self.place(index))
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise MessageGone(f"message {index + 1} is no file any more")
+        except FileNotFoundError:
+            raise MessageGone(f"message {index + 1} is gone") from None
+        except OSError as error:
+            raise MaildropUnreadable(str(error)) from error
+        return fd
+
+    def find_again(self, index: int) -> None:
+        """Some program has renamed it: learn what all messages are called now. Raises MessageGone, OSError."""
+        try:
+            new, cur = self.directories.listing(self.max_messages)
+        except MaildropUnavailable as failure:
+            raise MaildropUnreadable(failure.reason) from failure
+        for each, name in enumerate(self.names):
+            base = base_of(name)
+            if base in new or base in cur:
+                self.in_new[each] = base in new
+                self.names[each] = new[base] if base in new else cur[base]
+        base = base_of(self.names[index])
+        if base not in new and base not in cur:
+            raise MessageGone(f"message {index + 1} is gone")
+
+    def content(self, index: int) -> "Iterator[bytes]":
+        fd = self.open_file(index)
+        counted = WireSize()
+        try:
+            while block := self.read_block(fd):
+                counted.add(block)
+                yield block
+            self.verify(index, counted.total, os.fstat(fd))
+        finally:
+            os.close(fd)
+        if self.marks_seen:
+            self.mark_seen(index)
+
+    def read_block(self, fd: int) -> bytes:
+        """Raises MaildropUnreadable."""
+        try:
+            return os.read(fd, BLOCK)
+        except OSError as error:
+            raise MaildropUnreadable(str(error)) from error
+
+    def verify(self, index: int, size: int, status: os.stat_result) -> None:
+        """The size on the wire, now that it is known; a later session must not tell a wrong one again."""
+        if size != self.octets[index]:
+            self.mended.append(f"{base_of(self.names[index])}: {size} octets, not {self.octets[index]}")
+            self.octets[index] = size
+            self.remember(index, size, status)
+
+    def mark_seen(self, index: int) -> None:
+        """Have the message in cur/, with the flag S. What cannot be done, or was done by others, does not matter."""
+        name = self.names[index]
+        if not self.in_new[index] and SEEN in flags_of(name):
+            return
+        try:
+            os.rename(name, seen_name(name), src_dir_fd=self.place(index), dst_dir_fd=self.directories.cur)
+        except OSError:
+            return
+        self.names[index] = seen_name(name)
+        self.in_new[index] = 0
+
+    def unique_ids(self) -> "Texts":
+        return NameIds(self.names)
+
+    def remove(self, marks: bytearray) -> None:
+        """Remove the marked messages, each for itself: what is left when this is interrupted is not removed yet."""
+        try:
+            for index, mark in enumerate(marks):
+                if mark:
+                    self.remove_one(index)
+            self.directories.sync()
+        except MaildropUnreadable as failure:
+            raise MaildropUnavailable(failure.code, str(failure)) from failure
+        except OSError as error:
+            raise unavailable(error) from error
+
+    def remove_one(self, index: int) -> None:
+        """Raises OSError, MaildropUnreadable. Whoever has removed it before has done what is asked for."""
+        try:
+            os.unlink(self.names[index], dir_fd=self.place(index))
+        except FileNotFoundError:
+            try:
+                self.find_again(index)
+                os.unlink(self.names[index], dir_fd=self.place(index))
+            except (MessageGone, FileNotFoundError):
+                pass
+
+    def finish(self, wait: bool) -> None:
+        """When the client has gone: have the next session know what this one has learnt."""
+        if not wait or not self.has_learnt or not self.directories.are_there:
+            return
+        self.has_learnt = False
+        known = self.known
+        self.rows = known.by_base() | self.rows  # where the list was believed there are few of its own
+        try:
+            known.look = self.look if self.look == self.directories.look() else None
+        except OSError:
+            known.look = None
+        rows = [
+            self.rows.get(base_of(name), (size, *NAMED)) for name, size in zip(self.names, self.octets, strict=True)
+        ]
+        known.names, known.in_new = self.names, self.in_new
+        known.columns = [array("q", column) for column in zip(*rows, strict=True)]
+        known.store()
+
+    @property
+    def wrong_sizes(self) -> str:
+        return "; ".join(self.mended[:3]) + (f"; and {len(self.mended) - 3} more" if len(self.mended) > 3 else "")
+
+
+class NameIds:
+    """The unique-ids of messages with these names, as they are asked for."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> str:
+        return unique_id(base_of(self.names[index]))
