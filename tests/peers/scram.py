@@ -221,7 +221,7 @@ userdb {{
 
 
 @contextlib.contextmanager
-def dovecot(place: Path) -> Iterator[int]:
+def dovecot(place: Path, configuration: str = CONFIGURATION) -> Iterator[int]:
     """Its port."""
     (port,) = free_ports(socket.AF_INET, "127.0.0.1")
     (place / "mail").mkdir(parents=True)
@@ -229,7 +229,7 @@ def dovecot(place: Path) -> Iterator[int]:
     for each in (place, place / "mail", place / "inbox"):
         os.chown(each, 65534, 65534)
     (place / "users").write_text(f"{NAME}:{{PLAIN}}{PASSWORD}\n")
-    (place / "conf").write_text(CONFIGURATION.format(place=place, port=port))
+    (place / "conf").write_text(configuration.format(place=place, port=port))
     process = subprocess.Popen(["dovecot", "-F", "-c", str(place / "conf")], stdin=subprocess.DEVNULL)
     try:
         wait_until(lambda: process.poll() is not None or there(port))
