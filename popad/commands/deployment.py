@@ -23,8 +23,8 @@ DAEMON_SESSION = 11 * MIB // 4
 # Octets for one large mailbox where nothing limits it (MemoryMax= of popad@.service, as shipped).
 LARGE_SESSION = 256 * MIB
 # Of it what a session has of its own, and octets a message while unique-ids are made for the first time. Measured: 233
-# MiB with 1,000,000 (tests/hostile/sizes.py).
-OWN, MESSAGE = 16 * MIB, 224
+# MiB with 1,000,000 (tests/hostile/sizes.py). Of a Maildir: names of 60 octets, listed anew, 84 MiB with 200,000.
+OWN, MESSAGE, MAILDIR_MESSAGE = 16 * MIB, 224, 440
 ON_THEIR_WAY = 3  # descriptors of one session: for the auth helper one, for the TLS helper two
 
 
@@ -49,6 +49,7 @@ def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]
             yield from units.wrong_environment(unit, shown[unit], file)
         if shape == SOCKET:
             yield from wrong_pair(shown[SESSION], shown[HELPER], file)
+            yield from wrong_sources(settings, shown[SOCKET])
         served = services[0]
         yield from wrong_memory(settings, shape, shown[served])
         if shape == SOCKET:
@@ -65,6 +66,16 @@ def wrong_pair(session: "Mapping[str, str]", helper: "Mapping[str, str]", file: 
         if one.get(name) != other.get(name):
             has, not_ = (SESSION, HELPER) if name in one else (HELPER, SESSION)
             yield f"{has}: Environment={name}=… is not in {not_}: settings for both belong into popad.conf"
+
+
+def wrong_sources(settings: Settings, socket: "Mapping[str, str]") -> "Iterator[str]":
+    """systemd counts connections before popad knows of whom a proxy speaks."""
+    of_one, of_all = (int(socket.get(name) or 0) for name in ("MaxConnectionsPerSource", "MaxConnections"))
+    if settings.proxy_from and 0 < of_one < of_all:
+        yield (
+            f"POPAD_PROXY_FROM: all clients of a proxy are one source to {SOCKET}: [Socket]"
+            f" MaxConnectionsPerSource={of_all}"
+        )
 
 
 def octets(limit: str, otherwise: int) -> int:
@@ -110,11 +121,12 @@ def wrong_descriptors(sessions: int, listening: str, unit: "Mapping[str, str]") 
 
 def wrong_messages(settings: Settings, unit: "Mapping[str, str]") -> "Iterator[str]":
     """The largest mailbox must fit into what a session may have, or it is ended without an answer."""
-    large = octets(unit.get("MemoryMax", ""), settings.max_messages * MESSAGE + OWN)
-    if settings.max_messages > (most := (large - OWN) // MESSAGE):
+    message = MAILDIR_MESSAGE if settings.maildrop.startswith("maildir:") else MESSAGE
+    large = octets(unit.get("MemoryMax", ""), settings.max_messages * message + OWN)
+    if settings.max_messages > (most := (large - OWN) // message):
         yield (
             f"POPAD_MAX_MESSAGES: {settings.max_messages} messages take "
-            f"{(settings.max_messages * MESSAGE + OWN) // MIB} MB, and popad@.service has MemoryMax={large // MIB}M: "
+            f"{(settings.max_messages * message + OWN) // MIB} MB, and popad@.service has MemoryMax={large // MIB}M: "
             f"raise that, or {most} fit"
         )
 

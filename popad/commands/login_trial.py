@@ -142,14 +142,14 @@ def seen_of_maildir(path: str, settings: Settings) -> "Iterator[str]":
     """In a process of the user."""
     try:
         directories = Directories(path, missing_is_empty=settings.maildir_missing == "empty")
-        new, cur = directories.listing(settings.max_messages)
+        names, in_new = directories.listing(settings.max_messages)
     except (MaildropUnavailable, OSError) as error:
         yield f"cannot be opened: {error}"
         return
     if not directories.are_there:
         yield "is not there: a maildrop without a message"
         return
-    yield f"can be opened: {len(new)} messages in new, {len(cur)} in cur"
+    yield f"can be opened: {len(in_new)} messages in new, {len(names) - len(in_new)} in cur"
     if why := directories.why_read_only():
         yield f"can only be read: {why}"
 

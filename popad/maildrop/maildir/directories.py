@@ -8,7 +8,7 @@ import os
 import time
 
 from popad.errors import MaildropUnavailable
-from popad.maildrop.maildir.names import TRASHED, base_of, flags_of
+from popad.maildrop.maildir.names import TRASHED, base_of, flags_of, order_for
 
 PERMANENT, TEMPORARY = "SYS/PERM", "SYS/TEMP"
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -21,14 +21,14 @@ TRIES = 5  # at a listing during which nobody renames anything
 
 
 class Directories:
-    """new/ and cur/ of the Maildir at `path`. `missing_is_empty`: one that is not there, and whose parent is."""
+    """The Maildir at `path`, its new/ and its cur/. `missing_is_empty`: one that is not there, and whose parent is."""
 
     def __init__(self, path: str, *, missing_is_empty: bool) -> None:
         """Raises MaildropUnavailable."""
         self.path = path
-        self.new = self.cur = -1
+        self.top = self.new = self.cur = -1
         try:
-            top = os.open(path, DIRECTORY)
+            self.top = os.open(path, DIRECTORY)
         except FileNotFoundError as missing:
             if missing_is_empty and os.path.isdir(os.path.dirname(path.rstrip("/"))):
                 return
@@ -36,22 +36,20 @@ class Directories:
         except OSError as error:
             raise unavailable(error) from error
         try:
-            self.new = os.open("new", DIRECTORY, dir_fd=top)
-            self.cur = os.open("cur", DIRECTORY, dir_fd=top)
+            self.new = os.open("new", DIRECTORY, dir_fd=self.top)
+            self.cur = os.open("cur", DIRECTORY, dir_fd=self.top)
         except OSError as error:
             self.close()
             raise MaildropUnavailable(
                 code_of(error), f"{path}: no Maildir: {error.filename}: {error.strerror}"
             ) from error
-        finally:
-            os.close(top)
 
     def close(self) -> None:
-        """Both."""
-        for fd in (self.new, self.cur):
+        """All of them."""
+        for fd in (self.top, self.new, self.cur):
             if fd >= 0:
                 os.close(fd)
-        self.new = self.cur = -1
+        self.top = self.new = self.cur = -1
 
     @property
     def are_there(self) -> bool:
@@ -69,30 +67,34 @@ class Directories:
         tick = COARSE_TICK if latest % 1_000_000_000 == 0 else FINE_TICK
         return look if latest + tick < time.time_ns() else None
 
-    def listing(self, most: int) -> tuple[dict[str, str], dict[str, str]]:
-        """The names of the messages by their bases: in new/, and in cur/. Raises OSError; MaildropUnavailable where
-        there are more than `most`.
+    def listing(self, most: int) -> tuple[list[str], set[str]]:
+        """The names of the messages in their order, each base once; and those of them that are in new/. Raises OSError;
+        MaildropUnavailable where there are more than `most`.
 
         Who renames a file while a directory is read may have it listed under neither name: so it is read again.
         """
-        new: dict[str, str] = {}
-        cur: dict[str, str] = {}
         if not self.are_there:
-            return new, cur
+            return [], set()
+        new: list[str] = []
+        cur: list[str] = []
         for _ in range(TRIES):
             before = self.look()
             # First new/: what goes from there to cur/ meanwhile is found twice, and counts once.
             new, cur = messages(self.new, most), messages(self.cur, most)
             if self.look() == before:
                 break
-        for base in new.keys() & cur.keys():
-            del new[base]
-        for found in (new, cur):
-            for base in [base for base, name in found.items() if TRASHED in flags_of(name)]:
-                del found[base]
-        if len(new) + len(cur) > most:
+        by_base = {base_of(name): name for name in new}
+        if by_base:
+            for name in cur:
+                by_base.pop(base_of(name), None)
+        in_new = set(by_base.values())
+        names = [name for name in (*in_new, *cur) if TRASHED not in flags_of(name)]
+        names.sort(key=order_for(names))
+        # One that was found under two names, as it was renamed meanwhile, has them side by side.
+        names = [name for place, name in enumerate(names) if not place or base_of(names[place - 1]) != base_of(name)]
+        if len(names) > most:
             raise MaildropUnavailable(PERMANENT, f"more than {most} messages")
-        return new, cur
+        return names, in_new
 
     def look(self) -> Look:
         """What differs when a name has come or gone."""
@@ -112,14 +114,14 @@ class Directories:
             os.fsync(fd)
 
 
-def messages(fd: int, most: int) -> dict[str, str]:
-    """The regular files of a directory by the base of their names. Raises OSError, MaildropUnavailable."""
-    found: dict[str, str] = {}
+def messages(fd: int, most: int) -> list[str]:
+    """The names of the regular files of a directory. Raises OSError, MaildropUnavailable."""
+    found: list[str] = []
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
             if name[0] != "." and entry.is_file(follow_symlinks=False):
-                found[base_of(name)] = name
+                found.append(name)
                 if len(found) > 2 * most:  # what is marked as trashed does not count in the end
                     raise MaildropUnavailable(PERMANENT, f"more than {most} messages")
     return found

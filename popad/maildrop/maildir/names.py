@@ -6,6 +6,10 @@ Names are text as os.fsdecode() makes it: any octets but "/" and NUL.
 import _blake2  # hashlib's own, without loading OpenSSL into each session
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 INFO, VERSION = ":", "2,"  # what stands between the base and the flags
 SEEN, TRASHED = "S", "T"
 SIZE, WIRE_SIZE = "S=", "W="  # octets of the file; on the wire, each line end as CRLF (Maildir++, Dovecot)
@@ -36,6 +40,15 @@ def order_of(base: str) -> tuple[int, str]:
     seconds, _, rest = base.partition(".")
     known = seconds.isascii() and seconds.isdigit() and len(seconds) <= MOST_DIGITS
     return (int(seconds), rest) if known else (NO_TIME, base)
+
+
+def order_for(names: "Iterable[str]") -> "Callable[[str], tuple[int, str] | str]":
+    """A key for sorting these names by the order of their bases: the bases themselves where all have a time of ten
+    digits (until the year 2286), which takes less memory and time.
+    """
+    if all(name[10:11] == "." and name[:10].isdigit() and name[:10].isascii() for name in names):
+        return base_of
+    return lambda name: order_of(base_of(name))
 
 
 def size_in(base: str, which: str) -> int:

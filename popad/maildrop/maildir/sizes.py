@@ -12,11 +12,13 @@ from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from popad.maildrop.maildir.directories import Look
     from popad.maildrop.private import PrivateFiles
 
 from popad.maildrop import sealed
-from popad.maildrop.maildir.names import base_of
+from popad.maildrop.maildir.names import order_for
 from popad.maildrop.private import ForeignFile
 
 KIND = b"popadd2" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
@@ -82,10 +84,26 @@ class Known:
             if content:
                 unpack(content, self)
 
-    def by_base(self) -> dict[str, Row]:
-        """The rows of those that were read."""
-        rows = zip(map(base_of, self.names), zip(*self.columns, strict=True), strict=True)
-        return {base: row for base, row in rows if row[1:] != NAMED}
+    def rows_for(self, names: list[str]) -> "Iterator[Row | None]":
+        """For each of these names, which are in their order: what is remembered of a message that was read.
+
+        Both lists are gone through side by side: a table of them would take more memory than they do.
+        """
+        order = order_for((*names, *self.names))
+        place, count = 0, len(self.names)
+        there = order(self.names[0]) if count else None
+        for name in names:
+            wanted = order(name)
+            while there is not None and there < wanted:  # type: ignore[operator]  # both come of the same function
+                place += 1
+                there = order(self.names[place]) if place < count else None
+            row = self.row(place) if there == wanted else None
+            yield row if row and row[1:] != NAMED else None
+
+    def row(self, place: int) -> Row:
+        """Of one message."""
+        sizes, file_sizes, times = self.columns
+        return sizes[place], file_sizes[place], times[place]
 
     def store(self) -> None:
         """Keep this for the next session; or do not, where that fails, or where all is found as fast again."""

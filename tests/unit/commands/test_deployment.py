@@ -61,6 +61,12 @@ def test_messages_of_one_session() -> None:
     (complaint,) = deployment.wrong_messages(popa3ds, {"MemoryMax": str(LARGE_SESSION)})
     assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has ")
     assert complaint.endswith("MemoryMax=256M: raise that, or 1123474 fit")
+    # A name is text, and takes more than a few numbers.
+    of_maildir = Settings({"POPAD_MAILDROP": "maildir:{home}/Maildir"})
+    (complaint,) = deployment.wrong_messages(of_maildir, {"MemoryMax": str(LARGE_SESSION)})
+    assert complaint.endswith("MemoryMax=256M: raise that, or 571950 fit")
+    fits = Settings({"POPAD_MAILDROP": "maildir:{home}/Maildir", "POPAD_MAX_MESSAGES": "571950"})
+    assert list(deployment.wrong_messages(fits, {"MemoryMax": str(LARGE_SESSION)})) == []
 
 
 def test_helper_is_not_in_the_memory_of_the_sessions() -> None:
@@ -130,3 +136,14 @@ def test_descriptors_on_their_way() -> None:
     (complaint,) = deployment.wrong_descriptors(80, "popad.socket", {"LimitNOFILE": "64"})
     assert complaint.endswith("80 sessions that log in at once need LimitNOFILE=240 in [Service], and it is 64")
     assert list(deployment.wrong_descriptors(80, "popad.socket", {"LimitNOFILE": "infinity"})) == []
+
+
+@pytest.mark.parametrize(
+    ("proxies", "of_one", "complaints"),
+    [("192.0.2.1", "20", 1), ("192.0.2.1", "80", 0), ("192.0.2.1", "0", 0), ("", "20", 0)],
+)
+def test_all_clients_of_a_proxy_are_one_source_to_systemd(proxies: str, of_one: str, complaints: int) -> None:
+    socket = {"MaxConnectionsPerSource": of_one, "MaxConnections": "80"}
+    said = list(deployment.wrong_sources(Settings({"POPAD_PROXY_FROM": proxies}), socket))
+    assert len(said) == complaints
+    assert all(line.endswith("[Socket] MaxConnectionsPerSource=80") for line in said)

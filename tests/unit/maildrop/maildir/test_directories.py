@@ -17,8 +17,9 @@ from tests.support.marks import needs_root
 def names(path: Path, most: int = MOST) -> list[str]:
     there = Directories(str(path), missing_is_empty=True)
     try:
-        new, cur = there.listing(most)
-        return sorted([*new.values(), *cur.values()])
+        found, in_new = there.listing(most)
+        assert in_new == {name for name in found if (path / "new" / name).exists()}
+        return sorted(found)
     finally:
         there.close()
 
@@ -59,19 +60,28 @@ def test_a_message_under_two_names_is_one(tmp_path: Path) -> None:
     assert names(mail.path) == ["1.a.h:2,S"]
 
 
+def test_a_message_under_two_names_of_one_directory_is_one(tmp_path: Path) -> None:
+    """A look in the middle of link(2) and unlink(2), or at two halves of a rename."""
+    mail = Mail(tmp_path)
+    mail.deliver(name="1600000001.a.h:2,", cur=True)
+    mail.deliver(name="1600000001.a.h:2,S", cur=True)
+    mail.deliver(name="1600000001.ab.h:2,S", cur=True)
+    assert len(names(mail.path)) == 2
+
+
 def test_a_rename_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be listed under neither name: the directory is read again."""
     mail = Mail(tmp_path)
     mail.deliver(name="1.a.h:2,", cur=True)
     usual, turns = directories.messages, []
 
-    def messages(fd: int, most: int) -> dict[str, str]:
+    def messages(fd: int, most: int) -> list[str]:
         turns.append(fd)
         found = usual(fd, most)
         if len(turns) == 2:  # the first look at cur/
             os.utime(mail.path / "cur", ns=(1, 1))
             (mail.path / "cur/1.a.h:2,").rename(mail.path / "cur/1.a.h:2,S")
-            return {}
+            return []
         return found
 
     monkeypatch.setattr(directories, "messages", messages)

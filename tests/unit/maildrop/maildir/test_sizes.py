@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from popad.maildrop.maildir import sizes
 from popad.maildrop.maildir.directories import Look
+from popad.maildrop.maildir.names import order_for
 from popad.maildrop.maildir.sizes import FEW, Known, WireSize, measure, pack, unpack
 from popad.maildrop.private import PrivateFiles, SharedDirectory
 from popad.protocol.replies import body
@@ -72,7 +73,7 @@ def test_what_is_remembered(tmp_path: Path) -> None:
         known = filled(files, FEW)
         known.store()
         assert parts(Known(files, 1000)) == parts(known)
-        assert Known(files, 1000).by_base()["3.\udcff.h"] == (3, 4, 5)
+        assert list(Known(files, 1000).rows_for(["3.\udcff.h"])) == [(3, 4, 5)]
         assert parts(Known(files, 0)) == NOTHING  # more than there may be
         assert parts(Known(directory.files_of("/srv/other"), 1000)) == NOTHING
         filled(files, FEW - 1).store()  # so few are read as fast
@@ -84,7 +85,23 @@ def test_what_is_remembered(tmp_path: Path) -> None:
 def test_a_row_that_the_name_has_is_none() -> None:
     known = filled(None, 2)
     known.columns = [array("q", [7, 8]), array("q", [0, 1]), array("q", [0, 1])]
-    assert known.by_base() == {"1.\udcff.h": (8, 1, 1)}
+    assert list(known.rows_for([f"{n}.\udcff.h" for n in range(2)])) == [None, (8, 1, 1)]
+
+
+usual = st.integers(1_600_000_000, 1_600_000_009).map(lambda n: f"{n}.h")
+lists = st.lists(usual | st.sampled_from(["a", "9.h", "10.h", "1600000000", "~"]), unique=True)
+
+
+@given(lists, lists)
+def test_rows_are_those_of_their_names(there: list[str], wanted: list[str]) -> None:
+    """Whatever has come and gone in between, and with other flags."""
+    known = Known(None, 1000)
+    known.names = sorted((f"{name}:2,S" for name in there), key=order_for(there))
+    numbers = range(1, len(there) + 1)
+    known.columns = [array("q", numbers) for _ in range(3)]
+    rows = dict(zip((name[:-4] for name in known.names), numbers, strict=True))
+    wanted.sort(key=order_for(wanted))
+    assert list(known.rows_for(wanted)) == [(rows[name],) * 3 if name in rows else None for name in wanted]
 
 
 def test_a_cache_that_takes_nothing(tmp_path: Path) -> None:
