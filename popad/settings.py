@@ -14,6 +14,8 @@ from popad.errors import SettingWrong
 
 PREFIX = "POPAD_"
 STORES = ("mbox", "maildir")
+FORMER_SERVERS = ("dovecot", "courier")
+DOVECOTS_FORMAT = "%08Xu%08Xv"  # of pop3_uidl_format, where Dovecot has no other
 SWITCH = {"yes": True, "no": False}
 # Uids of preauth children: the first of these and the process number (at most 2^22), so that no two of them ever share
 # one. Nobody gives these to users: systemd ("UIDs and GIDs") has them unused, ranges that sssd
@@ -94,6 +96,18 @@ def missing(value: str) -> str:
     if value not in ("empty", "refused"):
         raise ValueError("must be empty or refused")
     return value
+
+
+def former_server(value: str) -> tuple[str, str] | tuple[()]:
+    """The POP3 server whose unique-ids count, and their format; or nothing."""
+    server, _, template = value.partition(":")
+    if not value:
+        return ()
+    if server not in FORMER_SERVERS or (template and server != "dovecot"):
+        raise ValueError("must be dovecot, dovecot:FORMAT, courier or empty")
+    if template and not any(f"{what}" in template.replace("%%", "") for what in ("u", "f", "g")):
+        raise ValueError("must have a format that tells messages apart: with %u, %f or %g")
+    return server, template or DOVECOTS_FORMAT
 
 
 def authentication(value: str) -> str:
@@ -270,6 +284,13 @@ TABLE: "dict[str, Setting]" = {
         "",
         "What a Maildir is that is not there, where its parent is. refused: where the parent may be a place on which"
         " nothing is mounted.",
+    ),
+    "POPAD_UIDL": Setting(
+        former_server,
+        "",
+        "",
+        "The server that served a Maildir before: its messages keep the unique-ids that clients know. dovecot, or"
+        " dovecot: and its pop3_uidl_format; courier. Empty: the names of the files.",
     ),
     "POPAD_AUTH": Setting(
         authentication, "pam", "", "pam: system users. file: the credentials file, for virtual users and containers."
@@ -494,6 +515,7 @@ class Settings:
     maildrop: str
     maildir_seen: bool
     maildir_missing: str
+    uidl: tuple[str, str] | tuple[()]
     auth: str
     credentials: str
     pam_service: str

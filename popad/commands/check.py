@@ -83,6 +83,8 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
         if name != NO_MECHANISM and name not in sasl_mechanisms(settings):
             needs = "POPAD_TLS_CLIENT_CA" if name == "EXTERNAL" else "POPAD_AUTH=file"
             yield f"POPAD_SASL: {name} is not offered, as it needs {needs}"
+    if settings.uidl and not settings.maildrop.startswith("maildir:"):
+        yield "POPAD_UIDL: counts for Maildirs alone, and POPAD_MAILDROP is none"
     yield from wrong_maildrop(settings.maildrop)
     if settings.locks == "fcntl,dotlock":
         yield from wrong_locks(settings)

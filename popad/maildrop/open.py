@@ -26,6 +26,7 @@ def open_maildir(path: str, settings: "Settings", _: "SharedDirectory", cache: "
         settings.max_messages,
         settings.max_octets,
         cache.files_of(path) if cache else None,
+        former=settings.uidl or None,
         marks_seen=settings.maildir_seen,
         missing_is_empty=settings.maildir_missing == "empty",
     )

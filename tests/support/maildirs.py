@@ -17,7 +17,7 @@ class Opened(Maildir):
 
     learnt = 0
 
-    def learn(self, index: int) -> int:
+    def learn(self, index: int) -> tuple[int, int, int]:
         self.learnt += 1
         return super().learn(index)
 
@@ -42,13 +42,15 @@ class Mail:
         return name
 
     @contextmanager
-    def opened(self, *, cached: bool = False, **more: bool | int) -> Iterator[Opened]:
+    def opened(
+        self, *, cached: bool = False, former: tuple[str, str] | None = None, **more: bool | int
+    ) -> Iterator[Opened]:
         cache = SharedDirectory(str(self.cache_path)) if cached else None
         limits = int(more.pop("max_messages", MOST)), int(more.pop("max_octets", 0))
         try:
             given = {name: bool(value) for name, value in more.items()}
             files = cache.files_of(str(self.path)) if cache else None
-            store = Opened(str(self.path), *limits, files, **given)
+            store = Opened(str(self.path), *limits, files, former=former, **given)
             try:
                 yield store
             finally:

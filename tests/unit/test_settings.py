@@ -97,6 +97,12 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "POPAD_STOP_TIMEOUT": [("1", 1)],
     "POPAD_GUESS_DELAY": [("0", 0), ("15", 15)],
     "POPAD_GUESS_MEMORY": [("1", 1)],
+    "POPAD_UIDL": [
+        ("", ()),
+        ("dovecot", ("dovecot", "%08Xu%08Xv")),
+        ("dovecot:%v.%u", ("dovecot", "%v.%u")),
+        ("courier", ("courier", "%08Xu%08Xv")),
+    ],
     "POPAD_MAILDIR_SEEN": [("yes", True), ("no", False)],
     "POPAD_MAILDIR_MISSING": [("empty",) * 2, ("refused",) * 2],
     "POPAD_SASL": [
@@ -161,6 +167,7 @@ BAD: dict[str, list[str]] = {
     "POPAD_STOP_TIMEOUT": [*NO_NUMBER, "0", "86401"],
     "POPAD_GUESS_DELAY": NO_NUMBER,
     "POPAD_GUESS_MEMORY": [*NO_NUMBER, "0", "86401"],
+    "POPAD_UIDL": ["cyrus", "courier:%u", "dovecot:%v", "dovecot:x"],
     "POPAD_MAILDIR_SEEN": ["", "true"],
     "POPAD_MAILDIR_MISSING": ["", "made"],
     "POPAD_SASL": ["CRAM-MD5", "PLAIN,LOGIN", "none PLAIN", "SCRAM-SHA-256-PLUS"],

@@ -25,7 +25,6 @@ from popad.maildrop.maildir.names import (
     WIRE_SIZE,
     base_of,
     flags_of,
-    order_of,
     seen_name,
     size_in,
     unique_id,
@@ -40,7 +39,8 @@ class Maildir(Store):
     """The messages of the Maildir at `path`, in the order of their delivery, as they were when it was opened. See
     maildrop.Store.
 
-    `cache` is where sizes are remembered, if anywhere; `marks_seen`: a message that was retrieved gets the flag S, in
+    `cache` is where sizes are remembered, if anywhere; `former`: the server whose unique-ids count, and their format
+    (former_ids.py); `marks_seen`: a message that was retrieved gets the flag S, in
     cur/; `missing_is_empty`: where the Maildir is not there and its parent is. Raises MaildropUnavailable.
     """
 
@@ -51,18 +51,20 @@ class Maildir(Store):
         max_octets: int,
         cache: "PrivateFiles | None" = None,
         *,
+        former: "tuple[str, str] | None" = None,
         marks_seen: bool = True,
         missing_is_empty: bool = True,
     ) -> None:
         self.path = path
         self.max_messages = max_messages
+        self.former = former
         self.marks_seen = marks_seen
         self.directories = Directories(path, missing_is_empty=missing_is_empty)
         self.names: list[str] = []
         self.in_new = bytearray()  # 1 where a message is in new/, 0 in cur/
-        self.octets = array("q")  # on the wire
+        # Of each message: the size on the wire, the file's size, its time of change; NAMED where it was not read.
+        self.columns = [array("q") for _ in range(3)]
         self.mended: list[str] = []  # what was wrong of names, for an administrator
-        self.rows: dict[str, Row] = {}  # by base: what is to be remembered of messages that were read
         self.look: Look | None = None
         self.has_learnt = False  # something that the next session would not know
         self.known = Known(cache, max_messages)
@@ -79,6 +81,11 @@ class Maildir(Store):
         self.sizes = self.octets
         self.read_only = self.directories.why_read_only()
 
+    @property
+    def octets(self) -> "array[int]":
+        """On the wire."""
+        return self.columns[0]
+
     def find_messages(self) -> None:
         """As they are remembered, if nothing has happened since; else by a look at the directories. Raises OSError,
         MaildropUnavailable.
@@ -86,30 +93,29 @@ class Maildir(Store):
         known = self.known
         self.look = self.directories.reliable_look()
         if self.look and self.look == known.look and len(known.names) <= self.max_messages:
-            self.names, self.in_new, self.octets = known.names, known.in_new, known.columns[0]
+            self.names, self.in_new, self.columns = known.names, known.in_new, known.columns
             return
-        new, cur = self.directories.listing(self.max_messages)
-        for base in sorted((*new, *cur), key=order_of):
-            self.in_new.append(base in new)
-            self.names.append(new[base] if base in new else cur[base])
-        self.rows = known.by_base()
-        self.find_sizes()
+        self.names, in_new = self.directories.listing(self.max_messages)
+        self.in_new = bytearray(map(in_new.__contains__, self.names))
+        self.find_sizes(known.rows_for(self.names))
         self.has_learnt = bool(self.names)
+        known.names, known.in_new, known.columns = self.names, self.in_new, self.columns
 
-    def find_sizes(self) -> None:
+    def find_sizes(self, remembered: "Iterator[Row | None]") -> None:
         """Of each message: as its name has it, as it is remembered, or by reading it. Raises OSError.
 
         One that is gone meanwhile has the size 0, and is an error when it is asked for.
         """
-        for index, name in enumerate(self.names):
+        for index, (name, row) in enumerate(zip(self.names, remembered, strict=True)):
             base = base_of(name)
-            remembered = self.rows.get(base)
-            size = -1
-            if remembered is None:
-                size = size_in(base, WIRE_SIZE)
-            elif size_in(base, SIZE) == remembered[1] or self.is_as_remembered(index, remembered):
-                size = remembered[0]
-            self.octets.append(self.learn(index) if size < 0 else size)
+            if row and (size_in(base, SIZE) == row[1] or self.is_as_remembered(index, row)):
+                found = row
+            elif not row and (size := size_in(base, WIRE_SIZE)) >= 0:
+                found = size, *NAMED
+            else:
+                found = self.learn(index)
+            for column, number in zip(self.columns, found, strict=True):
+                column.append(number)
 
     def is_as_remembered(self, index: int, remembered: "Row") -> bool:
         """Whether the file has the size and the time of change that it had. Raises OSError."""
@@ -119,24 +125,17 @@ class Maildir(Store):
             return True  # it is asked for again when it is read
         return (status.st_size, status.st_mtime_ns) == remembered[1:]
 
-    def learn(self, index: int) -> int:
-        """The size on the wire, by reading the message. Raises OSError."""
+    def learn(self, index: int) -> "Row":
+        """What is to be remembered of a message, by reading it. Raises OSError."""
         try:
             fd = self.open_file(index)
         except (MessageGone, MaildropUnreadable):
-            return 0
+            return 0, *NAMED
         try:
             status = os.fstat(fd)
-            size = measure(fd)
+            return measure(fd), status.st_size, status.st_mtime_ns
         finally:
             os.close(fd)
-        self.remember(index, size, status)
-        return size
-
-    def remember(self, index: int, size: int, status: os.stat_result) -> None:
-        """For the next session."""
-        self.rows[base_of(self.names[index])] = size, status.st_size, status.st_mtime_ns
-        self.has_learnt = True
 
     def place(self, index: int) -> int:
         """The directory that a message is in."""
@@ -162,16 +161,15 @@ class Maildir(Store):
     def find_again(self, index: int) -> None:
         """Some program has renamed it: learn what all messages are called now. Raises MessageGone, OSError."""
         try:
-            new, cur = self.directories.listing(self.max_messages)
+            names, in_new = self.directories.listing(self.max_messages)
         except MaildropUnavailable as failure:
             raise MaildropUnreadable(failure.reason) from failure
+        by_base = {base_of(name): name for name in names}
         for each, name in enumerate(self.names):
-            base = base_of(name)
-            if base in new or base in cur:
-                self.in_new[each] = base in new
-                self.names[each] = new[base] if base in new else cur[base]
-        base = base_of(self.names[index])
-        if base not in new and base not in cur:
+            if found := by_base.get(base_of(name)):
+                self.names[each] = found
+                self.in_new[each] = found in in_new
+        if base_of(self.names[index]) not in by_base:
             raise MessageGone(f"message {index + 1} is gone")
 
     def content(self, index: int) -> "Iterator[bytes]":
@@ -198,8 +196,9 @@ class Maildir(Store):
         """The size on the wire, now that it is known; a later session must not tell a wrong one again."""
         if size != self.octets[index]:
             self.mended.append(f"{base_of(self.names[index])}: {size} octets, not {self.octets[index]}")
-            self.octets[index] = size
-            self.remember(index, size, status)
+            for column, number in zip(self.columns, (size, status.st_size, status.st_mtime_ns), strict=True):
+                column[index] = number
+            self.has_learnt = True
 
     def mark_seen(self, index: int) -> None:
         """Have the message in cur/, with the flag S. What cannot be done, or was done by others, does not matter."""
@@ -214,7 +213,11 @@ class Maildir(Store):
         self.in_new[index] = 0
 
     def unique_ids(self) -> "Texts":
-        return NameIds(self.names)
+        if not self.former or not self.directories.are_there:
+            return NameIds(self.names)
+        from popad.maildrop.maildir import former_ids
+
+        return with_former(self.names, former_ids.read(self.directories.top, *self.former))
 
     def remove(self, marks: bytearray) -> None:
         """Remove the marked messages, each for itself: what is left when this is interrupted is not removed yet."""
@@ -244,22 +247,28 @@ class Maildir(Store):
         if not wait or not self.has_learnt or not self.directories.are_there:
             return
         self.has_learnt = False
-        known = self.known
-        self.rows = known.by_base() | self.rows  # where the list was believed there are few of its own
         try:
-            known.look = self.look if self.look == self.directories.look() else None
+            self.known.look = self.look if self.look == self.directories.look() else None
         except OSError:
-            known.look = None
-        rows = [
-            self.rows.get(base_of(name), (size, *NAMED)) for name, size in zip(self.names, self.octets, strict=True)
-        ]
-        known.names, known.in_new = self.names, self.in_new
-        known.columns = [array("q", column) for column in zip(*rows, strict=True)]
-        known.store()
+            self.known.look = None
+        self.known.store()
 
     @property
     def wrong_sizes(self) -> str:
         return "; ".join(self.mended[:3]) + (f"; and {len(self.mended) - 3} more" if len(self.mended) > 3 else "")
+
+
+def with_former(names: list[str], former: dict[str, str]) -> list[str]:
+    """The ids that another server has given; popad's own for messages that have none, or that of another message."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for base in map(base_of, names):
+        said = former.get(base, "")
+        if not said or said in taken:
+            said = unique_id(base)
+        taken.add(said)
+        found.append(said)
+    return found
 
 
 class NameIds:

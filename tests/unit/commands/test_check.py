@@ -295,6 +295,17 @@ def test_users(place: Place, capsys: pytest.CaptureFixture[str], name: str, valu
     assert checked(place, capsys, **{name: value})[2] == [complaint]
 
 
+def test_settings_that_change_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mechanism that needs another setting, ids of a Maildir for mbox files."""
+    wrong = checked(place, capsys, sasl="EXTERNAL PLAIN", uidl="courier")[2]
+    assert wrong == [
+        "POPAD_SASL: EXTERNAL is not offered, as it needs POPAD_TLS_CLIENT_CA",
+        "POPAD_UIDL: counts for Maildirs alone, and POPAD_MAILDROP is none",
+    ]
+    assert checked(place, capsys, sasl="SCRAM-SHA-256 PLAIN")[2] == []
+    assert checked(place, capsys, sasl="none")[2] == []
+
+
 def test_a_virtual_user_that_is_popads_own(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Every login of a virtual user would be refused."""
     assert len(checked(place, capsys, virtual_user="daemon")[2]) == 1

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from popad.errors import MaildropUnavailable, MaildropUnreadable, MessageGone
 from popad.maildrop.maildir import store as stores
 from popad.maildrop.maildir.directories import Directories
-from popad.maildrop.maildir.sizes import BLOCK, FEW
+from popad.maildrop.maildir.sizes import BLOCK, FEW, Row
 from tests.support.maildirs import Mail, ids, octets, text
 from tests.support.marks import needs_root
 
@@ -246,9 +246,9 @@ def test_a_message_that_goes_while_its_size_is_learnt(mail: Mail, monkeypatch: p
     names = [mail.deliver() for _ in range(2)]
     usual = stores.Maildir.find_sizes
 
-    def find(self: stores.Maildir) -> None:
+    def find(self: stores.Maildir, remembered: Iterator[Row | None]) -> None:
         (mail.path / "new" / names[0]).unlink()
-        usual(self)
+        usual(self, remembered)
 
     monkeypatch.setattr(stores.Maildir, "find_sizes", find)
     with mail.opened() as store:

@@ -1,0 +1,127 @@
+"""The unique-ids that another POP3 server has given, as it left them in the Maildir: read, and never written.
+
+Dovecot: `dovecot-uidlist`, and the format that its pop3_uidl_format has. Courier: `courierpop3dsizelist`, versions 2
+and 3. Messages that came later have ids of popad's own.
+"""
+
+import os
+import re
+import stat
+
+from popad.errors import MaildropUnreadable
+from popad.maildrop.maildir.names import LONGEST_ID, base_of
+
+DOVECOT, COURIER = "dovecot", "courier"
+FILES = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
+MOST_OCTETS = 1 << 28  # of such a file: a million messages have 100 MB
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# Of pop3_uidl_format: zeros in front, a width, hexadecimal digits, and what: unique number, validity of all, name.
+VARIABLE = re.compile(r"%(?P<zero>0?)(?P<width>[0-9]{0,2})(?P<hexadecimal>X?)(?P<what>[uvfg%])")
+COURIERS_HEAD = re.compile(r"/([23]) [0-9]+(?: ([0-9]+))?$")
+COURIERS_LINE = re.compile(r"(?P<name>.+) [0-9]+ (?P<number>[0-9]+):(?P<validity>[0-9]+)(?::[0-9]+)?$")
+
+
+def read(directory: int, server: str, template: str) -> dict[str, str]:
+    """The ids by the bases of names; nothing where the server has left none. `directory`: a descriptor of the Maildir.
+
+    Raises MaildropUnreadable for a file that is there and cannot be understood: with other ids a client would fetch all
+    its mail again.
+    """
+    name = FILES[server]
+    try:
+        text = text_of(directory, name)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise MaildropUnreadable(f"{name}: {error.strerror}") from error
+    head, *lines = text.split("\n")
+    try:
+        found = dovecots(head, lines, template) if server == DOVECOT else couriers(head, lines)
+    except ValueError as wrong:
+        raise MaildropUnreadable(f"{name}: {wrong}") from None
+    return {base: said for base, said in found.items() if is_id(said)}
+
+
+def text_of(directory: int, name: str) -> str:
+    """What the file says. Raises OSError, FileNotFoundError."""
+    fd = os.open(name, READ, dir_fd=directory)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_OCTETS:
+            raise OSError(0, "not a regular file of a size that it can have", name)
+        return os.fsdecode(file.read(MOST_OCTETS))
+
+
+def dovecots(head: str, lines: list[str], template: str) -> dict[str, str]:
+    """`3 V<validity> N<next> ...`, and a line `<number> <fields> :<name>` for each message; version 1 has no letters
+    and no colon. A field P is an id that was given to this message alone. Raises ValueError.
+    """
+    version, *fields = head.split(" ")
+    if version == "3":
+        validity = next((field[1:] for field in fields if field.startswith("V")), "")
+    elif version == "1" and len(fields) >= 2:
+        validity = fields[0]
+    else:
+        raise ValueError(f"version {version!a} is not known")
+    if not is_number(validity):
+        raise ValueError("it does not say which validity its numbers have")
+    found = {}
+    for line in lines:
+        front, colon, name = line.partition(" :") if version == "3" else line.partition(" ")
+        number, *extensions = front.split(" ")
+        if not colon or not is_number(number) or not name:
+            continue
+        own = [field[1:] for field in extensions if field.startswith("P")]
+        guid = next((field[1:] for field in extensions if field.startswith("G")), base_of(name))
+        found[base_of(name)] = own[0] if own else filled(template, int(number), int(validity), base_of(name), guid)
+    return found
+
+
+def filled(template: str, number: int, validity: int, base: str, guid: str) -> str:
+    """An id as Dovecot makes it of the format."""
+
+    def value(match: re.Match[str]) -> str:
+        what = match["what"]
+        if what == "%":
+            return "%"
+        if what in "fg":
+            return base if what == "f" else guid
+        text = f"{number if what == 'u' else validity:{'x' if match['hexadecimal'] else 'd'}}"
+        return text.rjust(int(match["width"] or 0), "0" if match["zero"] else " ")
+
+    return VARIABLE.sub(value, template)
+
+
+def couriers(head: str, lines: list[str]) -> dict[str, str]:
+    """`/<version> <next> <validity>`, and a line `<name> <octets> <number>:<validity>` for each message. Raises
+    ValueError.
+    """
+    if not COURIERS_HEAD.match(head):
+        raise ValueError(f"{head[:40]!a} is not a version that is known")
+    found = {}
+    for line in lines:
+        if match := COURIERS_LINE.match(line):
+            base, number, validity = base_of(match["name"]), int(match["number"]), int(match["validity"])
+            if not number:
+                found[base] = escaped(base)
+            else:
+                found[base] = f"UID{number}-{validity}" if validity else f"UID{number}"
+    return found
+
+
+def escaped(base: str) -> str:
+    """The id of a message that has no number: Courier's first form."""
+    octets = os.fsencode(base)
+    return "".join(
+        chr(octet) if 0x21 <= octet <= 0x7E and chr(octet) not in "'\"+" else f"+{octet:02X}" for octet in octets
+    )
+
+
+def is_number(text: str) -> bool:
+    """Decimal digits, not too many."""
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
+def is_id(text: str) -> bool:
+    """Whether the protocol has room for it (RFC 1939 section 7)."""
+    return 1 <= len(text) <= LONGEST_ID and all("!" <= mark <= "~" for mark in text)

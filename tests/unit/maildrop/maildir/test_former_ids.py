@@ -1,0 +1,155 @@
+"""maildrop/maildir/former_ids.py: files as Dovecot and Courier leave them, and as nobody should."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popad.errors import MaildropUnreadable
+from popad.maildrop.maildir import former_ids
+from popad.maildrop.maildir.former_ids import COURIER, DOVECOT, FILES
+from popad.settings import DOVECOTS_FORMAT
+from tests.support.maildirs import Mail, ids
+
+DOVECOTS = """3 V1600000000 N4 G0123456789abcdef
+1 :1600000001.M1P1.host
+2 W123 S100 :1600000002.M2P2.host,S=100:2,S
+3 Pown-id Gsome-guid :1600000003.M3P3.host
+4 Gsome-guid :1600000004.M4P4.host
+x :1600000005.M5P5.host
+5
+"""
+COURIERS = """/3 5 1600000000
+1600000001.M1P1.host 120 1:1600000000:0
+1600000002.M2P2.host,S=100:2,S 120 2:0:1
+1600000003.M3P3.ho+st 120 0:0:0
+nonsense
+1600000004.M4P4.host 120 4:1600000000
+"""
+
+
+def read(place: Path, server: str, text: str, template: str = DOVECOTS_FORMAT) -> dict[str, str]:
+    (place / FILES[server]).write_bytes(text.encode("utf-8", "surrogateescape"))
+    directory = os.open(place, os.O_RDONLY)
+    try:
+        return former_ids.read(directory, server, template)
+    finally:
+        os.close(directory)
+
+
+def test_dovecots(tmp_path: Path) -> None:
+    assert read(tmp_path, DOVECOT, DOVECOTS) == {
+        "1600000001.M1P1.host": "000000015f5e1000",
+        "1600000002.M2P2.host,S=100": "000000025f5e1000",
+        "1600000003.M3P3.host": "own-id",
+        "1600000004.M4P4.host": "000000045f5e1000",
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("%08Xu%08Xv", "000000045f5e1000"),
+        ("%v.%u", "1600000000.4"),
+        ("%08Xv%08Xu", "5f5e100000000004"),
+        ("UID%u-%v", "UID4-1600000000"),
+        ("%f", "1600000004.M4P4.host"),
+        ("%g", "some-guid"),
+        ("%5u%%", ""),  # with blanks, which the protocol has no room for: popad's own
+        ("%Xu", "4"),
+    ],
+)
+def test_formats(tmp_path: Path, template: str, said: str) -> None:
+    assert read(tmp_path, DOVECOT, DOVECOTS, template).get("1600000004.M4P4.host", "") == said
+
+
+def test_the_first_version_of_dovecots(tmp_path: Path) -> None:
+    found = read(tmp_path, DOVECOT, "1 1600000000 3\n1 1600000001.M1P1.host\n2 1600000002.M2P2.host:2,S\n")
+    assert found == {"1600000001.M1P1.host": "000000015f5e1000", "1600000002.M2P2.host": "000000025f5e1000"}
+
+
+def test_couriers(tmp_path: Path) -> None:
+    assert read(tmp_path, COURIER, COURIERS) == {
+        "1600000001.M1P1.host": "UID1-1600000000",
+        "1600000002.M2P2.host,S=100": "UID2",
+        "1600000003.M3P3.ho+st": "1600000003.M3P3.ho+2Bst",
+        "1600000004.M4P4.host": "UID4-1600000000",
+    }
+    assert read(tmp_path, COURIER, COURIERS.replace("/3 5", "/2 5"))
+
+
+def test_a_server_that_has_left_nothing(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    assert former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT) == {}
+    os.close(directory)
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        (DOVECOT, ""),
+        (DOVECOT, "2 V1 N1\n"),
+        (DOVECOT, "3 N1\n"),
+        (DOVECOT, "3 Vx\n1 :a\n"),
+        (COURIER, "/1 5\n"),
+        (COURIER, ""),
+    ],
+)
+def test_a_file_that_is_not_understood(tmp_path: Path, server: str, text: str) -> None:
+    """Other ids would have a client fetch all its mail again: it hears of an error instead."""
+    with pytest.raises(MaildropUnreadable):
+        read(tmp_path, server, text)
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "directory"])
+def test_a_file_that_is_none(tmp_path: Path, what: str) -> None:
+    path = tmp_path / FILES[DOVECOT]
+    if what == "link":
+        path.symlink_to("/etc/passwd")
+    elif what == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(MaildropUnreadable):
+        former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT)
+    os.close(directory)
+
+
+@given(st.text(st.sampled_from("13 VN:/aPGW,S=\n\udcff9-"), max_size=80), st.sampled_from([DOVECOT, COURIER]))
+def test_any_file(tmp_path_factory: pytest.TempPathFactory, text: str, server: str) -> None:
+    head = {DOVECOT: "3 V1 N1\n", COURIER: "/3 1 1\n"}[server]
+    for whole in (text, head + text):
+        try:
+            found = read(tmp_path_factory.mktemp("ids"), server, whole)
+        except MaildropUnreadable:
+            continue
+        assert all(1 <= len(said) <= 70 and said.isascii() and said.isprintable() for said in found.values())
+
+
+def test_what_clients_know_stays_and_what_is_new_has_an_id_of_its_own(tmp_path: Path) -> None:
+    """And nothing is written to what the other server has left."""
+    mail = Mail(tmp_path)
+    for number in range(1, 5):
+        mail.deliver(name=f"160000000{number}.M{number}P{number}.host")
+    (mail.path / FILES[DOVECOT]).write_text(DOVECOTS + "9 Pown-id :1600000009.M9P9.host\n")
+    mail.deliver(name="1600000009.M9P9.host")
+    mail.deliver(name="1600000010.new.host")
+    before = (mail.path / FILES[DOVECOT]).read_bytes()
+    with mail.opened(former=(DOVECOT, DOVECOTS_FORMAT)) as store:
+        assert ids(store) == [
+            "000000015f5e1000",
+            "1600000002.M2P2.host",  # a file of another name than the one that is known
+            "own-id",
+            "000000045f5e1000",
+            "1600000009.M9P9.host",  # an id that another message has
+            "1600000010.new.host",
+        ]
+        (mail.path / FILES[DOVECOT]).write_text("4\n")
+        with pytest.raises(MaildropUnreadable):
+            ids(store)
+    (mail.path / FILES[DOVECOT]).write_bytes(before)
+    with mail.opened(former=(COURIER, "")) as store:
+        assert ids(store)[0] == "1600000001.M1P1.host"
