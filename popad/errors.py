@@ -47,10 +47,14 @@ class MaildropUnreadable(Exception):
     """The maildrop cannot be read now (EIO, ESTALE, a lock that somebody keeps): the command is answered
     `-ERR [SYS/TEMP]`, and the next one tries again. What the session knows, and its marks, are as right as before.
 
-    Where a part of the answer has left, the connection ends instead.
+    Where a part of the answer has left, the connection ends instead. `code` is SYS/PERM where an administrator has to
+    do something first.
     """
 
-    code = "SYS/TEMP"  # not IN-USE, which RFC 2449 section 8.1.2 keeps for logins; RFC 3206 has SYS for any command
+    def __init__(self, reason: str = "", code: str = "SYS/TEMP") -> None:
+        # Not IN-USE, which RFC 2449 section 8.1.2 keeps for logins; RFC 3206 has SYS for any command.
+        super().__init__(reason)
+        self.code = code
 
 
 class MessageGone(Exception):

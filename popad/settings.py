@@ -100,14 +100,23 @@ def missing(value: str) -> str:
 
 def former_server(value: str) -> tuple[str, str] | tuple[()]:
     """The POP3 server whose unique-ids count, and their format; or nothing."""
-    server, _, template = value.partition(":")
+    server, colon, template = value.partition(":")
     if not value:
         return ()
-    if server not in FORMER_SERVERS or (template and server != "dovecot"):
+    if server not in FORMER_SERVERS or (colon and (server != "dovecot" or not template)):
         raise ValueError("must be dovecot, dovecot:FORMAT, courier or empty")
-    if template and not any(f"{what}" in template.replace("%%", "") for what in ("u", "f", "g")):
+    variables = template.replace("%%", "").split("%")[1:]
+    if not all(map(is_variable, variables)):
+        raise ValueError("must have a format of %u, %v, %f and %g; %{uid | hex(8)} of Dovecot 2.4 is %08Xu")
+    if template and all(variable.lstrip("0123456789X")[0] == "v" for variable in variables):
         raise ValueError("must have a format that tells messages apart: with %u, %f or %g")
     return server, template or DOVECOTS_FORMAT
+
+
+def is_variable(text: str) -> bool:
+    """Whether what stands behind a percent sign begins with a variable of Dovecot's format: 08Xu, v."""
+    rest = text.lstrip("0123456789")
+    return len(text) - len(rest) <= 2 and rest.removeprefix("X")[:1] in tuple("uvfg")
 
 
 def authentication(value: str) -> str:
@@ -299,7 +308,7 @@ TABLE: "dict[str, Setting]" = {
         path,
         "/etc/popad/credentials",
         "",
-        "SCRAM-SHA-256 verifiers, a line a user, read by the authentication helper alone.",
+        "Verifiers of passwords, a line a user, read by the authentication helper alone.",
     ),
     "POPAD_PAM_SERVICE": Setting(word, "popad", "", "The file in /etc/pam.d that says how users are checked."),
     "POPAD_AUTH_SOCKET": Setting(

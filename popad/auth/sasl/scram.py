@@ -38,7 +38,6 @@ class Scram(Attempt):
         mechanism, flag, kind, whose, name, nonce, more = map(bytes, message)
         super().__init__(mechanism, name, whose)
         self.talk = talk
-        self.server_final = b""
         scheme = mechanism.decode("ascii").removesuffix(PLUS)
         binds = mechanism.endswith(PLUS.encode())
         check_nonce(nonce)

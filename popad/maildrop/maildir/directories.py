@@ -25,12 +25,12 @@ class Directories:
 
     def __init__(self, path: str, *, missing_is_empty: bool) -> None:
         """Raises MaildropUnavailable."""
-        self.path = path
+        self.path = path = path.rstrip("/") or "/"  # with a slash behind it a symbolic link would be followed
         self.top = self.new = self.cur = -1
         try:
             self.top = os.open(path, DIRECTORY)
         except FileNotFoundError as missing:
-            if missing_is_empty and os.path.isdir(os.path.dirname(path.rstrip("/"))):
+            if missing_is_empty and os.path.isdir(os.path.dirname(path)):
                 return
             raise unavailable(missing) from missing
         except OSError as error:
@@ -38,6 +38,9 @@ class Directories:
         try:
             self.new = os.open("new", DIRECTORY, dir_fd=self.top)
             self.cur = os.open("cur", DIRECTORY, dir_fd=self.top)
+            for name, fd in (("new", self.new), ("cur", self.cur)):
+                if not os.access(".", os.X_OK, dir_fd=fd):
+                    raise PermissionError(errno.EACCES, "no right to search it", name)
         except OSError as error:
             self.close()
             raise MaildropUnavailable(
@@ -67,9 +70,9 @@ class Directories:
         tick = COARSE_TICK if latest % 1_000_000_000 == 0 else FINE_TICK
         return look if latest + tick < time.time_ns() else None
 
-    def listing(self, most: int) -> tuple[list[str], set[str]]:
+    def listing(self, most: int, *, separates: bool = False) -> tuple[list[str], set[str]]:
         """The names of the messages in their order, each base once; and those of them that are in new/. Raises OSError;
-        MaildropUnavailable where there are more than `most`.
+        MaildropUnavailable where there are more than `most`. `separates`: two messages with one base get two.
 
         Who renames a file while a directory is read may have it listed under neither name: so it is read again.
         """
@@ -83,18 +86,36 @@ class Directories:
             new, cur = messages(self.new, most), messages(self.cur, most)
             if self.look() == before:
                 break
-        by_base = {base_of(name): name for name in new}
-        if by_base:
-            for name in cur:
-                by_base.pop(base_of(name), None)
-        in_new = set(by_base.values())
-        names = [name for name in (*in_new, *cur) if TRASHED not in flags_of(name)]
-        names.sort(key=order_for(names))
-        # One that was found under two names, as it was renamed meanwhile, has them side by side.
-        names = [name for place, name in enumerate(names) if not place or base_of(names[place - 1]) != base_of(name)]
+        else:
+            separates = False
+        names, in_new = each_base_once(new, cur)
+        if separates and len(names) < len(new) + len(cur) and self.separate(new, cur):
+            return self.listing(most)
         if len(names) > most:
             raise MaildropUnavailable(PERMANENT, f"more than {most} messages")
         return names, in_new
+
+    def separate(self, new: list[str], cur: list[str]) -> bool:
+        """Give a base of its own to each message whose base another, older one has, as after files were copied by hand:
+        it would be hidden, and later be taken for the older one. Whether any was renamed.
+        """
+        places: dict[str, list[tuple[int, str]]] = {}
+        for fd, names in ((self.new, new), (self.cur, cur)):
+            for name in names:
+                places.setdefault(base_of(name), []).append((fd, name))
+        renamed = False
+        for base, found in places.items():
+            files: dict[int, tuple[int, int, str]] = {}
+            for fd, name in found if len(found) > 1 else ():
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except OSError:
+                    continue
+                files[status.st_ino] = status.st_mtime_ns, fd, name
+            for inode in sorted(files, key=lambda inode: (files[inode][0], inode))[1:]:
+                _, fd, name = files[inode]
+                renamed |= rename_to_free(name, fd, f"{base},twin={inode}{name[len(base) :]}", fd)
+        return renamed
 
     def look(self) -> Look:
         """What differs when a name has come or gone."""
@@ -114,15 +135,51 @@ class Directories:
             os.fsync(fd)
 
 
+def each_base_once(new: list[str], cur: list[str]) -> tuple[list[str], set[str]]:
+    """The names in their order, and those of them that are in new/: of two with one base the one in cur/."""
+    by_base = {base_of(name): name for name in new}
+    if by_base:
+        for name in cur:
+            by_base.pop(base_of(name), None)
+    in_new = set(by_base.values())
+    names = [*in_new, *cur]
+    names.sort(key=order_for(names))
+    # One that was found under two names, as it was renamed meanwhile, has them side by side.
+    return [name for place, name in enumerate(names) if not place or base_of(names[place - 1]) != base_of(name)], in_new
+
+
+def rename_to_free(name: str, fd: int, becomes: str, new_fd: int) -> bool:
+    """Rename a file, where no other has that name: whether that was done. What cannot be done does not matter.
+
+    renameat2() has this in one call, and Python has no renameat2(). Between the two calls somebody would have to make
+    a message with the base of another.
+    """
+    try:
+        os.stat(becomes, dir_fd=new_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    else:
+        return False
+    try:
+        os.rename(name, becomes, src_dir_fd=fd, dst_dir_fd=new_fd)
+    except OSError:
+        return False
+    return True
+
+
 def messages(fd: int, most: int) -> list[str]:
-    """The names of the regular files of a directory. Raises OSError, MaildropUnavailable."""
+    """The names of the regular files of a directory that are not marked as trashed. Raises OSError,
+    MaildropUnavailable.
+    """
     found: list[str] = []
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
-            if name[0] != "." and entry.is_file(follow_symlinks=False):
+            if name[0] != "." and entry.is_file(follow_symlinks=False) and TRASHED not in flags_of(name):
                 found.append(name)
-                if len(found) > 2 * most:  # what is marked as trashed does not count in the end
+                if len(found) > 2 * most:  # one in new/ and cur/ counts once
                     raise MaildropUnavailable(PERMANENT, f"more than {most} messages")
     return found
 

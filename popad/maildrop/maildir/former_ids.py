@@ -8,53 +8,72 @@ import os
 import re
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
 from popad.errors import MaildropUnreadable
+from popad.maildrop.maildir.directories import PERMANENT, code_of
 from popad.maildrop.maildir.names import LONGEST_ID, base_of
 
 DOVECOT, COURIER = "dovecot", "courier"
 FILES = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
-MOST_OCTETS = 1 << 28  # of such a file: a million messages have 100 MB
+LONGEST_LINE = 4096  # characters: a name, and a dozen fields
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # Of pop3_uidl_format: zeros in front, a width, hexadecimal digits, and what: unique number, validity of all, name.
 VARIABLE = re.compile(r"%(?P<zero>0?)(?P<width>[0-9]{0,2})(?P<hexadecimal>X?)(?P<what>[uvfg%])")
 COURIERS_HEAD = re.compile(r"/([23]) [0-9]+(?: ([0-9]+))?$")
-COURIERS_LINE = re.compile(r"(?P<name>.+) [0-9]+ (?P<number>[0-9]+):(?P<validity>[0-9]+)(?::[0-9]+)?$")
+COURIERS_LINE = re.compile(r"(?P<name>.+) [0-9]+ (?P<number>[0-9]{1,10}):(?P<validity>[0-9]{1,10})(?::[0-9]+)?$")
 
 
-def read(directory: int, server: str, template: str) -> dict[str, str]:
-    """The ids by the bases of names; nothing where the server has left none. `directory`: a descriptor of the Maildir.
+def read(directory: int, server: str, template: str, most: int) -> dict[str, str]:
+    """The ids by the bases of names, all different; nothing where the server has left none. `directory`: a descriptor
+    of the Maildir; `most`: messages.
 
-    Raises MaildropUnreadable for a file that is there and cannot be understood: with other ids a client would fetch all
-    its mail again.
+    Of messages that the server gave the same id the first has it, there or gone. Raises MaildropUnreadable for a file
+    that is there and cannot be understood: with other ids a client would fetch all its mail again.
     """
     name = FILES[server]
+    ids: dict[str, str] = {}
+    given: set[str] = set()
     try:
-        text = text_of(directory, name)
+        with opened(name, directory) as file:
+            head = file.readline(LONGEST_LINE).rstrip("\n")
+            found = dovecots(head, file, template) if server == DOVECOT else couriers(head, file)
+            for count, (base, said) in enumerate(found):
+                if count >= 2 * most:
+                    raise ValueError(f"more than {2 * most} lines, the limit is {most} messages")
+                if is_id(said) and said not in given:
+                    ids[base] = said
+                    given.add(said)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise MaildropUnreadable(f"{name}: {error.strerror}") from error
-    head, *lines = text.split("\n")
-    try:
-        found = dovecots(head, lines, template) if server == DOVECOT else couriers(head, lines)
+        raise MaildropUnreadable(f"{name}: {error.strerror}", code_of(error)) from error
     except ValueError as wrong:
-        raise MaildropUnreadable(f"{name}: {wrong}") from None
-    return {base: said for base, said in found.items() if is_id(said)}
+        raise MaildropUnreadable(f"{name}: {wrong}", PERMANENT) from None
+    return ids
 
 
-def text_of(directory: int, name: str) -> str:
-    """What the file says. Raises OSError, FileNotFoundError."""
+def opened(name: str, directory: int) -> "IO[str]":
+    """As text; octets that are no UTF-8 as in names of files. Raises OSError, MaildropUnreadable."""
     fd = os.open(name, READ, dir_fd=directory)
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_OCTETS:
-            raise OSError(0, "not a regular file of a size that it can have", name)
-        return os.fsdecode(file.read(MOST_OCTETS))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise MaildropUnreadable(f"{name}: not a regular file", PERMANENT)
+    return open(fd, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def dovecots(head: str, lines: list[str], template: str) -> dict[str, str]:
-    """`3 V<validity> N<next> ...`, and a line `<number> <fields> :<name>` for each message; version 1 has no letters
-    and no colon. A field P is an id that was given to this message alone. Raises ValueError.
+def lines_of(file: "IO[str]") -> "Iterator[str]":
+    """Line by line; what is longer than a line of these files can be comes in pieces."""
+    while line := file.readline(LONGEST_LINE):
+        yield line.rstrip("\n")
+
+
+def dovecots(head: str, file: "IO[str]", template: str) -> "Iterator[tuple[str, str]]":
+    """Bases and ids of `3 V<validity> N<next> ...`, and a line `<number> <fields> :<name>` for each message; version 1
+    has no letters and no colon. A field P is an id that was given to this message alone. Raises ValueError.
     """
     version, *fields = head.split(" ")
     if version == "3":
@@ -62,19 +81,17 @@ def dovecots(head: str, lines: list[str], template: str) -> dict[str, str]:
     elif version == "1" and len(fields) >= 2:
         validity = fields[0]
     else:
-        raise ValueError(f"version {version!a} is not known")
+        raise ValueError(f"version {version[:40]!a} is not known")
     if not is_number(validity):
         raise ValueError("it does not say which validity its numbers have")
-    found = {}
-    for line in lines:
+    for line in lines_of(file):
         front, colon, name = line.partition(" :") if version == "3" else line.partition(" ")
         number, *extensions = front.split(" ")
         if not colon or not is_number(number) or not name:
             continue
         own = [field[1:] for field in extensions if field.startswith("P")]
         guid = next((field[1:] for field in extensions if field.startswith("G")), base_of(name))
-        found[base_of(name)] = own[0] if own else filled(template, int(number), int(validity), base_of(name), guid)
-    return found
+        yield base_of(name), own[0] if own else filled(template, int(number), int(validity), base_of(name), guid)
 
 
 def filled(template: str, number: int, validity: int, base: str, guid: str) -> str:
@@ -92,21 +109,19 @@ def filled(template: str, number: int, validity: int, base: str, guid: str) -> s
     return VARIABLE.sub(value, template)
 
 
-def couriers(head: str, lines: list[str]) -> dict[str, str]:
-    """`/<version> <next> <validity>`, and a line `<name> <octets> <number>:<validity>` for each message. Raises
-    ValueError.
+def couriers(head: str, file: "IO[str]") -> "Iterator[tuple[str, str]]":
+    """Bases and ids of `/<version> <next> <validity>`, and a line `<name> <octets> <number>:<validity>` for each
+    message. Raises ValueError.
     """
     if not COURIERS_HEAD.match(head):
         raise ValueError(f"{head[:40]!a} is not a version that is known")
-    found = {}
-    for line in lines:
+    for line in lines_of(file):
         if match := COURIERS_LINE.match(line):
             base, number, validity = base_of(match["name"]), int(match["number"]), int(match["validity"])
             if not number:
-                found[base] = escaped(base)
+                yield base, escaped(base)
             else:
-                found[base] = f"UID{number}-{validity}" if validity else f"UID{number}"
-    return found
+                yield base, f"UID{number}-{validity}" if validity else f"UID{number}"
 
 
 def escaped(base: str) -> str:

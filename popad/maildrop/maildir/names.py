@@ -36,10 +36,10 @@ def seen_name(name: str) -> str:
 
 
 def order_of(base: str) -> tuple[int, str]:
-    """When it was delivered, as the name has it, and what makes it unique."""
-    seconds, _, rest = base.partition(".")
+    """When it was delivered, as the name has it, and what makes it unique: no two bases have the same place."""
+    seconds = base.partition(".")[0]
     known = seconds.isascii() and seconds.isdigit() and len(seconds) <= MOST_DIGITS
-    return (int(seconds), rest) if known else (NO_TIME, base)
+    return int(seconds) if known else NO_TIME, base
 
 
 def order_for(names: "Iterable[str]") -> "Callable[[str], tuple[int, str] | str]":
@@ -64,4 +64,9 @@ def unique_id(base: str) -> str:
     """The unique-id: the base, or a hash where RFC 1939 has no room for it. The same on each host, and of a backup."""
     if 0 < len(base) <= LONGEST_ID and base.isascii() and base.isprintable() and " " not in base:
         return base
-    return _blake2.blake2b(os.fsencode(base), digest_size=20).hexdigest()
+    return hashed(base)
+
+
+def hashed(text: str) -> str:
+    """A unique-id that says nothing, the same for the same text."""
+    return _blake2.blake2b(os.fsencode(text), digest_size=20).hexdigest()

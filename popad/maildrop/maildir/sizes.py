@@ -29,6 +29,7 @@ LONGEST_NAME = 255  # octets
 BLOCK = 1 << 17  # octets read at a time
 FEW = 32  # messages whose sizes are computed again as fast as they are remembered
 CR, LF = 0x0D, 0x0A
+MOST_TIME = (1 << 63) - 1  # of a column's numbers
 
 
 class WireSize:
@@ -58,6 +59,13 @@ def measure(fd: int) -> int:
     while block := os.read(fd, BLOCK):
         counted.add(block)
     return counted.total
+
+
+def changed_at(status: os.stat_result) -> int:
+    """The time of a file's change in ns, as a column has room for it: years before 1970 and behind 2262 are no less
+    different from one another.
+    """
+    return status.st_mtime_ns & MOST_TIME
 
 
 Row = tuple[int, int, int]  # of a message: the size on the wire, the file's size, its time of change in ns

@@ -18,18 +18,26 @@ if TYPE_CHECKING:
     from popad.maildrop.private import PrivateFiles
 
 from popad.errors import MaildropUnavailable, MaildropUnreadable, MessageGone
-from popad.maildrop.maildir.directories import PERMANENT, Directories, unavailable
+from popad.maildrop.maildir.directories import (
+    PERMANENT,
+    TRIES,
+    Directories,
+    code_of,
+    rename_to_free,
+    unavailable,
+)
 from popad.maildrop.maildir.names import (
     SEEN,
     SIZE,
     WIRE_SIZE,
     base_of,
     flags_of,
+    hashed,
     seen_name,
     size_in,
     unique_id,
 )
-from popad.maildrop.maildir.sizes import BLOCK, NAMED, Known, WireSize, measure
+from popad.maildrop.maildir.sizes import BLOCK, NAMED, Known, WireSize, changed_at, measure
 from popad.maildrop.maildrop import Store
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -78,7 +86,7 @@ class Maildir(Store):
         except MaildropUnavailable:
             self.directories.close()
             raise
-        self.sizes = self.octets
+        self.sizes = self.octets  # as this session tells them: what it learns later is for the next one
         self.read_only = self.directories.why_read_only()
 
     @property
@@ -95,7 +103,7 @@ class Maildir(Store):
         if self.look and self.look == known.look and len(known.names) <= self.max_messages:
             self.names, self.in_new, self.columns = known.names, known.in_new, known.columns
             return
-        self.names, in_new = self.directories.listing(self.max_messages)
+        self.names, in_new = self.directories.listing(self.max_messages, separates=True)
         self.in_new = bytearray(map(in_new.__contains__, self.names))
         self.find_sizes(known.rows_for(self.names))
         self.has_learnt = bool(self.names)
@@ -123,7 +131,7 @@ class Maildir(Store):
             status = os.stat(self.names[index], dir_fd=self.place(index), follow_symlinks=False)
         except FileNotFoundError:
             return True  # it is asked for again when it is read
-        return (status.st_size, status.st_mtime_ns) == remembered[1:]
+        return (status.st_size, changed_at(status)) == remembered[1:]
 
     def learn(self, index: int) -> "Row":
         """What is to be remembered of a message, by reading it. Raises OSError."""
@@ -133,7 +141,7 @@ class Maildir(Store):
             return 0, *NAMED
         try:
             status = os.fstat(fd)
-            return measure(fd), status.st_size, status.st_mtime_ns
+            return measure(fd), status.st_size, changed_at(status)
         finally:
             os.close(fd)
 
@@ -144,33 +152,56 @@ class Maildir(Store):
     def open_file(self, index: int) -> int:
         """A descriptor of a message, wherever it has gone. Raises MessageGone, MaildropUnreadable."""
         try:
-            try:
-                fd = os.open(self.names[index], READ, dir_fd=self.place(index))
-            except FileNotFoundError:
-                self.find_again(index)
-                fd = os.open(self.names[index], READ, dir_fd=self.place(index))
+            for _ in range(TRIES):
+                try:
+                    fd = os.open(self.names[index], READ, dir_fd=self.place(index))
+                    break
+                except FileNotFoundError:
+                    was = self.names[index], self.in_new[index]
+                    if self.find_again() and was == (self.names[index], self.in_new[index]):
+                        raise
+            else:
+                raise MessageGone(f"message {index + 1} is gone, or renamed again and again")
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 os.close(fd)
                 raise MessageGone(f"message {index + 1} is no file any more")
         except FileNotFoundError:
             raise MessageGone(f"message {index + 1} is gone") from None
         except OSError as error:
-            raise MaildropUnreadable(str(error)) from error
+            raise MaildropUnreadable(str(error), code_of(error)) from error
         return fd
 
-    def find_again(self, index: int) -> None:
-        """Some program has renamed it: learn what all messages are called now. Raises MessageGone, OSError."""
+    def find_again(self) -> bool:
+        """Some program has renamed messages: learn what they are called now. Whether one that was not found is gone:
+        while others rename files, a listing may have neither name. Raises MaildropUnreadable, OSError.
+        """
+        before = self.directories.reliable_look()
         try:
             names, in_new = self.directories.listing(self.max_messages)
         except MaildropUnavailable as failure:
-            raise MaildropUnreadable(failure.reason) from failure
+            raise MaildropUnreadable(failure.reason, failure.code) from failure
         by_base = {base_of(name): name for name in names}
-        for each, name in enumerate(self.names):
-            if found := by_base.get(base_of(name)):
-                self.names[each] = found
-                self.in_new[each] = found in in_new
-        if base_of(self.names[index]) not in by_base:
-            raise MessageGone(f"message {index + 1} is gone")
+        for index, name in enumerate(self.names):
+            found = by_base.get(base_of(name), name)
+            is_new = found in in_new
+            if (found != name or is_new != self.in_new[index]) and self.is_same(index, found, is_new):
+                self.names[index] = found
+                self.in_new[index] = is_new
+        return before is not None and before == self.directories.look()
+
+    def is_same(self, index: int, name: str, is_new: bool) -> bool:
+        """Whether a file with the base of a message can be that message, by all that is known of it. Raises OSError."""
+        if index >= len(self.octets):
+            return True  # nothing is known yet: it is renamed while it is opened
+        directory = self.directories.new if is_new else self.directories.cur
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return True  # renamed once more: it is looked for again when it is asked for
+        was = self.columns[1][index], self.columns[2][index]
+        if was == NAMED:
+            return size_in(base_of(name), SIZE) in (-1, status.st_size)
+        return was == (status.st_size, changed_at(status))
 
     def content(self, index: int) -> "Iterator[bytes]":
         fd = self.open_file(index)
@@ -196,7 +227,9 @@ class Maildir(Store):
         """The size on the wire, now that it is known; a later session must not tell a wrong one again."""
         if size != self.octets[index]:
             self.mended.append(f"{base_of(self.names[index])}: {size} octets, not {self.octets[index]}")
-            for column, number in zip(self.columns, (size, status.st_size, status.st_mtime_ns), strict=True):
+            if self.octets is self.sizes:
+                self.columns[0] = array("q", self.sizes)
+            for column, number in zip(self.columns, (size, status.st_size, changed_at(status)), strict=True):
                 column[index] = number
             self.has_learnt = True
 
@@ -205,42 +238,50 @@ class Maildir(Store):
         name = self.names[index]
         if not self.in_new[index] and SEEN in flags_of(name):
             return
-        try:
-            os.rename(name, seen_name(name), src_dir_fd=self.place(index), dst_dir_fd=self.directories.cur)
-        except OSError:
-            return
-        self.names[index] = seen_name(name)
-        self.in_new[index] = 0
+        if rename_to_free(name, self.place(index), seen_name(name), self.directories.cur):
+            self.names[index] = seen_name(name)
+            self.in_new[index] = 0
 
     def unique_ids(self) -> "Texts":
         if not self.former or not self.directories.are_there:
             return NameIds(self.names)
         from popad.maildrop.maildir import former_ids
 
-        return with_former(self.names, former_ids.read(self.directories.top, *self.former))
+        return with_former(self.names, former_ids.read(self.directories.top, *self.former, self.max_messages))
 
     def remove(self, marks: bytearray) -> None:
-        """Remove the marked messages, each for itself: what is left when this is interrupted is not removed yet."""
-        try:
-            for index, mark in enumerate(marks):
-                if mark:
-                    self.remove_one(index)
-            self.directories.sync()
-        except MaildropUnreadable as failure:
-            raise MaildropUnavailable(failure.code, str(failure)) from failure
-        except OSError as error:
-            raise unavailable(error) from error
+        """Remove the marked messages, each for itself: what is left when this is interrupted is not removed yet.
 
-    def remove_one(self, index: int) -> None:
-        """Raises OSError, MaildropUnreadable. Whoever has removed it before has done what is asked for."""
+        Whoever has removed one before has done what is asked for. One that cannot be removed keeps no other.
+        """
+        wanted = [index for index, mark in enumerate(marks) if mark]
+        failure: MaildropUnavailable | None = None
         try:
-            os.unlink(self.names[index], dir_fd=self.place(index))
-        except FileNotFoundError:
-            try:
-                self.find_again(index)
-                os.unlink(self.names[index], dir_fd=self.place(index))
-            except (MessageGone, FileNotFoundError):
-                pass
+            for _ in range(TRIES):
+                missing: list[int] = []
+                for index in wanted:
+                    try:
+                        os.unlink(self.names[index], dir_fd=self.place(index))
+                    except FileNotFoundError:
+                        missing.append(index)
+                    except OSError as error:
+                        failure = failure or unavailable(error)
+                if not missing:
+                    break
+                was = [(self.names[index], self.in_new[index]) for index in missing]
+                are_gone = self.find_again()
+                wanted = [
+                    index
+                    for index, name in zip(missing, was, strict=True)
+                    if not are_gone or name != (self.names[index], self.in_new[index])
+                ]
+            self.directories.sync()
+        except MaildropUnreadable as unreadable:
+            failure = failure or MaildropUnavailable(unreadable.code, str(unreadable))
+        except OSError as error:
+            failure = failure or unavailable(error)
+        if failure:
+            raise failure
 
     def finish(self, wait: bool) -> None:
         """When the client has gone: have the next session know what this one has learnt."""
@@ -259,14 +300,15 @@ class Maildir(Store):
 
 
 def with_former(names: list[str], former: dict[str, str]) -> list[str]:
-    """The ids that another server has given; popad's own for messages that have none, or that of another message."""
+    """The ids that another server has given; popad's own for messages that have none, which is never one of those: not
+    even of a message that is gone.
+    """
+    given = set(former.values())
     found: list[str] = []
-    taken: set[str] = set()
     for base in map(base_of, names):
-        said = former.get(base, "")
-        if not said or said in taken:
-            said = unique_id(base)
-        taken.add(said)
+        said = former.get(base, "") or unique_id(base)
+        while base not in former and said in given:
+            said = hashed(said)
         found.append(said)
     return found
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -158,23 +159,51 @@ def test_what_is_no_maildir(tmp_path: Path, what: str) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@needs_root
-def test_why_nothing_can_be_removed(tmp_path: Path) -> None:
-    mail = Mail(tmp_path)
+def as_nobody(tmp_path: Path, what: Callable[[], str]) -> str:
+    """What a child says that has the rights of nobody."""
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         part.chmod(0o755)
     reading, writing = os.pipe()
     if not (pid := os.fork()):
         try:
             os.setresuid(65534, 65534, 65534)
-            there = Directories(str(mail.path), missing_is_empty=False)
-            os.write(writing, there.why_read_only().encode())
+            os.write(writing, what().encode())
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
-    assert os.read(reading, 1000).decode().startswith(f"{mail.path}/new: ")
-    for fd in (reading, writing):
-        os.close(fd)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as said:
+        return said.read()
+
+
+@needs_root
+def test_why_nothing_can_be_removed(tmp_path: Path) -> None:
+    mail = Mail(tmp_path)
+    why = as_nobody(tmp_path, lambda: Directories(str(mail.path), missing_is_empty=False).why_read_only())
+    assert why.startswith(f"{mail.path}/new: ")
     there = Directories(str(mail.path), missing_is_empty=False)
     assert there.why_read_only() == ""
     there.close()
+
+
+@needs_root
+def test_a_directory_that_cannot_be_searched(tmp_path: Path) -> None:
+    """Its names could be read, and no message."""
+    mail = Mail(tmp_path)
+    (mail.path / "cur").chmod(0o744)
+
+    def opened() -> str:
+        try:
+            Directories(str(mail.path), missing_is_empty=False)
+        except MaildropUnavailable as failure:
+            return f"{failure.code} {failure.reason}"
+        return "opened"
+
+    assert as_nobody(tmp_path, opened) == f"SYS/PERM {mail.path}: no Maildir: cur: no right to search it"
+
+
+def test_a_link_is_not_followed_for_a_slash_behind_it(tmp_path: Path) -> None:
+    mail = Mail(tmp_path)
+    (tmp_path / "link").symlink_to(mail.path)
+    with pytest.raises(MaildropUnavailable):
+        Directories(f"{tmp_path}/link/", missing_is_empty=False)

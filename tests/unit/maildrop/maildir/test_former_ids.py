@@ -13,6 +13,7 @@ from popad.maildrop.maildir.former_ids import COURIER, DOVECOT, FILES
 from popad.settings import DOVECOTS_FORMAT
 from tests.support.maildirs import Mail, ids
 
+MOST = 1000  # messages
 DOVECOTS = """3 V1600000000 N4 G0123456789abcdef
 1 :1600000001.M1P1.host
 2 W123 S100 :1600000002.M2P2.host,S=100:2,S
@@ -34,7 +35,7 @@ def read(place: Path, server: str, text: str, template: str = DOVECOTS_FORMAT) -
     (place / FILES[server]).write_bytes(text.encode("utf-8", "surrogateescape"))
     directory = os.open(place, os.O_RDONLY)
     try:
-        return former_ids.read(directory, server, template)
+        return former_ids.read(directory, server, template, MOST)
     finally:
         os.close(directory)
 
@@ -82,7 +83,7 @@ def test_couriers(tmp_path: Path) -> None:
 
 def test_a_server_that_has_left_nothing(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
-    assert former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT) == {}
+    assert former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT, MOST) == {}
     os.close(directory)
 
 
@@ -99,8 +100,9 @@ def test_a_server_that_has_left_nothing(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_understood(tmp_path: Path, server: str, text: str) -> None:
     """Other ids would have a client fetch all its mail again: it hears of an error instead."""
-    with pytest.raises(MaildropUnreadable):
+    with pytest.raises(MaildropUnreadable) as failure:
         read(tmp_path, server, text)
+    assert failure.value.code == "SYS/PERM"
 
 
 @pytest.mark.parametrize("what", ["link", "fifo", "directory"])
@@ -114,7 +116,7 @@ def test_a_file_that_is_none(tmp_path: Path, what: str) -> None:
         path.mkdir()
     directory = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(MaildropUnreadable):
-        former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT)
+        former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT, MOST)
     os.close(directory)
 
 
@@ -153,3 +155,42 @@ def test_what_clients_know_stays_and_what_is_new_has_an_id_of_its_own(tmp_path: 
     (mail.path / FILES[DOVECOT]).write_bytes(before)
     with mail.opened(former=(COURIER, "")) as store:
         assert ids(store)[0] == "1600000001.M1P1.host"
+
+
+def test_messages_that_the_server_gave_the_same_id(tmp_path: Path) -> None:
+    """The first has it, and keeps it when it is gone: a client would take the second for one that it has."""
+    mail = Mail(tmp_path)
+    lines = "1 Gthe-guid :1600000001.a\n2 Gthe-guid :1600000002.b\n"
+    (mail.path / FILES[DOVECOT]).write_text(f"3 V1600000000 N4 G0123\n{lines}")
+    mail.deliver(name="1600000001.a")
+    mail.deliver(name="1600000002.b")
+    with mail.opened(former=(DOVECOT, "%g")) as store:
+        assert ids(store) == ["the-guid", "1600000002.b"]
+        store.remove(bytearray([1, 0]))
+    with mail.opened(former=(DOVECOT, "%g")) as store:
+        assert ids(store) == ["1600000002.b"]
+
+
+def test_a_name_that_is_the_id_of_another_message(tmp_path: Path) -> None:
+    mail = Mail(tmp_path)
+    (mail.path / FILES[COURIER]).write_text("/2 5 9\n1600000001.a 5 7:9:0\n")
+    mail.deliver(name="1600000001.a")
+    mail.deliver(name="UID7-9")
+    with mail.opened(former=(COURIER, "")) as store:
+        first, second = ids(store)
+        assert first == "UID7-9"
+        assert second != first
+        store.remove(bytearray([1, 0]))
+    with mail.opened(former=(COURIER, "")) as store:
+        assert ids(store) == [second]
+
+
+def test_a_list_of_more_messages_than_there_may_be(tmp_path: Path) -> None:
+    text = "/2 5 9\n" + "".join(f"{number} 5 {number + 1}:9\n" for number in range(2 * MOST))
+    assert len(read(tmp_path, COURIER, text)) == 2 * MOST
+    with pytest.raises(MaildropUnreadable):
+        read(tmp_path, COURIER, text + "one-more 5 1:9\n")
+
+
+def test_a_number_that_no_server_has_given(tmp_path: Path) -> None:
+    assert read(tmp_path, COURIER, f"/2 5 9\na 5 {'9' * 4000}:9\nb 5 8:9\n") == {"b": "UID8-9"}

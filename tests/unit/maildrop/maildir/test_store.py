@@ -149,7 +149,7 @@ def test_a_wrong_size_in_the_name_is_told_once(mail: Mail) -> None:
         assert store.sizes[0] == 99
         for index in range(FEW):
             octets(store, index)
-        assert list(store.sizes) == [6] * FEW
+        assert list(store.sizes) == [99] * FEW  # as this session tells them
         assert store.wrong_sizes.startswith("0.a.h,W=99: 6 octets, not 99; 1.a.h")
         assert store.wrong_sizes.endswith(f"; and {FEW - 3} more")
     with mail.opened(cached=True) as store:
@@ -398,3 +398,104 @@ def test_any_history(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple
                     marks[number % len(said)] = 1
                     store.remove(marks)
                     del there[said[number % len(said)]]
+
+
+@pytest.mark.parametrize("listed", ["1600000001.a:2,", "1600000001.a:1,x", "1600000001.a:2,F"])
+def test_two_messages_with_one_base_are_two(mail: Mail, listed: str) -> None:
+    """The older keeps its id; nothing that is done to one is done to the other."""
+    older = "1600000001.a:2,FS" if "F" in listed else "1600000001.a:2,S"
+    mail.deliver(b"one\n", older, cur=True)
+    mail.deliver(b"two\n", listed, cur=True)
+    os.utime(mail.path / "cur" / older, (1, 1))
+    with mail.opened() as store:
+        known = ids(store)
+        assert known[0] == "1600000001.a"
+        assert len(set(known)) == 2
+        assert [octets(store, index) for index in range(2)] == [b"one\n", b"two\n"]
+        store.remove(bytearray([1, 0]))
+    with mail.opened() as store:
+        assert ids(store) == known[1:]
+        assert octets(store, 0) == b"two\n"
+
+
+def test_one_message_with_two_names_is_one(mail: Mail) -> None:
+    name = mail.deliver(b"one\n")
+    os.link(mail.path / "new" / name, mail.path / "cur" / f"{name}:2,S")
+    with mail.opened() as store:
+        assert len(store.sizes) == 1
+    assert mail.there() == {"new": [name], "cur": [f"{name}:2,S"]}
+
+
+def test_a_message_of_the_same_base_that_comes_meanwhile(mail: Mail) -> None:
+    """It is not overwritten by marking the other as seen, nor read or removed in its place."""
+    mail.deliver(b"one\n", "1600000001.a")
+    mail.deliver(b"gone\n", "1600000002.b")
+    with mail.opened() as store:
+        mail.deliver(b"another one\n", "1600000001.a:2,S", cur=True)
+        assert octets(store, 0) == b"one\n"
+        (mail.path / "new" / "1600000002.b").unlink()
+        mail.deliver(b"another gone\n", "1600000002.b:2,S", cur=True)
+        with pytest.raises(MessageGone):
+            octets(store, 1)
+        store.remove(bytearray([1, 1]))
+    with mail.opened() as store:
+        assert [octets(store, index) for index in range(2)] == [b"another one\n", b"another gone\n"]
+
+
+def test_names_whose_times_are_the_same_number(mail: Mail) -> None:
+    for name in ("3.x:2,S", "03.x:2,F", "003.x"):
+        mail.deliver(name.encode(), name, cur=":" in name)
+    for _ in range(2):
+        with mail.opened() as store:
+            assert {ids(store)[index]: text(store, index) for index in range(3)} == {
+                "3.x": b"3.x:2,S\r\n",
+                "03.x": b"03.x:2,F\r\n",
+                "003.x": b"003.x\r\n",
+            }
+
+
+@pytest.mark.parametrize("seconds", [9_300_000_000, -9_000_000])
+def test_a_time_of_change_that_nobody_expects(mail: Mail, seconds: int) -> None:
+    """Behind the year 2262, and before 1970: remembered as any other."""
+    for number in range(FEW):
+        name = mail.deliver(b"%d\n" % number)
+        os.utime(mail.path / "new" / name, ns=(0, seconds * 10**9))
+    with mail.opened(cached=True) as store:
+        assert text(store, 3) == b"3\r\n"
+    with mail.opened(cached=True) as store:
+        assert store.learnt == 0
+        assert [len(text(store, index)) for index in range(FEW)] == list(store.sizes)
+
+
+def test_sizes_are_the_same_for_a_whole_session(mail: Mail) -> None:
+    mail.deliver(b"hello\n", "1600000001.a,W=0")
+    with mail.opened() as store:
+        octets(store, 0)
+        assert (list(store.sizes), store.wrong_sizes) == ([0], "1600000001.a,W=0: 7 octets, not 0")
+
+
+def test_what_cannot_be_removed_keeps_no_other(mail: Mail) -> None:
+    names = [mail.deliver(b"%d\n" % number) for number in range(3)]
+    with mail.opened() as store:
+        (mail.path / "new" / names[1]).unlink()
+        (mail.path / "new" / names[1]).mkdir()
+        with pytest.raises(MaildropUnavailable):
+            store.remove(bytearray([1, 1, 1]))
+    assert mail.there()["new"] == [names[1]]
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_a_listing_that_has_neither_name(mail: Mail, monkeypatch: pytest.MonkeyPatch, removes: bool) -> None:
+    """As where a file is renamed while the directory is read: it is looked for again, and is not taken for gone."""
+    name = mail.deliver(b"one\n")
+    with mail.opened() as store:
+        (mail.path / "new" / name).rename(mail.path / "cur" / f"{name}:2,F")
+        whole = store.directories.listing
+        answers: list[tuple[list[str], set[str]]] = [([], set()), ([], set())]
+        monkeypatch.setattr(store.directories, "listing", lambda most: answers.pop() if answers else whole(most))
+        if removes:
+            store.remove(bytearray([1]))
+            assert mail.there() == {"new": [], "cur": []}
+        else:
+            assert octets(store, 0) == b"one\n"
+        assert not answers
