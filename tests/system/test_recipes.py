@@ -160,6 +160,24 @@ def homes(server: Server, block: Block) -> None:
         assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
 
 
+def maildirs(server: Server, block: Block) -> None:
+    """popad.conf(5)'s setting, with popad(8)'s drop-in for mail in homes."""
+    (drop_in,) = (found for found in blocks() if found.document == "popad.8" and "ReadWritePaths=-/home" in found.text)
+    name, machine = server.add_user(), server.machine
+    place = f"/home/{name}/Maildir"
+    machine.run(
+        ["install", "-d", "-m", "700", "-o", name, *(f"{place}{part}" for part in ("", "/new", "/cur", "/tmp"))]
+    )
+    machine.write(f"{place}/new/1600000001.M1P1.host", "Subject: x\n\nx\n", mode=0o600, owner=name)
+    with server.settings(f"{block.text}\n"), server.drop_in("popad@.service", drop_in.text):
+        assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+        with server.connect().logged_in(name, PASSWORD) as client:
+            assert client.ok("UIDL 1") == b"1 1600000001.M1P1.host"
+            client.ok("DELE 1")
+            client.ok("QUIT")
+    assert list((machine.root / place.lstrip("/") / "new").iterdir()) == []
+
+
 def other_place(server: Server, block: Block) -> None:
     """Mail in /srv/mail, which is a file system of its own."""
     unit = "popad-standalone.service" if block.document == "popad-standalone.service" else "popad@.service"
@@ -625,6 +643,7 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "POPAD_EVENT=protocol", with_its_neighbour),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
+    ("popad.conf.5", "maildir:{home}/Maildir", maildirs),
     ("popad-credentials.5", "--file /etc/popad/credentials jane", virtual_users),
     ("popad-credentials.5", "--delete jane", virtual_users),
     ("popad-credentials.5", "--sha1 jane", lists_of_users),

@@ -161,7 +161,7 @@ class Maildir(Store):
                     if self.find_again() and was == (self.names[index], self.in_new[index]):
                         raise
             else:
-                raise MessageGone(f"message {index + 1} is gone, or renamed again and again")
+                raise MessageGone(f"message {index + 1} is gone")
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 os.close(fd)
                 raise MessageGone(f"message {index + 1} is no file any more")

@@ -1,6 +1,8 @@
 """auth/sasl/scram.py: who has the password gets in and hears a signature; nobody else does, and nothing is believed."""
 
 import base64
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -188,8 +190,11 @@ def test_what_the_child_may_not_say_behind_a_challenge(made: Helper, fields: tup
 def test_a_child_that_says_more_than_it_was_asked(made: Helper) -> None:
     asking = Asking(made)
     assert asking.prove(ScramClient("alice", "secret"))
+    assert asking.child.pid
+    os.kill(asking.child.pid, signal.SIGSTOP)  # both are there when it reads
     asking.say(scram.END)
     asking.say(scram.END)
+    os.kill(asking.child.pid, signal.SIGCONT)
     assert asking.verdict().which == BROKEN
 
 
