@@ -1,7 +1,7 @@
 """A Maildir with a cache of its own: what tests deliver into it, do to it as other programs, and open."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,3 +77,20 @@ def ids(store: Maildir) -> list[str]:
     """All unique-ids."""
     texts = store.unique_ids()
     return [texts[index] for index in range(len(texts))]
+
+
+def as_nobody(tmp_path: Path, what: Callable[[], str]) -> str:
+    """What a child says that has the rights of nobody."""
+    for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        part.chmod(0o755)
+    reading, writing = os.pipe()
+    if not (pid := os.fork()):
+        try:
+            os.setresuid(65534, 65534, 65534)
+            os.write(writing, what().encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as said:
+        return said.read()

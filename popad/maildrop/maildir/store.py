@@ -182,7 +182,9 @@ class Maildir(Store):
             raise MaildropUnreadable(failure.reason, failure.code) from failure
         by_base = {base_of(name): name for name in names}
         for index, name in enumerate(self.names):
-            found = by_base.get(base_of(name), name)
+            found = by_base.get(base_of(name))
+            if not found:
+                continue
             is_new = found in in_new
             if (found != name or is_new != self.in_new[index]) and self.is_same(index, found, is_new):
                 self.names[index] = found
@@ -198,10 +200,12 @@ class Maildir(Store):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return True  # renamed once more: it is looked for again when it is asked for
+        named = size_in(base_of(name), SIZE)
         was = self.columns[1][index], self.columns[2][index]
         if was == NAMED:
-            return size_in(base_of(name), SIZE) in (-1, status.st_size)
-        return was == (status.st_size, changed_at(status))
+            return named in (-1, status.st_size)
+        # Where the name has the size, what is remembered was believed without a look at the time of change.
+        return named == status.st_size or was == (status.st_size, changed_at(status))
 
     def content(self, index: int) -> "Iterator[bytes]":
         fd = self.open_file(index)

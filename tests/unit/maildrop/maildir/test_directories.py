@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from popad.errors import MaildropUnavailable
 from popad.maildrop.maildir import directories
 from popad.maildrop.maildir.directories import Directories
-from tests.support.maildirs import MOST, Mail
+from tests.support.maildirs import MOST, Mail, as_nobody
 from tests.support.marks import needs_root
 
 
@@ -157,23 +156,6 @@ def test_what_is_no_maildir(tmp_path: Path, what: str) -> None:
     with pytest.raises(MaildropUnavailable):
         Directories(str(path), missing_is_empty=True)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def as_nobody(tmp_path: Path, what: Callable[[], str]) -> str:
-    """What a child says that has the rights of nobody."""
-    for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        part.chmod(0o755)
-    reading, writing = os.pipe()
-    if not (pid := os.fork()):
-        try:
-            os.setresuid(65534, 65534, 65534)
-            os.write(writing, what().encode())
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(writing)
-    with open(reading, encoding="utf-8") as said:
-        return said.read()
 
 
 @needs_root
