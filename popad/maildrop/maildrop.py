@@ -1,5 +1,8 @@
 """A session's view of a maildrop: the numbered messages, the deletion marks, LAST. And what a store must offer."""
 
+import _blake2  # hashlib's own, without loading OpenSSL into each session
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -10,6 +13,19 @@ if TYPE_CHECKING:
 
         def __len__(self) -> int: ...
         def __getitem__(self, index: int, /) -> str: ...
+
+
+LONGEST_ID = 70  # octets of a unique-id, RFC 1939 section 7
+
+
+def is_id(text: str) -> bool:
+    """Whether the protocol has room for it as a unique-id: 1 to 70 octets from "!" to "~" (RFC 1939 section 7)."""
+    return 1 <= len(text) <= LONGEST_ID and text.isascii() and text.isprintable() and " " not in text
+
+
+def hashed(text: str) -> str:
+    """A unique-id that says nothing, the same for the same text."""
+    return _blake2.blake2b(os.fsencode(text), digest_size=20).hexdigest()
 
 
 class Recovery:

@@ -248,6 +248,7 @@ class PrivateFiles:
         self.names = [name, f"{name}+"]
         self.names_of_file: list[str] = []
         self.spare = f"{name}.spare"
+        self.list = f"{name}.list"  # id_list.py
         self.mailbox = mailbox
 
     def names_of(self, mailbox: int) -> list[str]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 from popad.errors import MaildropUnreadable
 from popad.maildrop.maildir.directories import PERMANENT, code_of
-from popad.maildrop.maildir.names import LONGEST_ID, base_of
+from popad.maildrop.maildir.names import base_of, unique_id
+from popad.maildrop.maildrop import is_id
 
 DOVECOT, COURIER = "dovecot", "courier"
 FILES = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
@@ -28,8 +29,8 @@ COURIERS_LINE = re.compile(r"(?P<name>.+) [0-9]+ (?P<number>[0-9]{1,10}):(?P<val
 
 
 def read(directory: int, server: str, template: str, most: int) -> dict[str, str]:
-    """The ids by the bases of names, all different; nothing where the server has left none. `directory`: a descriptor
-    of the Maildir; `most`: messages.
+    """The ids that replace popad's own, all different; nothing where the server has left none. `directory`: a
+    descriptor of the Maildir; `most`: messages.
 
     Of messages that the server gave the same id the first has it, there or gone. Raises MaildropUnreadable for a file
     that is there and cannot be understood: with other ids a client would fetch all its mail again.
@@ -45,7 +46,7 @@ def read(directory: int, server: str, template: str, most: int) -> dict[str, str
                 if count >= 2 * most:
                     raise ValueError(f"more than {2 * most} lines, the limit is {most} messages")
                 if is_id(said) and said not in given:
-                    ids[base] = said
+                    ids[unique_id(base)] = said
                     given.add(said)
     except FileNotFoundError:
         return {}
@@ -135,8 +136,3 @@ def escaped(base: str) -> str:
 def is_number(text: str) -> bool:
     """Decimal digits, not too many."""
     return text.isascii() and text.isdigit() and len(text) <= 10
-
-
-def is_id(text: str) -> bool:
-    """Whether the protocol has room for it (RFC 1939 section 7)."""
-    return 1 <= len(text) <= LONGEST_ID and all("!" <= mark <= "~" for mark in text)

@@ -3,18 +3,16 @@
 Names are text as os.fsdecode() makes it: any octets but "/" and NUL.
 """
 
-import _blake2  # hashlib's own, without loading OpenSSL into each session
-import os
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+from popad.maildrop.maildrop import hashed, is_id
 
 INFO, VERSION = ":", "2,"  # what stands between the base and the flags
 SEEN, TRASHED = "S", "T"
 SIZE, WIRE_SIZE = "S=", "W="  # octets of the file; on the wire, each line end as CRLF (Maildir++, Dovecot)
 MOST_DIGITS = 18
-LONGEST_ID = 70  # octets, RFC 1939 section 7
 NO_TIME = 1 << 62  # behind all that say when they were delivered
 
 
@@ -62,11 +60,4 @@ def size_in(base: str, which: str) -> int:
 
 def unique_id(base: str) -> str:
     """The unique-id: the base, or a hash where RFC 1939 has no room for it. The same on each host, and of a backup."""
-    if 0 < len(base) <= LONGEST_ID and base.isascii() and base.isprintable() and " " not in base:
-        return base
-    return hashed(base)
-
-
-def hashed(text: str) -> str:
-    """A unique-id that says nothing, the same for the same text."""
-    return _blake2.blake2b(os.fsencode(text), digest_size=20).hexdigest()
+    return base if is_id(base) else hashed(base)

@@ -32,7 +32,6 @@ from popad.maildrop.maildir.names import (
     WIRE_SIZE,
     base_of,
     flags_of,
-    hashed,
     seen_name,
     size_in,
     unique_id,
@@ -247,11 +246,17 @@ class Maildir(Store):
             self.in_new[index] = 0
 
     def unique_ids(self) -> "Texts":
-        if not self.former or not self.directories.are_there:
-            return NameIds(self.names)
-        from popad.maildrop.maildir import former_ids
+        own = NameIds(self.names)
+        if not self.directories.are_there:
+            return own
+        from popad.maildrop import id_list
 
-        return with_former(self.names, former_ids.read(self.directories.top, *self.former, self.max_messages))
+        given = id_list.of_maildir(self.directories.top)
+        if self.former:
+            from popad.maildrop.maildir import former_ids
+
+            id_list.add(given, former_ids.read(self.directories.top, *self.former, self.max_messages))
+        return id_list.Replaced(own, given) if given else own
 
     def remove(self, marks: bytearray) -> None:
         """Remove the marked messages, each for itself: what is left when this is interrupted is not removed yet.
@@ -301,20 +306,6 @@ class Maildir(Store):
     @property
     def wrong_sizes(self) -> str:
         return "; ".join(self.mended[:3]) + (f"; and {len(self.mended) - 3} more" if len(self.mended) > 3 else "")
-
-
-def with_former(names: list[str], former: dict[str, str]) -> list[str]:
-    """The ids that another server has given; popad's own for messages that have none, which is never one of those: not
-    even of a message that is gone.
-    """
-    given = set(former.values())
-    found: list[str] = []
-    for base in map(base_of, names):
-        said = former.get(base, "") or unique_id(base)
-        while base not in former and said in given:
-            said = hashed(said)
-        found.append(said)
-    return found
 
 
 class NameIds:

@@ -300,7 +300,15 @@ class Mbox(Store):
             place += len(block)
 
     def unique_ids(self) -> "Texts":
-        return uidl.HexIds(self.id_numbers())
+        own = uidl.HexIds(self.id_numbers())
+        try:
+            if not self.files.directory.has(self.files.list):
+                return own
+        except OSError as error:
+            raise MaildropUnreadable(str(error)) from error
+        from popad.maildrop import id_list
+
+        return id_list.Replaced(own, id_list.of_mbox(self.files))
 
     def id_numbers(self) -> "Sequence[int]":
         """The unique-ids as numbers of 64 bits."""
