@@ -74,6 +74,8 @@ class Maildir(Store):
         self.mended: list[str] = []  # what was wrong of names, for an administrator
         self.look: Look | None = None
         self.has_learnt = False  # something that the next session would not know
+        self.read_ahead = -1  # the message that prefetch() has read
+        self.retrieved = -1  # one that is to be marked as seen when there is time
         self.known = Known(cache, max_messages)
         try:
             self.find_messages()
@@ -206,7 +208,29 @@ class Maildir(Store):
         # Where the name has the size, what is remembered was believed without a look at the time of change.
         return named == status.st_size or was == (status.st_size, changed_at(status))
 
+    def prefetch(self, index: int) -> bytes:
+        self.mark_retrieved()
+        fd = self.open_file(index)
+        try:
+            block = self.read_block(fd)
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if len(block) != status.st_size:
+            return b""
+        counted = WireSize()
+        counted.add(block)
+        self.verify(index, counted.total, status)
+        self.read_ahead = index
+        return block
+
+    def still_valid(self) -> bool:
+        """Nobody writes to a message. One that others have removed since then was there when it was read."""
+        self.retrieved = self.read_ahead
+        return True
+
     def content(self, index: int) -> "Iterator[bytes]":
+        self.mark_retrieved()
         fd = self.open_file(index)
         counted = WireSize()
         try:
@@ -216,8 +240,7 @@ class Maildir(Store):
             self.verify(index, counted.total, os.fstat(fd))
         finally:
             os.close(fd)
-        if self.marks_seen:
-            self.mark_seen(index)
+        self.retrieved = index
 
     def read_block(self, fd: int) -> bytes:
         """Raises MaildropUnreadable."""
@@ -235,6 +258,12 @@ class Maildir(Store):
             for column, number in zip(self.columns, (size, status.st_size, changed_at(status)), strict=True):
                 column[index] = number
             self.has_learnt = True
+
+    def mark_retrieved(self) -> None:
+        """While nobody waits for an answer, or before anything else is done."""
+        index, self.retrieved = self.retrieved, -1
+        if index >= 0 and self.marks_seen:
+            self.mark_seen(index)
 
     def mark_seen(self, index: int) -> None:
         """Have the message in cur/, with the flag S. What cannot be done, or was done by others, does not matter."""
@@ -263,6 +292,8 @@ class Maildir(Store):
 
         Whoever has removed one before has done what is asked for. One that cannot be removed keeps no other.
         """
+        if self.retrieved >= 0 and not marks[self.retrieved]:
+            self.mark_retrieved()
         wanted = [index for index, mark in enumerate(marks) if mark]
         failure: MaildropUnavailable | None = None
         try:
@@ -294,6 +325,7 @@ class Maildir(Store):
 
     def finish(self, wait: bool) -> None:
         """When the client has gone: have the next session know what this one has learnt."""
+        self.mark_retrieved()
         if not wait or not self.has_learnt or not self.directories.are_there:
             return
         self.has_learnt = False

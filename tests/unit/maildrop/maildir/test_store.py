@@ -518,3 +518,44 @@ def test_a_renamed_message_whose_time_of_change_is_another_than_remembered(mail:
         assert store.learnt == 1
         (mail.path / "new" / "1600000000.a,S=4").rename(mail.path / "cur" / "1600000000.a,S=4:2,F")
         assert octets(store, 0) == b"one\n"
+
+
+def test_a_message_that_is_read_ahead(tmp_path: Path) -> None:
+    """It is marked when there is time, and mended if its name has a wrong size."""
+    mail = Mail(tmp_path)
+    for number in (1, 2, 3):
+        mail.deliver(b"Subject: x\n\nx\n", f"160000000{number}.a,W=99")
+    with mail.opened() as store:
+        assert store.prefetch(0) == b"Subject: x\n\nx\n"
+        assert store.still_valid()
+        assert mail.there()["cur"] == []
+        store.prefetch(1)
+        assert mail.there()["cur"] == ["1600000001.a,W=99:2,S"]
+        assert store.still_valid()
+        store.finish(wait=False)
+        assert mail.there()["cur"] == ["1600000001.a,W=99:2,S", "1600000002.a,W=99:2,S"]
+        assert "1600000002.a" in store.wrong_sizes
+        assert store.prefetch(2)
+        assert store.still_valid()
+        store.remove(bytearray([0, 0, 1]))
+    assert mail.there() == {"new": [], "cur": ["1600000001.a,W=99:2,S", "1600000002.a,W=99:2,S"]}
+
+
+def test_what_is_too_large_to_be_read_ahead(tmp_path: Path) -> None:
+    mail = Mail(tmp_path)
+    mail.deliver(b"x" * (BLOCK + 1))
+    with mail.opened() as store:
+        assert store.prefetch(0) == b""
+
+
+def test_a_message_that_goes_before_it_is_marked(tmp_path: Path) -> None:
+    mail = Mail(tmp_path)
+    name = mail.deliver()
+    with mail.opened() as store:
+        store.prefetch(0)
+        store.still_valid()
+        (mail.path / "new" / name).unlink()
+        store.finish(wait=False)
+        with pytest.raises(MessageGone):
+            store.prefetch(0)
+    assert mail.there() == {"new": [], "cur": []}
