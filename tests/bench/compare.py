@@ -68,7 +68,7 @@ def measure(running: list[Running], works_: list[Work], size: Size, quick: bool,
         for round_ in range(work.quick_rounds if quick else work.rounds):
             for each in random.sample(running, len(running)):
                 name = each.server.name
-                if not work.concerns(name, quick) or (name, work.name) in figures.failures:
+                if not work.concerns(each.server, quick) or (name, work.name) in figures.failures:
                     continue
                 begun = time.monotonic()
                 try:
@@ -163,16 +163,16 @@ def main() -> int:
     figures = Figures()
     facts = servers.machine_facts() | {"release": options.release, "run": "quick" if options.quick else "full"}
     facts |= {"date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "load before": f"{os.getloadavg()[0]:.1f}"}
+    chosen = [work for work in WORKS.values() if work.name in options.only]
     with contextlib.ExitStack() as machines:
         running = []
         for name in SERVERS:
-            if name not in options.servers:
+            if name not in options.servers or not any(work.concerns(SERVERS[name], options.quick) for work in chosen):
                 continue
             machine = machines.enter_context(Machine(servers.tree_of(SERVERS[name], options.release)))
             running.append(servers.start(SERVERS[name], machine, package))
             works.prepare(running[-1])
             progress(f"serving: {SERVERS[name].title} {running[-1].version}")
-        chosen = [work for work in WORKS.values() if work.name in options.only]
         measure(running, chosen, works.QUICK if options.quick else works.FULL, options.quick, figures)
     facts["minutes"] = f"{(time.monotonic() - begun) / 60:.1f}"
     reached = ratios(figures)

@@ -20,6 +20,7 @@ MAIL_GID = 8
 AGE_SECONDS = 1000
 FROM_LINE = b"From sender@example.org Thu Jan  1 00:00:00 1970\n"
 SMALL_OCTETS = 4096
+LF = b"\n"
 
 
 @cache
@@ -81,8 +82,8 @@ def add_users(machine: Machine, names: Iterable[str]) -> None:
             opened.writelines(lines)
 
 
-def deliver(machine: Machine, store: str, name: str, content: Iterable[bytes]) -> None:
-    """Give a user exactly this mail, as a delivery agent leaves it."""
+def deliver(machine: Machine, store: str, name: str, content: Iterable[bytes], *, sized: bool = False) -> None:
+    """Give a user exactly this mail, as a delivery agent leaves it. `sized`: with S= and W= in a Maildir's names."""
     remove(machine, store, name)
     home = (machine.root / "home" / name).stat()
     then = time.time() - AGE_SECONDS
@@ -100,7 +101,8 @@ def deliver(machine: Machine, store: str, name: str, content: Iterable[bytes]) -
             folder.mkdir(mode=0o700)
             os.chown(folder, home.st_uid, home.st_gid)
         for number, each in enumerate(content):
-            path = directory / "new" / f"{int(then)}.M{number:06d}P1.mx"
+            sizes = f",S={len(each)},W={len(each) + each.count(LF)}" if sized else ""
+            path = directory / "new" / f"{int(then)}.M{number:06d}P1.mx{sizes}"
             path.write_bytes(each)
             path.chmod(0o600)
             os.chown(path, home.st_uid, home.st_gid)

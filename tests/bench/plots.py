@@ -17,7 +17,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from tests.bench.figures import GROWTH, LOGIN_STEPS, METRICS, Figures
-from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON, Ratio
+from tests.bench.ratios import (
+    ACCEPT,
+    DAEMON,
+    LINE_OF_PYTHON,
+    MAILDIR,
+    TLS_ACCEPT,
+    TLS_DAEMON,
+    TLS_ONE,
+    TLS_SHARED,
+    Ratio,
+)
 from tests.bench.servers import FLOOR
 
 # What matplotlib draws with, and what theme.css calls it.
@@ -31,11 +41,21 @@ MARKERS = {
     "courier": "P",
     "mailutils": "X",
 }
-SERVER_COLOURS = {server: f"#0000{number}" for number, server in enumerate([*MARKERS, FLOOR, LINE_OF_PYTHON], 10)}
+OWN_COLOURS = {server: f"#0000{number}" for number, server in enumerate([*MARKERS, FLOOR, LINE_OF_PYTHON], 10)}
+# Servers that stand in plots of their own look like their kin.
+KIN = {
+    MAILDIR: DAEMON,
+    TLS_DAEMON: DAEMON,
+    TLS_ACCEPT: ACCEPT,
+    TLS_ONE: "dovecot",
+    TLS_SHARED: "dovecot-tuned",
+}
+MARKERS |= {server: MARKERS[kin] for server, kin in KIN.items()}
+SERVER_COLOURS = OWN_COLOURS | {server: OWN_COLOURS[kin] for server, kin in KIN.items()}
 STEP_COLOURS = {step: f"#0000{number}" for number, step in enumerate(LOGIN_STEPS, 20)}
 VARIABLES = {
     **dict(zip((INK, QUIET, GRID, PAPER, GOOD, BAD), "ink quiet grid card good bad".split(), strict=True)),
-    **{colour: f"server-{name}" for name, colour in SERVER_COLOURS.items()},
+    **{colour: f"server-{name}" for name, colour in OWN_COLOURS.items()},
     **{colour: f"step-{name.lower()}" for name, colour in STEP_COLOURS.items()},
 }
 SIZE, WIDTH = 10.5, 10.0  # points, inches
@@ -65,7 +85,7 @@ STYLE = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
 }
-OURS = (DAEMON, ACCEPT)
+OURS = (DAEMON, ACCEPT, MAILDIR, TLS_DAEMON, TLS_ACCEPT)
 
 Plot = Callable[[Figures, Mapping[str, str]], str]
 
@@ -251,29 +271,37 @@ BIG = (
     *("big_first_s", "big_later_s", "big_uidl_first_s", "big_uidl_later_s", "big_retr_s"),
     *("big_dele_first_s", "big_dele_all_s"),
 )
+MAILDIR_JOBS = tuple(
+    f"{kind}_{job}_s" for kind in ("maildir", "maildir_sized") for job in ("first", "later", "uidl", "retr", "dele_all")
+)
 
 
-def big(figures: Figures, titles: Mapping[str, str]) -> str:
+def jobs(name: str, metrics: Sequence[str]) -> Plot:
     """A line a job, a mark a server, on one logarithmic axis of seconds."""
-    jobs = [metric for metric in BIG if figures.measured(metric)]
-    servers = with_any(figures, titles, jobs)
 
-    def draw(figure: Any) -> None:
-        axes = servers_legend(figure, servers, titles, 0.11).subplots()
-        for row, job in enumerate(jobs):
-            axes.axhline(row, color=GRID, linewidth=0.7, zorder=0)
-            for server in reversed(servers):  # popad's are drawn last, on top
-                if (median := figures.median(server, job)) is None:
-                    continue
-                hollow = (server, job) in figures.notes or server == FLOOR
-                axes.plot(median, row, **mark_of(server, hollow=hollow), zorder=3)
-        axes.set_yticks(range(len(jobs)), [METRICS[job].title.removeprefix("big: ") for job in jobs])
-        axes.set_ylim(len(jobs) - 0.5, -0.6)
-        seconds_axis(axes.set_xscale, axes.xaxis)
-        axes.grid(axis="x")
-        axes.set_xlabel("further left is better, logarithmic; hollow: extrapolated, or the generator's floor")
+    def plot(figures: Figures, titles: Mapping[str, str]) -> str:
+        measured = [metric for metric in metrics if figures.measured(metric)]
+        servers = with_any(figures, titles, measured)
 
-    return drawn("big", 0.42 * len(jobs) + 1.5, draw)
+        def draw(figure: Any) -> None:
+            axes = servers_legend(figure, servers, titles, 0.11).subplots()
+            for row, job in enumerate(measured):
+                axes.axhline(row, color=GRID, linewidth=0.7, zorder=0)
+                for server in reversed(servers):  # popad's are drawn last, on top
+                    if (median := figures.median(server, job)) is None:
+                        continue
+                    hollow = (server, job) in figures.notes or server == FLOOR
+                    axes.plot(median, row, **mark_of(server, hollow=hollow), zorder=3)
+            titled = [METRICS[job].title for job in measured]
+            axes.set_yticks(range(len(measured)), [title.removeprefix("big: ") for title in titled])
+            axes.set_ylim(len(measured) - 0.5, -0.6)
+            seconds_axis(axes.set_xscale, axes.xaxis)
+            axes.grid(axis="x")
+            axes.set_xlabel("further left is better, logarithmic; hollow: extrapolated, or the generator's floor")
+
+        return drawn(name, 0.42 * len(measured) + 1.5, draw)
+
+    return plot
 
 
 def growth(figures: Figures, titles: Mapping[str, str]) -> str:
@@ -384,6 +412,12 @@ PLOTS: Mapping[str, Sequence[tuple[str, Plot]]] = {
     "greeting": [("greeting_ms", greeting)],
     "idle": [("idle_mb", alone("idle", "idle_mb"))],
     "one": [("one_mb_s", alone("one", "one_mb_s"))],
-    "big": [("big_retr_s", big)],
+    "big": [("big_retr_s", jobs("big", BIG))],
+    "maildir": [("maildir_retr_s", jobs("maildir", MAILDIR_JOBS))],
+    "tls": [
+        ("tls_handshakes", pair("tls-rates", ("tls_handshakes", "tls_mb_s"))),
+        ("tls_greeting_ms", pair("tls-waits", ("tls_greeting_ms", "tls_round_trip_us"))),
+        ("tls_login_ms/pop3s", pair("tls-logins", ("tls_login_ms/pop3s", "tls_login_ms/plain"))),
+    ],
     "growth": [("growth_later_s/200000", growth)],
 }

@@ -26,6 +26,10 @@ STORY = {
         that Python can do there is <code>python3 -I -S</code> printing one line, in the same unit.""",
     "big": """The first login meets a mailbox that the server has never seen, later ones find it unchanged. RETR fetches
         all messages, each after the one before.""",
+    "maildir": """Files of 8.5 kB, without sizes in their names, and with S= and W=: the first login meets a Maildir
+        that the server has never seen, later ones find it unchanged.""",
+    "tls": """The same certificate kind for all, over the loopback. The clients are Python's: their own work is in each
+        figure, and takes a large part of the processors.""",
     "growth": "Messages of 1 kB: what a login costs as a mailbox grows.",
     "one": "In memory, over the loopback.",
     "idle": """What each of 20 clients that have logged in and wait adds to the proportional set size (PSS) of all

@@ -7,13 +7,16 @@ says so. What is measured with them is in works.py.
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.bench import generator
+from tests.support import certificates
 from tests.support.machine import PACKAGES, Machine, tree
 from tests.support.patience import wait_until
 
@@ -37,6 +40,7 @@ class Server:
     packages: Sequence[str] = ()  # of Debian, besides the machine's own; the first one's version is shown
     slots: int = 0  # sessions that may begin within POPA3D_SLOT_SECONDS; 0: no limit
     unit: str = UNIT
+    works: Sequence[str] = ()  # those that it is for; none: all that do not name their servers
 
 
 @dataclass
@@ -108,6 +112,7 @@ def tree_of(server: Server, release: str) -> Path:
 # -- how each is run --------------------------------------------------------------------------------------------------
 
 
+POPAD_MAILDIR = "POPAD_MAILDROP=maildir:{home}/Maildir\n"
 POPAD_CONF = "POPAD_MAX_SESSIONS=100000\nPOPAD_MAX_SESSIONS_PER_SOURCE=100000\nPOPAD_MIN_DELAY=1\n"
 
 
@@ -122,6 +127,15 @@ def popad_accept(machine: Machine) -> None:
 def popad_daemon(machine: Machine) -> None:
     """popad-standalone.service: `popad -D --foreground` in its unit as it is installed."""
     machine.write("/etc/popad/popad.conf", POPAD_CONF)
+    machine.run(["systemctl", "start", "popad-standalone.service"])
+
+
+def popad_maildir(machine: Machine) -> None:
+    """popad -D on Maildir."""
+    machine.write("/etc/popad/popad.conf", POPAD_CONF + POPAD_MAILDIR)
+    homes = "[Service]\nProtectHome=no\nReadWritePaths=-/home\n"
+    machine.write("/etc/systemd/system/popad-standalone.service.d/homes.conf", homes)
+    machine.run(["systemctl", "daemon-reload"])
     machine.run(["systemctl", "start", "popad-standalone.service"])
 
 
@@ -142,7 +156,6 @@ def popa3d(machine: Machine) -> None:
 DOVECOT = """
 protocols = pop3
 disable_plaintext_auth = no
-ssl = no
 passdb {
   driver = pam
 }
@@ -151,16 +164,17 @@ userdb {
 }
 mail_max_userip_connections = 0
 """
+DOVECOT_MBOX = "mail_location = mbox:~/mail:INBOX=/var/mail/%u\nmail_access_groups = mail\n"
 
 
 def dovecot(machine: Machine) -> None:
     """Dovecot as it comes, on mbox."""
-    run_dovecot(machine, "mail_location = mbox:~/mail:INBOX=/var/mail/%u\nmail_access_groups = mail\n")
+    run_dovecot(machine, f"ssl = no\n{DOVECOT_MBOX}")
 
 
 def dovecot_tuned(machine: Machine) -> None:
     """Dovecot on Maildir, with login processes that serve many clients."""
-    run_dovecot(machine, "mail_location = maildir:~/Maildir\nservice pop3-login {\n  service_count = 0\n}\n")
+    run_dovecot(machine, "ssl = no\nmail_location = maildir:~/Maildir\nservice pop3-login {\n  service_count = 0\n}\n")
 
 
 def run_dovecot(machine: Machine, more: str) -> None:
@@ -168,6 +182,45 @@ def run_dovecot(machine: Machine, more: str) -> None:
     machine.write("/etc/pam.d/dovecot", "auth required pam_unix.so nodelay\naccount required pam_unix.so\n")
     unit = "[Service]\nExecStart=/usr/sbin/dovecot -F -c /etc/dovecot/bench.conf\n"
     run_unit(machine, unit, "dovecot.service", "dovecot.socket")
+
+
+TLS_PLACE = "/etc/tls"  # of the certificate and its key
+POPAD_TLS = f"POPAD_TLS_CERTIFICATE={TLS_PLACE}/tls.pem\nPOPAD_TLS_KEY={TLS_PLACE}/tls.key\nPOPAD_PLAINTEXT=always\n"
+TLS_SOCKET = "[Socket]\nListenStream=995\n"
+
+
+def with_certificate(machine: Machine) -> None:
+    """The same kind of certificate for every server, which signs itself."""
+    machine.run(["mkdir", "-m", "700", TLS_PLACE])
+    with tempfile.TemporaryDirectory(prefix="popad-bench-") as directory:
+        pair = certificates.make(Path(directory))
+        machine.copy(pair.chain, f"{TLS_PLACE}/tls.pem")
+        machine.copy(pair.key, f"{TLS_PLACE}/tls.key")
+
+
+def popad_daemon_tls(machine: Machine) -> None:
+    """popad -D with a certificate, on 110 and 995."""
+    with_certificate(machine)
+    machine.write("/etc/systemd/system/popad-standalone.socket.d/tls.conf", TLS_SOCKET)
+    machine.run(["systemctl", "daemon-reload"])
+    machine.write("/etc/popad/popad.conf", POPAD_CONF + POPAD_TLS)
+    machine.run(["systemctl", "start", "popad-standalone.service"])
+
+
+def popad_accept_tls(machine: Machine) -> None:
+    """popad.socket with a certificate, on 110 and 995."""
+    with_certificate(machine)
+    machine.write("/etc/popad/popad.conf", POPAD_TLS)
+    machine.write("/etc/systemd/system/popad.socket.d/tls.conf", TLS_SOCKET)
+    popad_accept(machine)
+
+
+def dovecot_tls(machine: Machine, clients: int = 1) -> None:
+    """Dovecot as it comes, on mbox, with TLS. `clients`: how many a login process serves, 0 for any number."""
+    with_certificate(machine)
+    tls = f"ssl = yes\nssl_cert = <{TLS_PLACE}/tls.pem\nssl_key = <{TLS_PLACE}/tls.key\n"
+    tls += f"service pop3-login {{\n  service_count = {clients}\n  process_limit = 1000\n}}\n"
+    run_dovecot(machine, DOVECOT_MBOX + tls)
 
 
 def courier(machine: Machine) -> None:
@@ -210,6 +263,34 @@ SERVERS = {
         # The MTA is what its dependencies ask for: one without a daemon.
         Server("courier", "Courier, Maildir", "maildir", courier, ("courier-pop", "courier-authdaemon", "msmtp-mta")),
         Server("mailutils", "GNU mailutils, mbox", "mbox", mailutils, ("mailutils-pop3d",)),
+        Server(
+            "popad-maildir",
+            "popad -D, Maildir",
+            "maildir",
+            popad_maildir,
+            unit="popad-standalone.service",
+            works=["maildir"],
+        ),
+        Server(
+            "popad-daemon-tls",
+            "popad -D, TLS",
+            "mbox",
+            popad_daemon_tls,
+            unit="popad-standalone.service",
+            works=["tls"],
+        ),
+        Server(
+            "popad-accept-tls", "popad, Accept=yes, TLS", "mbox", popad_accept_tls, unit="popad.socket", works=["tls"]
+        ),
+        Server("dovecot-tls", "Dovecot, TLS", "mbox", dovecot_tls, ("dovecot-pop3d",), works=["tls"]),
+        Server(
+            "dovecot-tls-shared",
+            "Dovecot, TLS, shared login processes",
+            "mbox",
+            partial(dovecot_tls, clients=0),
+            ("dovecot-pop3d",),
+            works=["tls"],
+        ),
         Server("canned", "canned replies (floor)", "", canned),
     )
 }

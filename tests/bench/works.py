@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench import generator, mail
+from tests.bench import generator, mail, tls
 from tests.bench.figures import LOGIN_STEPS, Figures
 from tests.bench.generator import PASSWORD, Run, Script, ServerFailed
-from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON
-from tests.bench.servers import FLOOR, Running, answer_with
+from tests.bench.ratios import ACCEPT, DAEMON, LINE_OF_PYTHON, MAILDIR, TLS_ACCEPT, TLS_DAEMON, TLS_ONE, TLS_SHARED
+from tests.bench.servers import FLOOR, Running, Server, answer_with
 from tests.support import instances
 from tests.support.instances import Variant
 from tests.support.machine import Machine
@@ -22,6 +22,7 @@ SMALL = 10
 BIG, BIG_OCTETS = 20_000, 8_500
 ONE_OCTETS = 100_000_000
 GROWTH_OCTETS = 1_000
+BETWEEN_POLLS = 1.0  # seconds, in which a server may write down what it has learnt: real clients come minutes later
 IDLE = 20
 STEADY_OCTETS, STEADY_SECONDS = 50_000, 10.0
 CLIENTS = 8
@@ -59,16 +60,16 @@ class Work:
     only: Sequence[str] = ()  # servers; none: all
     quick_only: Sequence[str] = ()  # the same for --quick
 
-    def concerns(self, server: str, quick: bool) -> bool:
-        if server == FLOOR:
+    def concerns(self, server: Server, quick: bool) -> bool:
+        if server.name == FLOOR:
             return self.floor
         wanted = (quick and self.quick_only) or self.only
-        return not wanted or server in wanted
+        return server.name in wanted if wanted else not server.works
 
 
 def prepare(running: Running) -> None:
     """Users with small mailboxes, opened once: what a server keeps of a mailbox it has."""
-    mail.add_users(running.machine, [*USERS, *BIG_USERS, "one", *(f"grow{count}" for count in FULL.growth)])
+    mail.add_users(running.machine, [*USERS, *BIG_USERS, "one", "maildir", *(f"grow{count}" for count in FULL.growth)])
     if not running.server.store:
         return
     for name in USERS:
@@ -152,7 +153,7 @@ def greeting(running: Running, size: Size, figures: Figures, _round: int) -> Non
 
 
 @contextlib.contextmanager
-def delivered(running: Running, name: str, count: int, octets: int) -> Iterator[None]:
+def delivered(running: Running, name: str, count: int, octets: int, *, sized: bool = False) -> Iterator[None]:
     """Mail for a user who has had none, taken away afterwards: it lies in memory."""
     server = running.server
     if server.name == FLOOR:
@@ -160,7 +161,7 @@ def delivered(running: Running, name: str, count: int, octets: int) -> Iterator[
         yield
         answer_with(running.machine, SMALL, mail.SMALL_OCTETS)
         return
-    mail.deliver(running.machine, server.store, name, mail.messages(count, octets))
+    mail.deliver(running.machine, server.store, name, mail.messages(count, octets), sized=sized)
     try:
         yield
     finally:
@@ -234,6 +235,62 @@ def growth(running: Running, size: Size, figures: Figures, _round: int) -> None:
             figures.add(running.server.name, f"growth_later_s/{count}", *opened(running, user, size.later))
 
 
+# -- Maildirs ---------------------------------------------------------------------------------------------------------
+
+
+def maildir(running: Running, size: Size, figures: Figures, _round: int) -> None:
+    """20,000 files: opened, listed, fetched one after the other, deleted; without sizes in their names, and with S= and
+    W=. For popad a Maildir of 200,000, too.
+    """
+    for kind, sized in (("maildir", False), ("maildir_sized", True)):
+        with delivered(running, "maildir", BIG, BIG_OCTETS, sized=sized):
+            maildir_of(kind, running, size, figures)
+    server = running.server.name
+    if server == MAILDIR:
+        with delivered(running, "maildir", 10 * BIG, GROWTH_OCTETS):
+            polled(running, "maildir")
+            figures.add(server, "maildir_growth_s", *polled(running, "maildir", size.later))
+            before = steady_pss(running.machine)
+            with Pop3(running.machine.connect("127.0.0.1", 110)).logged_in("maildir", PASSWORD):
+                figures.add(server, "maildir_growth_mb", (steady_pss(running.machine) - before) / 1e6)
+
+
+def polled(running: Running, name: str, sessions: int = 1) -> list[float]:
+    """Seconds until the reply to STAT, with time before each session."""
+    taken = []
+    for _ in range(sessions):
+        time.sleep(BETWEEN_POLLS)
+        taken += opened(running, name)
+    return taken
+
+
+def maildir_of(kind: str, running: Running, size: Size, figures: Figures) -> None:
+    """One kind of names."""
+    server, machine, user = running.server.name, running.machine, "maildir"
+    figures.add(server, f"{kind}_first_s", *polled(running, user))
+    figures.add(server, f"{kind}_later_s", *polled(running, user, size.later))
+    script = Script().login(user).add("UIDL", "UIDL", many=True).add("QUIT", "QUIT")
+    figures.add(server, f"{kind}_uidl_s", generator.run(machine, script).sessions[0].steps["UIDL"].seconds)
+    retr = Script().login(user).add("RETR", *(f"RETR {number}" for number in range(1, BIG + 1)), many=True)
+    done = generator.run(machine, retr.add("QUIT", "QUIT"), limit=size.stalled_seconds * 2)
+    check_octets(done, "RETR", BIG * BIG_OCTETS)
+    add_whole(figures, server, f"{kind}_retr_s", done, "RETR")
+    dele = Script().login(user).add("DELE", *(f"DELE {number}" for number in range(1, BIG + 1))).add("QUIT", "QUIT")
+    session = generator.run(machine, dele, limit=size.stalled_seconds * 3).sessions[0]
+    if session.cut:
+        raise ServerFailed(f"DELE: {session.steps['DELE'].commands} in {size.stalled_seconds * 3:.0f} s")
+    figures.add(server, f"{kind}_dele_all_s", session.steps["DELE"].seconds + session.steps["QUIT"].seconds)
+
+
+# -- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def with_tls(running: Running, size: Size, figures: Figures, _round: int) -> None:
+    """Handshakes, logins, 100 MB."""
+    with delivered(running, "one", 1, ONE_OCTETS):
+        tls.measure(running, figures, USERS[0], "one", ONE_OCTETS, size.small_seconds, size.login // 2)
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +344,8 @@ WORKS = {
             floor=True,
             quick_only=WITHOUT_THE_SLOWEST,
         ),
+        Work("maildir", "Maildir: 20,000 files", maildir, 3, only=[MAILDIR, "dovecot-tuned", "courier"]),
+        Work("tls", "TLS", with_tls, 3, only=[TLS_DAEMON, TLS_ACCEPT, TLS_ONE, TLS_SHARED]),
         Work("growth", "Growth: 10 to 200,000 messages", growth, 1, quick_only=[DAEMON, "popa3d"]),
     )
 }
