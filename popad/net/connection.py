@@ -60,11 +60,11 @@ class Connection:
             return None
         return int(name[1]) if isinstance(name, tuple) else None
 
-    def take_plain_end(self, plain: _socket.socket) -> None:
-        """Go on over the plain end of a relay, which has the client from now on."""
-        self.socket.close()
-        self.socket = plain
+    def take_plain_end(self, plain: _socket.socket) -> _socket.socket:
+        """Go on over the plain end of a relay, which has the client from now on. Returns what leads to the client."""
+        client, self.socket = self.socket, plain
         self.is_encrypted = True
+        return client
 
     def waits(self, timeout: float) -> bool:
         """Whether the client has sent something (or closed) within `timeout` seconds."""

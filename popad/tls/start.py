@@ -60,21 +60,32 @@ def hand_over(
     over.
     """
     plain, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    client = connection.take_plain_end(plain)
     try:
-        rhost = connection.rhost.encode("ascii", "replace")
         try:
-            worker.channel.send((rhost,), connection.fileno(), theirs.fileno())
+            worker.channel.send((connection.rhost.encode("ascii", "replace"),), client.fileno(), theirs.fileno())
         finally:
             theirs.close()
-            connection.take_plain_end(plain)
         meanwhile()
-        return unpack(worker.channel.receive(LIMITS, settings.tls_timeout + GRACE))
+        outcome = unpack(worker.channel.receive(LIMITS, settings.tls_timeout + GRACE))
     except TimeoutError:
-        return fault("the TLS helper did not keep the time limit")
+        outcome = fault("the TLS helper did not keep the time limit")
     except (OSError, ContractBroken, ValueError) as error:
-        return fault(f"the TLS helper: {error}")
+        outcome = fault(f"the TLS helper: {error}")
     finally:
         worker.end()
+    if outcome.is_helpers_fault:
+        hang_up(client)
+    client.close()
+    return outcome
+
+
+def hang_up(client: _socket.socket) -> None:
+    """End the client's connection, whoever has it: a copy may lie in the queue of a helper that never takes it out."""
+    try:
+        client.shutdown(_socket.SHUT_RDWR)
+    except OSError:
+        pass  # the client was faster
 
 
 def fault(reason: str) -> Encryption:

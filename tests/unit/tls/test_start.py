@@ -312,12 +312,30 @@ def test_a_helper_that_says_what_it_may_not(tmp_path: Path, what: str, monkeypat
         thread.start()
         outcome = start.hand_over(connection, start.reach(settings, None), settings, lambda: None)
         thread.join()
+        assert client.recv(1) == b"", "it ends, though the helper has a copy of it"
         assert outcome.is_helpers_fault
         assert not outcome.is_up and outcome.reason.startswith("the TLS helper")
         assert connection.is_encrypted, "it is the plain end, over which nothing is said"
         connection.socket.close()
         for each in held:
             each.close()
+
+
+def test_a_helper_that_systemd_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket takes requests, and nobody takes them out: the client is not kept for longer than the session."""
+    monkeypatch.setattr(start, "GRACE", -0.5)
+    path = str(tmp_path / "tls.sock")
+    settings = Settings({"POPAD_TLS_SOCKET": path, "POPAD_TLS_TIMEOUT": "1"})
+    client, inside = socket.socketpair()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, client:
+        listening.bind(path)
+        listening.listen()
+        connection = Connection(inside.detach(), "192.0.2.7", 1)
+        outcome = start.hand_over(connection, start.reach(settings, None), settings, lambda: None)
+        assert outcome.is_helpers_fault and "time limit" in outcome.reason
+        client.settimeout(PATIENCE)
+        assert client.recv(1) == b""
+        connection.socket.close()
 
 
 def test_what_is_meant_by_up() -> None:
