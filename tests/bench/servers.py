@@ -184,14 +184,14 @@ def run_dovecot(machine: Machine, more: str) -> None:
     run_unit(machine, unit, "dovecot.service", "dovecot.socket")
 
 
-TLS_PLACE = "/etc/tls"  # of the certificate and its key
+TLS_PLACE = "/etc/popad/tls"  # of the certificate and its key; Dovecot reads them there, too
 POPAD_TLS = f"POPAD_TLS_CERTIFICATE={TLS_PLACE}/tls.pem\nPOPAD_TLS_KEY={TLS_PLACE}/tls.key\nPOPAD_PLAINTEXT=always\n"
 TLS_SOCKET = "[Socket]\nListenStream=995\n"
 
 
 def with_certificate(machine: Machine) -> None:
     """The same kind of certificate for every server, which signs itself."""
-    machine.run(["mkdir", "-m", "700", TLS_PLACE])
+    machine.run(["mkdir", "-p", "-m", "700", TLS_PLACE])
     with tempfile.TemporaryDirectory(prefix="popad-bench-") as directory:
         pair = certificates.make(Path(directory))
         machine.copy(pair.chain, f"{TLS_PLACE}/tls.pem")

@@ -154,6 +154,16 @@ def test_upgrade_keeps_a_disabled_socket_disabled(machine: Machine) -> None:
     assert listening(machine) == ""
 
 
+def test_the_tls_helper_can_start_before_there_is_a_certificate(installed: Machine) -> None:
+    """Its directory is there: without it systemd could not start it, and the journal would have no reason."""
+    assert installed.run(["stat", "-c", "%a %U", "/etc/popad/tls"]).stdout == "700 root\n"
+    since = installed.cursor()
+    installed.run(["systemctl", "start", "popad-tls-helper.service"], check=False)
+    installed.wait_entry({"SYSLOG_IDENTIFIER": "popad", "_COMM": "popad"}, after=since)
+    installed.run(["systemctl", "stop", "popad-tls-helper.service", "popad-tls-helper.socket"])
+    installed.run(["systemctl", "restart", "popad.socket"])
+
+
 def test_remove_ends_all(machine: Machine) -> None:
     machine.install(package())
     with machine.connect() as client:
@@ -172,7 +182,7 @@ def test_purge_leaves_nothing(machine: Machine) -> None:
     with machine.connect() as client:  # one session, which leaves what sessions leave
         client.sendall(b"USER nobody\r\nPASS wrong\r\n")
         machine.wait_entry({"POPAD_EVENT": "login-failed"}, after=since)
-    for name in ("65534-0123.ids", "65534-0123.ids.new"):  # ids that are remembered are no mail
+    for name in ("65534-0123.ids", "65534-0123.ids.new", "65534-0123.list"):  # ids that are remembered are no mail
         machine.write(f"/var/lib/popad/{name}", "ids\n", mode=0o600)
     machine.run(["dpkg", "--purge", "popad"])
     after = files(machine.root)

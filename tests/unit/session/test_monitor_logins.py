@@ -132,9 +132,10 @@ def test_a_helper_on_demand_knows_no_client(server: Server) -> None:
         client.send(f"PASS {PASSWORD}\r\n".encode())
         wait_until(lambda: bool(set(children_of(process.pid)) - {preauth}))
         (helper,) = set(children_of(process.pid)) - {preauth}
+        connection = os.readlink(f"/proc/{process.pid}/fd/0")
         try:
-            # Its end of its channel, which whoever forked it has closed by then.
-            wait_until(lambda: len(sockets_of(helper)) == 1 and not sockets_of(helper) & sockets_of(process.pid))
+            # The end of its own channel, and the one over which it is told name and password.
+            wait_until(lambda: 1 <= len(sockets_of(helper)) <= 2 and connection not in sockets_of(helper))
         finally:
             os.kill(helper, signal.SIGKILL)
         assert client.rest() == monitor.LATER
