@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import socket
 import ssl
 import statistics
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 from tests.bench.figures import Figures
 from tests.bench.generator import PASSWORD, ServerFailed
 from tests.bench.servers import Running
 from tests.support.machine import Machine
+from tests.support.patience import PATIENCE
 
 CLIENTS = 8
 RESUMING = 40  # connections
@@ -29,10 +30,10 @@ HOW = ("plain", "stls", "pop3s")
 
 
 class Client:
-    """One connection."""
+    """One connection, of a process or thread that is in the machine's network."""
 
-    def __init__(self, machine: Machine, how: str, session: ssl.SSLSession | None = None) -> None:
-        self.socket = machine.connect("127.0.0.1", 995 if how == "pop3s" else 110)
+    def __init__(self, how: str, session: ssl.SSLSession | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", 995 if how == "pop3s" else 110), PATIENCE)
         if how == "pop3s":
             self.encrypt(session)
         self.file = self.socket.makefile("rb")
@@ -65,18 +66,18 @@ class Client:
         self.socket.close()
 
 
-def log_in(machine: Machine, how: str, name: str) -> None:
+def log_in(how: str, name: str) -> None:
     """A session: USER, PASS, STAT, QUIT."""
-    client = Client(machine, how)
+    client = Client(how)
     client.log_in(name)
     client.say(b"STAT")
     client.say(b"QUIT")
     client.close()
 
 
-def greet(machine: Machine, how: str) -> None:
+def greet() -> None:
     """A session: QUIT."""
-    client = Client(machine, how)
+    client = Client("pop3s")
     client.say(b"QUIT")
     client.close()
 
@@ -86,56 +87,54 @@ def measure(
 ) -> None:
     """A round. `name` and `large`: users, the second with a message of so many octets; `seconds` of many clients."""
     machine, server = running.machine, running.server.name
-    figures.add(server, "tls_handshakes", rate(machine, seconds, greet, "pop3s"))
-    for how in ("plain", "pop3s"):
-        figures.add(server, f"tls_rate/{how}", rate(machine, seconds, log_in, how, name))
-    figures.add(server, "tls_greeting_ms", median_ms(lambda: Client(machine, "pop3s").close(), logins))
-    taken = {how: median_ms(partial(log_in, machine, how, name), logins) for how in HOW}
-    for how, each in taken.items():
-        figures.add(server, f"tls_login_ms/{how}", each)
-    for how in ("stls", "pop3s"):
-        figures.add(server, f"tls_cost_ms/{how}", taken[how] - taken["plain"])
-    figures.add(server, "tls_mb_s", max(throughput(machine, large, octets) for _ in range(3)))
-    figures.add(server, "tls_round_trip_us", round_trip(machine, name))
-    figures.add(server, "tls_resumed", resumed(machine))
+    with multiprocessing.Pool(CLIENTS, initializer=machine.enter_network) as clients:
+
+        def rate(work: Callable[..., None], *words: str) -> float:
+            """Sessions a second, of CLIENTS at once."""
+            return sum(clients.starmap(count, [(seconds, work, words)] * CLIENTS)) / seconds
+
+        figures.add(server, "tls_handshakes", rate(greet))
+        for how in ("plain", "pop3s"):
+            figures.add(server, f"tls_rate/{how}", rate(log_in, how, name))
+        figures.add(server, "tls_greeting_ms", clients.apply(median_ms, (greeted, (), logins)))
+        taken = {how: clients.apply(median_ms, (log_in, (how, name), logins)) for how in HOW}
+        for how, each in taken.items():
+            figures.add(server, f"tls_login_ms/{how}", each)
+        for how in ("stls", "pop3s"):
+            figures.add(server, f"tls_cost_ms/{how}", taken[how] - taken["plain"])
+        figures.add(server, "tls_mb_s", max(clients.apply(throughput, (large, octets)) for _ in range(3)))
+        figures.add(server, "tls_round_trip_us", clients.apply(round_trip, (name,)))
+        figures.add(server, "tls_resumed", clients.apply(resumed))
     if server.startswith("popad"):
         figures.add(server, "tls_relay_mb", pss_of_relays(machine))
 
 
-def rate(machine: Machine, seconds: float, work: Callable[..., None], *words: str) -> float:
-    """Sessions a second, of CLIENTS at once."""
-    with multiprocessing.Pool(CLIENTS, initializer=keep, initargs=(machine,)) as pool:
-        return sum(pool.starmap(count, [(seconds, work, words)] * CLIENTS)) / seconds
-
-
-MACHINE: list[Machine] = []  # of a client's process
-
-
-def keep(machine: Machine) -> None:
-    MACHINE[:] = [machine]
-
-
-def count(seconds: float, work: Callable[..., None], words: tuple[str, ...]) -> int:
+def count(seconds: float, work: Callable[..., None], words: Sequence[str]) -> int:
     """Sessions within this time, by one client."""
     number, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
-        work(MACHINE[0], *words)
+        work(*words)
         number += 1
     return number
 
 
-def median_ms(work: Callable[[], object], times: int) -> float:
+def greeted() -> None:
+    """A client that hears the greeting and leaves."""
+    Client("pop3s").close()
+
+
+def median_ms(work: Callable[..., object], words: Sequence[object], times: int) -> float:
     taken = []
     for _ in range(times):
         began = time.perf_counter()
-        work()
+        work(*words)
         taken.append((time.perf_counter() - began) * 1000)
     return statistics.median(taken)
 
 
-def throughput(machine: Machine, name: str, octets: int) -> float:
+def throughput(name: str, octets: int) -> float:
     """MB a second of one RETR."""
-    client = Client(machine, "pop3s")
+    client = Client("pop3s")
     client.log_in(name)
     client.socket.sendall(b"RETR 1\r\n")
     began, got = time.perf_counter(), 0
@@ -150,20 +149,20 @@ def throughput(machine: Machine, name: str, octets: int) -> float:
     return taken
 
 
-def round_trip(machine: Machine, name: str) -> float:
+def round_trip(name: str) -> float:
     """Microseconds of a NOOP."""
-    client = Client(machine, "pop3s")
+    client = Client("pop3s")
     client.log_in(name)
-    taken = median_ms(lambda: client.say(b"NOOP"), NOOPS) * 1000
+    taken = median_ms(client.say, (b"NOOP",), NOOPS) * 1000
     client.close()
     return taken
 
 
-def resumed(machine: Machine) -> float:
+def resumed() -> float:
     """Percent of connections that resume an earlier session."""
     session, number = None, 0
     for turn in range(RESUMING + 1):
-        client = Client(machine, "pop3s", session)
+        client = Client("pop3s", session)
         assert isinstance(client.socket, ssl.SSLSocket)
         number += bool(turn and client.socket.session_reused)
         client.say(b"QUIT")
@@ -178,7 +177,7 @@ def pss_of_relays(machine: Machine) -> float:
         found = []
         for number in (1, RELAYS):
             for _ in range(number):
-                opened.callback(Client(machine, "pop3s").close)
+                opened.callback(machine.inside(lambda: Client("pop3s")).close)
             found.append(pss(machine))
     return (found[1] - found[0]) / RELAYS
 

@@ -274,10 +274,7 @@ class Machine:
 
         def enter() -> None:
             try:
-                with open(f"/proc/{self.pid}/ns/net", "rb") as namespace:
-                    libc = ctypes.CDLL(None, use_errno=True)
-                    if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                        raise OSError(ctypes.get_errno(), "setns")
+                self.enter_network()
                 made.append(make())
             except BaseException as error:
                 failed.append(error)
@@ -288,6 +285,13 @@ class Machine:
         if failed:
             raise failed[0]
         return made[0]
+
+    def enter_network(self) -> None:
+        """Have this thread in the machine's network, for good. Raises OSError."""
+        with open(f"/proc/{self.pid}/ns/net", "rb") as namespace:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
 
     def connect(self, address: str = "127.0.0.1", port: int = 110, *, source: str = "") -> socket.socket:
         """A TCP connection from inside the machine, with a time limit on every read; from address `source`."""
