@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 from popad.auth import credentials, identity, nss
 from popad.auth.saslprep import prepared
-from popad.commands import units
+from popad.commands import network_limits, units
 from popad.commands.deployment import wrong_units
 from popad.commands.effective import Effective
 from popad.commands.needs import missing
@@ -41,6 +41,8 @@ def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
             print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
         for certificate in described(settings):
             print(f"note: POPAD_TLS_CERTIFICATE: {certificate}")
+        for limits in network_limits.described():
+            print(f"note: {limits}")
         complaints += wrong(settings, file)
     for complaint in complaints:
         print(f"wrong: {complaint}")
@@ -97,6 +99,7 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
         yield from wrong_user("POPAD_TLS_USER", settings.tls_user)
     yield from wrong_tls(settings, units.in_use() if units.are_there() else [])
     yield from wrong_units(settings, file.values)
+    yield from network_limits.wrong()
 
 
 def wrong_user(setting: str, name: str) -> "Iterator[str]":
