@@ -12,7 +12,7 @@ from popad.auth.loaded import Loaded
 from popad.commands.helper_service import begin, start_afresh
 from popad.errors import NotInvokedRight, SettingWrong
 from popad.notify import Notifier
-from popad.privsep import pool
+from popad.privsep import immortal, pool
 from popad.sinks import standard_error
 from popad.tls.certificates import CertificateWrong
 from popad.tls.helper import TlsHelper
@@ -45,6 +45,7 @@ def tls_helper() -> int:
     loaded = Loaded()
     Notifier().ready(helper.status())
     gc.collect()
+    immortal.make_all_immortal()
     gc.freeze()  # what is here now stays: no process of a connection need touch, and so copy, its pages
     gc.disable()  # and each is a short one, or only passes octets on
     ending = pool.Ending(sources.are_changed) if is_listening else None

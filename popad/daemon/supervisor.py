@@ -35,7 +35,7 @@ from popad.maildrop.private import SharedDirectory, of_indexes, of_updates
 from popad.net.arrival import Facts, facts_of
 from popad.net.connection import Connection, without_mapping
 from popad.notify import Notifier
-from popad.privsep import spawn
+from popad.privsep import immortal, spawn
 from popad.privsep.channel import message_pair
 from popad.privsep.identity import AddressSpace, NoNewPrivileges, leave_no_core_file
 from popad.session import monitor
@@ -119,6 +119,7 @@ class Supervisor:
             sys.excepthook(*sys.exc_info())  # a programming error, and none that mail has to wait for
         gc.collect()
         packing.use_up_holes()
+        immortal.make_all_immortal()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
         self.start_helpers()
         self.start_spare()

@@ -382,3 +382,18 @@ def test_tcpd_as_inetd_has_it(wrapped: Server) -> None:
     finally:
         wrapped.machine.run(["systemctl", "stop", "inetd.socket"])
         wrapped.machine.run(["systemctl", "start", "popad.socket"])
+
+
+def test_what_the_daemon_has_loaded_is_not_counted(server: Server) -> None:
+    """Where the release's Python has objects that live for ever: sessions copy fewer pages of the daemon."""
+    said = server.machine.python(
+        "import sys\n"
+        "sys.path.insert(0, '/usr/lib/popad')\n"
+        "from popad.daemon import supervisor\n"
+        "from popad.privsep import immortal\n"
+        "possible = immortal.make_all_immortal()\n"
+        "before = sys.getrefcount(supervisor)\n"
+        "more = [supervisor] * 100\n"
+        "print(possible, sys.getrefcount(supervisor) - before, sys.version_info >= (3, 12))\n"
+    )
+    assert said == {"bookworm": "False 100 False\n", "trixie": "True 0 True\n"}[server.release]
