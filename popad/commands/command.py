@@ -39,6 +39,20 @@ def test_login(given: argparse.Namespace) -> int:
     return try_login(os.environ, given.name, given.address)
 
 
+def wrong_for_convert(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad convert` is called; "" for nothing."""
+    from popad.commands.convert import wrong
+
+    return wrong(given)
+
+
+def convert(given: argparse.Namespace) -> int:
+    """Run `popad convert`."""
+    from popad.commands.convert import convert_all
+
+    return convert_all(os.environ, given)
+
+
 def tls_helper(_: argparse.Namespace) -> int:
     """Run `popad tls-helper`."""
     from popad.commands.tls_helper import tls_helper
@@ -99,6 +113,21 @@ COMMANDS = {
             "[--address ADDRESS]": "ADDRESS:PORT where popad listens; without it, where the unit in use does",
             "NAME": "the name that the client gives",
         },
+    ),
+    "convert": Command(
+        "copy maildrops from mbox to Maildir or back, with what clients know of them",
+        convert,
+        {
+            "[--user NAME]": "whose maildrop it is; without it, that of the user who runs this",
+            "[--all]": "the maildrops of all users that have one",
+            "[--rename]": "then rename what was converted to NAME.converted-TIME",
+            "[--flags]": "to an mbox: write flags into the headers, which clients see",
+            "[--group GROUP]": "have this group besides, as delivery programs do, to make files in /var/mail",
+            "[--json]": "print an object for each maildrop",
+            "[FROM]": "the maildrop that there is, as POPAD_MAILDROP has it; without it, the one that popad serves",
+            "TO": "the new maildrop, in the other format: {user}, {home} and {domain} stand for what they are",
+        },
+        wrong_for_convert,
     ),
     "tls-helper": Command("hold the keys of TLS, on the socket that systemd has passed", tls_helper),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),

@@ -1,0 +1,250 @@
+"""`popad convert [FROM] TO`: maildrops from mbox to Maildir and back, each in a process of its user."""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+import signal
+
+from popad.auth import credentials, identity
+from popad.auth.identity import Owner
+from popad.commands.effective import Effective
+from popad.commands.login_trial import Stopped, maildrop_in_file
+from popad.errors import ContractBroken, MaildropUnavailable
+from popad.maildrop.conversion.building import NotConverted, NothingThere
+from popad.maildrop.conversion.conversion import FORMATS, convert
+from popad.maildrop.conversion.report import ENDING, Report
+from popad.maildrop.private import KEY_OCTETS, SharedDirectory, of_updates
+from popad.privsep import spawn
+from popad.privsep.channel import Channel
+from popad.privsep.identity import become
+from popad.settings import Settings, maildrop
+
+INTERRUPTED = 130  # the shells' exit status for SIGINT
+QUIET = 2.0  # seconds without a word about how far it is, and between two
+NUMBER, TEXT = 20, 4000  # octets of what a process of a user may say
+COUNTS = ("messages", "octets", "flags", "changed", "left_out", "arrived")
+TEXTS = ("renamed", "trouble")
+SHAPES = {
+    b"at": (NUMBER, NUMBER),
+    b"done": (NUMBER,) * len(COUNTS) + (TEXT,) * len(TEXTS),
+    b"failed": (TEXT,),
+    b"missing": (TEXT,),
+}
+
+
+def wrong(given: argparse.Namespace) -> str:
+    """What is wrong with how it is called; "" for nothing."""
+    for name, text in (("TO", given.to), ("FROM", vars(given)["from"])):
+        try:
+            maildrop(given.to if text is None else text)
+        except ValueError as reason:
+            return f"{name}: {text!a} {reason}"
+    if given.all and given.user:
+        return "--all and --user do not go together"
+    if not given.all and not given.user and os.geteuid() == 0:
+        return "root has to say whose mail it is: --user NAME, or --all"
+    if given.all and not any(word in given.to for word in ("{user}", "{home}")):
+        return "TO: one place for several users; {user} and {home} stand for what differs"
+    return ""
+
+
+def convert_all(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
+    """Convert what was asked for, and print a line for each maildrop. Returns the exit status: 1 where one was not."""
+    effective = Effective(environ)
+    settings, status = effective.settings, 0
+    if effective.unusable:
+        return complain(f"{effective.unusable[0]} (popad check)")
+    state = of_updates(settings.state)
+    if isinstance(state, MaildropUnavailable):
+        return complain(state.reason)
+    if os.geteuid() != 0 and state.key == bytes(KEY_OCTETS):
+        return complain(f"{settings.state} is for sessions that root begins: run it as root, with --user")
+    try:
+        for name in names(given, settings):
+            status |= one(name, given, settings, state)
+    except (OSError, credentials.FileWrong) as error:
+        return complain(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return INTERRUPTED
+    return status
+
+
+def names(given: argparse.Namespace, settings: Settings) -> "Iterable[str]":
+    """Whose maildrops are meant. Raises OSError, FileWrong."""
+    import pwd
+
+    if not given.all:
+        return [given.user or pwd.getpwuid(os.geteuid()).pw_name]
+    if settings.auth == "file":
+        return list(credentials.Users(settings.credentials).places)
+    return sorted({entry.pw_name for entry in pwd.getpwall()})
+
+
+def one(name: str, given: argparse.Namespace, settings: Settings, state: SharedDirectory) -> int:
+    """Convert one user's, or say why not. Returns 1 where it was not; with --all, users without mail are left out."""
+    source = target = ""
+    began = time.monotonic()
+    try:
+        owner, source, target = places(name, given, settings)
+        said = in_a_child(owner, source, target, given, settings, state)
+    except (identity.Refused, NothingThere) as nothing:
+        return 0 if given.all else failed(name, source, target, str(nothing), given)
+    except (Stopped, identity.LoginFailed, identity.Unavailable, NotConverted) as failure:
+        return failed(name, source, target, str(failure), given)
+    except ContractBroken:
+        return failed(name, source, target, "the process that converts it has died", given)
+    seconds = round(time.monotonic() - began, 3)
+    if given.json:
+        print(json.dumps({"user": name, "from": source, "to": target, "converted": True, **said, "seconds": seconds}))
+    else:
+        print(f"{name}: {source} is {target}: " + ", ".join(sentences(said)))
+    return int(bool(said["trouble"] or said["arrived"]))
+
+
+def places(name: str, given: argparse.Namespace, settings: Settings) -> tuple[Owner, str, str]:
+    """Who is meant, the source and the target. Raises LoginFailed, Unavailable, Stopped, NotConverted."""
+    user = identity.user_of(os.fsencode(name), settings)
+    typed = vars(given)["from"]
+    own = maildrop_in_file(user, settings.credentials) if settings.auth == "file" and not typed else ""
+    owner = identity.owner(user, settings)
+    texts = typed or own or settings.maildrop, given.to
+    source, target = (identity.place(text, owner.name, owner.home) for text in texts)
+    if (source.partition(":")[0], target.partition(":")[0]) not in FORMATS:
+        raise NotConverted(f"{source} has the format of {target} already")
+    return owner, source, target
+
+
+def in_a_child(
+    owner: Owner,
+    source: str,
+    target: str,
+    given: argparse.Namespace,
+    settings: Settings,
+    state: SharedDirectory,
+) -> "dict[str, int | str]":
+    """Convert as the user. Returns what was done. Raises NotConverted, ContractBroken."""
+    extra = [group_id(given.group)] if given.group else []
+
+    def work(channel: Channel) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # looked at between messages: nothing is to be left behind
+        os.umask(0o077)
+        try:
+            become(owner.uid, owner.gid, [*owner.groups, *extra])
+            tell = Telling(channel)
+            report = convert(source, target, settings, state, tell, renames=given.rename, writes_flags=given.flags)
+        except NothingThere as missing:
+            channel.send((b"missing", encoded(str(missing))))
+        except (NotConverted, PermissionError) as failure:
+            channel.send((b"failed", encoded(str(failure))))
+        else:
+            channel.send((b"done", *said_by(report)))
+
+    child = spawn.with_channel(work)
+    try:
+        return heard(child.channel, owner.name)
+    except KeyboardInterrupt:
+        os.kill(child.pid or 0, signal.SIGTERM)
+        raise
+    finally:
+        child.end()
+
+
+class Telling:
+    """How far it is, for the process that has asked."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def __call__(self, done: int, count: int) -> None:
+        try:
+            self.channel.send((b"at", b"%d" % done, b"%d" % count))
+        except OSError:
+            raise NotConverted("who has asked for it is gone") from None
+
+
+def said_by(report: Report) -> "Iterator[bytes]":
+    """The fields of a report."""
+    for name in COUNTS:
+        yield b"%d" % getattr(report, name)
+    for name in TEXTS:
+        yield encoded(getattr(report, name))
+
+
+def heard(channel: Channel, name: str) -> "dict[str, int | str]":
+    """What the child says in the end; what it says before is shown. Raises NotConverted, ContractBroken."""
+    began = shown = time.monotonic()
+    line = "\r{}" if sys.stderr.isatty() else "{}\n"
+    while True:
+        kind, *fields = channel.receive_request(SHAPES, None)
+        if kind == b"failed":
+            raise NotConverted(decoded(fields[0]))
+        if kind == b"missing":
+            raise NothingThere(decoded(fields[0]))
+        if kind == b"done":
+            if shown > began and sys.stderr.isatty():
+                sys.stderr.write("\n")
+            counts = {each: int(field) for each, field in zip(COUNTS, fields[: len(COUNTS)], strict=True)}
+            return counts | {each: decoded(field) for each, field in zip(TEXTS, fields[len(COUNTS) :], strict=True)}
+        if time.monotonic() - shown > QUIET:
+            shown = time.monotonic()
+            sys.stderr.write(line.format(f"{name}: {int(fields[0])} of {int(fields[1])} messages"))
+            sys.stderr.flush()
+
+
+def encoded(text: str) -> bytes:
+    """Text for the channel."""
+    return text.encode("utf-8", "backslashreplace")[:TEXT]
+
+
+def decoded(field: bytearray) -> str:
+    """Text of a user's process, as it may be printed."""
+    text = field.decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def group_id(name: str) -> int:
+    """Raises NotConverted."""
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise NotConverted(f"there is no group {name!a}") from None
+
+
+def sentences(said: "dict[str, int | str]") -> "Iterator[str]":
+    """A report as text."""
+    yield f"{said['messages']} messages, {said['octets']} octets, all unique-ids kept"
+    if said["flags"]:
+        yield f"flags of {said['flags']}"
+    if said["changed"]:
+        yield f"{said['changed']} are longer, as an mbox needs them to be"
+    if said["left_out"]:
+        yield f"{said['left_out']} marked as deleted are left out"
+    if said["arrived"]:
+        yield f"{said['arrived']} HAVE COME SINCE, and are where they were"
+    if said["renamed"]:
+        yield f"what was converted is now {said['renamed']}"
+    if said["trouble"]:
+        yield str(said["trouble"])
+
+
+def failed(name: str, source: str, target: str, reason: str, given: argparse.Namespace) -> int:
+    """Say that one was not converted. Returns the exit status."""
+    if given.json:
+        print(json.dumps({"user": name, "from": source, "to": target, "converted": False, "reason": reason}))
+    return complain(f"{name}: not converted: {reason}")
+
+
+def complain(text: str) -> int:
+    """Say what is wrong. Returns the exit status."""
+    sys.stderr.write(f"popad convert: {text}\n")
+    return 1
