@@ -23,7 +23,7 @@
 
 /* The same names in interposer.py. */
 enum mode { COUNT, KILL_BEFORE, KILL_AFTER, KILL_TORN, FAIL, FAIL_ON, SHORT, SHORT_ON, TORN_FAIL_ON };
-enum kind { WRITE = 1, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE };
+enum kind { WRITE = 1, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE, MKDIR };
 
 struct record {
 	uint32_t kind;
@@ -399,6 +399,25 @@ int unlinkat(int directory, const char *name, int flags)
 int unlink(const char *name)
 {
 	return unlinkat(AT_FDCWD, name, 0);
+}
+
+int rmdir(const char *name)
+{
+	return unlinkat(AT_FDCWD, name, AT_REMOVEDIR);
+}
+
+int mkdirat(int directory, const char *name, mode_t bits)
+{
+	char path[PATH_MAX];
+
+	if (!watched_name(directory, name, path))
+		return syscall(SYS_mkdirat, directory, name, bits);
+	COUNTED(MKDIR, 0, 0, path, NULL, syscall(SYS_mkdirat, directory, name, bits));
+}
+
+int mkdir(const char *name, mode_t bits)
+{
+	return mkdirat(AT_FDCWD, name, bits);
 }
 
 int renameat2(int from_directory, const char *from, int directory, const char *name, unsigned int flags)

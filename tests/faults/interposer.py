@@ -36,7 +36,7 @@ class Mode(IntEnum):
 class Kind(IntEnum):
     """The calls that count."""
 
-    WRITE, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE = range(1, 9)
+    WRITE, FSYNC, TRUNCATE, CREATE, LINK, UNLINK, RENAME, ALLOCATE, MKDIR = range(1, 10)
 
 
 @dataclass(frozen=True)

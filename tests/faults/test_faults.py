@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.broken import BROKEN
+from tests.faults.broken_conversions import BROKEN as BROKEN_CONVERSIONS
 from tests.faults.interposer import preloaded
 from tests.faults.judge import compare, split
 from tests.faults.mailboxes import message
@@ -19,7 +20,8 @@ from tests.support.here import CACHE, CHECKOUT, ROOT
 
 CAN_BUILD = shutil.which("gcc") and os.access(CACHE if CACHE.exists() else CACHE.parent, os.W_OK)
 pytestmark = pytest.mark.skipif(not CAN_BUILD, reason="needs gcc and a cache to write to, for the interposer")
-SECTIONS = {"deaths", "recoveries", "power loss", "errors"}
+SECTIONS = {"deaths", "recoveries", "power loss", "errors", "Maildirs"}
+SECTIONS |= {"conversions", "conversion errors", "conversion power"}
 
 
 def test_nothing_is_lost_doubled_or_damaged(tmp_path: Path) -> None:
@@ -35,9 +37,9 @@ def test_nothing_is_lost_doubled_or_damaged(tmp_path: Path) -> None:
     assert counts["crash_points"] == sum(section["points"] for section in sections.values())
 
 
-def broken(name: str) -> dict[str, Any]:
+def broken(name: str, module: str = "broken") -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.broken", name],
+        [sys.executable, "-m", f"tests.faults.{module}", name],
         cwd=CHECKOUT,
         env={"PATH": os.defpath, **preloaded()},
         capture_output=True,
@@ -51,6 +53,13 @@ def broken(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_harness_sees_what_is_broken(name: str) -> None:
     counts = broken(name)
+    assert counts["points"] > 0
+    assert (counts["bad"] == 0) == (name == "nothing")
+
+
+@pytest.mark.parametrize("name", BROKEN_CONVERSIONS)
+def test_the_harness_sees_conversions_that_are_broken(name: str) -> None:
+    counts = broken(name, "broken_conversions")
     assert counts["points"] > 0
     assert (counts["bad"] == 0) == (name == "nothing")
 

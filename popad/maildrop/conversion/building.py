@@ -63,15 +63,18 @@ class Place:
             fd = self.open_directory() if directory else os.open(self.unfinished, FILE, 0o600, dir_fd=self.fd)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self.has(fd):
-                    self.make_empty(fd)
-                    return fd
+                is_named = self.has(fd)
+                if is_named:
+                    self.look_at(fd)
             except BlockingIOError:
                 os.close(fd)
                 raise NotConverted(f"another conversion is building {self.unfinished_path}") from None
             except BaseException:
                 os.close(fd)
                 raise
+            if is_named:
+                self.make_empty(fd)
+                return fd
             os.close(fd)  # the conversion before has just given it up
         raise NotConverted(f"{self.unfinished_path} comes and goes")
 
@@ -90,18 +93,26 @@ class Place:
         except FileNotFoundError:
             return False
 
-    def make_empty(self, fd: int) -> None:
-        """Remove what a conversion has left that died. Raises NotConverted where it can be no such, OSError."""
+    def look_at(self, fd: int) -> None:
+        """Raises NotConverted where it is not what a conversion of this user has made, OSError."""
         status = os.fstat(fd)
         if status.st_uid != os.geteuid():
             raise NotConverted(f"{self.unfinished_path} is another user's")
         if stat.S_ISDIR(status.st_mode):
             self.look_for_others(fd)
-            empty_directory(fd)
-        elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-            os.ftruncate(fd, 0)
-        else:
+        elif not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise NotConverted(f"{self.unfinished_path} was not left by a conversion")
+
+    def make_empty(self, fd: int) -> None:
+        """Remove what a conversion has left that died. Raises OSError."""
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                empty_directory(fd)
+            else:
+                os.ftruncate(fd, 0)
+        except OSError:
+            self.give_up(fd)
+            raise
 
     def look_for_others(self, fd: int) -> None:
         """Raises NotConverted where there is what no conversion makes, OSError."""
