@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import signal
 
@@ -135,23 +135,31 @@ def in_a_child(
 
     def work(channel: Channel) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # looked at between messages: nothing is to be left behind
-        os.umask(0o077)
+        try:
+            channel.send(outcome(Telling(channel)))
+        except OSError:
+            pass  # who has asked for it is gone
+
+    def outcome(tell: Telling) -> "Sequence[bytes]":
         try:
             become(owner.uid, owner.gid, [*owner.groups, *extra])
-            tell = Telling(channel)
             report = convert(source, target, settings, state, tell, renames=given.rename, writes_flags=given.flags)
         except NothingThere as missing:
-            channel.send((b"missing", encoded(str(missing))))
+            return b"missing", encoded(str(missing))
         except (NotConverted, PermissionError) as failure:
-            channel.send((b"failed", encoded(str(failure))))
-        else:
-            channel.send((b"done", *said_by(report)))
+            return b"failed", encoded(str(failure))
+        return b"done", *said_by(report)
 
     child = spawn.with_channel(work)
     try:
         return heard(child.channel, owner.name)
     except KeyboardInterrupt:
-        os.kill(child.pid or 0, signal.SIGTERM)
+        if child.pid:
+            os.kill(child.pid, signal.SIGTERM)
+        try:
+            heard(child.channel, owner.name)  # that it has cleaned up
+        except NotConverted:
+            pass
         raise
     finally:
         child.end()

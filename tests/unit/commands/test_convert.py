@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from popad.privsep.channel import Channel, message_pair
 from tests.support.conversions import Mails
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.marks import needs_root
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import ALL, NAME, OWNER, POPAD, Server, open_checkout
 
 
@@ -172,6 +174,26 @@ def test_a_group_besides(called: Server) -> None:
     status = (spool / NAME).stat()
     assert (status.st_mode & 0o7777, status.st_gid) == (0o660, 8)
     assert [path.name for path in spool.iterdir()] == [NAME]
+
+
+@needs_root
+def test_who_interrupts_it_has_nothing_left(called: Server) -> None:
+    """No part of a target, no lock, and no word more than needed."""
+    called.mailbox.write_bytes(b"".join(b"From a\nDate: %d\n\nbody\n\n" % number for number in range(20000)))
+    before = sorted(path.name for path in called.path.rglob("*"))
+    process = subprocess.Popen(
+        [*POPAD, "convert", "--user", NAME, f"maildir:{called.path}/maildir"],
+        env={"PATH": os.defpath, **called.settings},
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_until((called.path / ".maildir.popad-convert" / "cur").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=PATIENCE)[1] == b"\n"
+    assert process.returncode == convert.INTERRUPTED
+    there = sorted(path.name for path in called.path.rglob("*") if path.parent != called.state)
+    assert [name for name in there if name not in before] == []
 
 
 def test_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
