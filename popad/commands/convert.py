@@ -29,7 +29,7 @@ from popad.settings import Settings, maildrop
 INTERRUPTED = 130  # the shells' exit status for SIGINT
 QUIET = 2.0  # seconds without a word about how far it is, and between two
 NUMBER, TEXT = 20, 4000  # octets of what a process of a user may say
-COUNTS = ("messages", "octets", "flags", "changed", "left_out", "arrived")
+COUNTS = ("messages", "octets", "listed", "flags", "changed", "left_out", "arrived")
 TEXTS = ("renamed", "trouble")
 SHAPES = {
     b"at": (NUMBER, NUMBER),
@@ -230,7 +230,7 @@ def group_id(name: str) -> int:
 
 def sentences(said: "dict[str, int | str]") -> "Iterator[str]":
     """A report as text."""
-    yield f"{said['messages']} messages, {said['octets']} octets, all unique-ids kept"
+    yield f"{said['messages']} messages, {said['octets']} octets, all unique-ids kept ({said['listed']} by a list)"
     if said["flags"]:
         yield f"flags of {said['flags']}"
     if said["changed"]:

@@ -5,6 +5,7 @@ conversion is a whole one and leaves nothing but that.
 """
 
 import errno
+import os
 import random
 import shutil
 from collections import Counter
@@ -20,6 +21,7 @@ from popad.maildrop.conversion.ids import all_of
 from popad.maildrop.private import KEY
 from tests.faults import trees
 from tests.faults.crashes import DEATHS
+from tests.faults.errors import fill_up
 from tests.faults.interposer import Interposer, Kind, Mode
 from tests.faults.judge import Tally
 from tests.faults.trees import Snapshot, Tree
@@ -194,6 +196,33 @@ class Conversions:
         there, wanted = Counter(one.wire for one in shown), Counter(one.wire for one in self.wanted)
         lost, doubled = (wanted - there).total(), (there - wanted).total()
         tally.fail(where, lost, doubled, damaged=int(not lost and not doubled))
+
+
+def on_a_full_disk(place: Path, tally: Tally) -> None:
+    """Both ways, where the disk has room for a half of the target: nothing is left, and there is room again."""
+    mails = Mails(place)
+    texts = (b"Message-ID: <%d@x>\n\n" % number + b"a line of text\n" * 4000 for number in range(10))
+    mails.mbox.write_bytes(b"".join(b"From a Thu Jan  1 10:00:00 2015\n%b\n" % text for text in texts))
+    for source, target in ((mails.mbox, mails.maildir), (mails.maildir, mails.mbox)):
+        filler = place / "filler"
+        shown = mails.shown(source)
+        fill_up(filler, 5 * 4000 * len(b"a line of text\n"))
+        tally.points += 1
+        try:
+            mails.convert(source, target)
+            tally.fail(f"{source.name} on a full disk: it was converted", damaged=1)
+        except NotConverted as failure:
+            if os.strerror(errno.ENOSPC) not in str(failure):
+                tally.fail(f"{source.name} on a full disk: {failure}", damaged=1)
+        if mails.left() - {"lost+found"} != {source.name, "filler"} or mails.shown(source) != shown:
+            tally.fail(f"{source.name} on a full disk: left {mails.left()}", damaged=1)
+        filler.unlink()
+        mails.convert(source, target)
+        if mails.shown(target) != shown:
+            tally.fail(f"{source.name} with room again", damaged=1)
+        if source == mails.mbox:
+            source.unlink()
+    mails.close()
 
 
 @contextmanager

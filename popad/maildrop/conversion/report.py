@@ -21,6 +21,7 @@ class Report:
         self.told = time.monotonic()
         self.messages = 0
         self.octets = 0  # on the wire
+        self.listed = 0  # messages whose id a list has, as popad would give another one
         self.flags = 0  # messages that have some
         self.changed = 0  # messages that differ by an octet or a line end, as they could not be told apart without
         self.left_out = 0  # files of a Maildir that are marked as deleted

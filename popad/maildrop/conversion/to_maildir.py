@@ -46,8 +46,10 @@ def to_maildir(
     """
     with locked(path, settings, state) as (store, shown, gone):
         report.trouble = store.trouble
-        place = Place(target)
+        if settings.max_octets and sum(store.sizes) > settings.max_octets:
+            raise NotConverted(f"{sum(store.sizes)} octets, the limit of a Maildir is {settings.max_octets}")
         there = Directories(target, missing_is_empty=True)
+        place = Place(target)
         try:
             refuse_if_used(place, there)
             fd = place.claim(directory=True)
@@ -56,6 +58,7 @@ def to_maildir(
                 if signature(os.fstat(store.fd)) != store.signature:
                     raise MaildropChanged(f"{path} was changed by a program that does not lock it")
                 earlier = id_list.of_maildir(there.top) if there.are_there else {}
+                report.listed = len(bases)
                 put_in_place(place, fd, there, ids.merged(bases, shown, gone, earlier))
             finally:
                 place.give_up(fd)

@@ -101,6 +101,7 @@ def store_list(place: Place, settings: "Settings", state: "SharedDirectory", cop
     finally:
         os.close(store.fd)
     copy.report.trouble = store.trouble
+    copy.report.listed = sum(map(str.__ne__, own, copy.shown))
     earlier = id_list.of_mbox(files)
     given = ids.merged(own, copy.shown, ids.of_gone(copy.shown, copy.given, ()), earlier)
     if given or earlier:

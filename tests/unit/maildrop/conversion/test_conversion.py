@@ -199,3 +199,19 @@ def test_a_limit_of_popads_is_one_here(mails: Mails) -> None:
     with pytest.raises(NotConverted, match="more than 4 messages"):
         mails.to_mbox()
     assert mails.left() == {"maildir"}
+
+
+def test_what_fits_an_mbox_and_no_maildir_is_not_converted(mails: Mails) -> None:
+    """A Maildir is counted with both octets of each line end: popad would not serve it."""
+    mails.mbox.write_bytes(b"From a\n" + b"\n" * 100)
+    mails.settings.max_octets = 150
+    with pytest.raises(NotConverted, match="the limit of a Maildir is 150"):
+        mails.to_maildir()
+    assert mails.left() == {"mbox"}
+
+
+def test_ids_that_an_mbox_has_by_itself_need_no_list(mails: Mails) -> None:
+    before = mails.shown(mails.mbox)
+    assert mails.to_maildir(renames=True).listed == 5
+    assert mails.to_mbox().listed == 0
+    assert mails.shown(mails.mbox) == before

@@ -42,6 +42,7 @@ def test_clients_find_what_they_knew(mails: Mails) -> None:
     before = mails.shown(mails.maildir)
     report = mails.to_mbox()
     assert (report.messages, report.octets, report.changed) == (3, sum(message.size for message in before), 0)
+    assert report.listed == 3
     assert mails.shown(mails.mbox) == before
     assert mails.left() == {"mbox", "maildir"}
     assert mails.mbox.stat().st_mode & 0o7777 == 0o600
