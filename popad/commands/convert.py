@@ -27,6 +27,7 @@ from popad.privsep.identity import become
 from popad.settings import Settings, maildrop
 
 INTERRUPTED = 130  # the shells' exit status for SIGINT
+FIRST_USER, NOBODY = 1000, 65534  # uids, as Debian's policy (9.2.2) has them
 QUIET = 2.0  # seconds without a word about how far it is, and between two
 NUMBER, TEXT = 20, 4000  # octets of what a process of a user may say
 COUNTS = ("messages", "octets", "listed", "flags", "changed", "left_out", "arrived")
@@ -85,7 +86,8 @@ def names(given: argparse.Namespace, settings: Settings) -> "Iterable[str]":
         return [given.user or pwd.getpwuid(os.geteuid()).pw_name]
     if settings.auth == "file":
         return list(credentials.Users(settings.credentials).places)
-    return sorted({entry.pw_name for entry in pwd.getpwall()})
+    users = (entry.pw_name for entry in pwd.getpwall() if entry.pw_uid >= FIRST_USER and entry.pw_uid != NOBODY)
+    return sorted(set(users))
 
 
 def one(name: str, given: argparse.Namespace, settings: Settings, state: SharedDirectory) -> int:

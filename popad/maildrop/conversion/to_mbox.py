@@ -72,10 +72,9 @@ def to_mbox(
             copy = Copy(path, fd, settings, report, writes_flags=writes_flags)
             copy.run()
             copy.verify()
-            if (
-                os.fstat(place.fd).st_mode & stat.S_ISGID
-            ):  # Debian's policy 11.6: the group is that of those who deliver
-                os.fchmod(fd, 0o660)
+            directory = os.fstat(place.fd)
+            if directory.st_mode & stat.S_ISGID and directory.st_uid != os.geteuid():
+                os.fchmod(fd, 0o660)  # a spool: its group is that of those who deliver (Debian's policy, 11.6)
             os.fsync(fd)
             store_list(place, settings, state, copy)
             place.take_name()

@@ -109,6 +109,20 @@ def test_a_maildir_without_a_message_keeps_what_else_it_has(mails: Mails) -> Non
     assert mails.left() == {"mbox", "maildir"}
 
 
+def test_a_session_of_the_maildir_that_gets_its_messages(mails: Mails) -> None:
+    """It knows what it has seen, and takes nothing away."""
+    mails.make_maildir()
+    before = mails.shown(mails.mbox)
+    with mails.opened(mails.maildir) as store:
+        mails.to_maildir()
+        assert list(store.sizes) == []
+    mails.deliver("9000000000.a.h", b"Date: 4\n\nbody\n")
+    assert mails.shown(mails.maildir)[:3] == before
+    with mails.opened(mails.maildir) as store:
+        store.remove(bytearray([0, 0, 0, 1]))
+    assert mails.shown(mails.maildir) == before
+
+
 def test_the_mailbox_is_locked_for_all_of_it(mails: Mails, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = to_maildir.put_in_place
     seen = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from popad.maildrop import id_list
 from popad.maildrop.conversion import to_mbox
 from popad.maildrop.conversion.building import NotConverted
-from tests.support.conversions import Mails
+from tests.support.conversions import Mails, wire
 
 ONE = b"Return-Path: <a@b>\nDate: 1\n\nbody 1\n..\n"
 TWO = b"Date: 1\r\n\r\nbody\r\n>From 2\r\n"
@@ -210,6 +210,17 @@ def test_a_maildir_that_changes_all_the_time(mails: Mails, monkeypatch: pytest.M
     assert mails.left() == {"maildir"}
 
 
+def test_a_session_meanwhile(mails: Mails) -> None:
+    """It has the maildrop that it has opened, to its end."""
+    before = mails.shown(mails.maildir)
+    with mails.opened(mails.maildir) as store:
+        mails.to_mbox()
+        assert wire(store, 1) == before[1].wire
+        store.remove(bytearray([1, 0, 0]))
+    assert mails.shown(mails.maildir) == before[1:]
+    assert mails.shown(mails.mbox) == before
+
+
 def test_those_marked_as_deleted_are_no_messages(mails: Mails) -> None:
     mails.deliver("1600000009.a.h:2,ST", b"x\n", "cur")
     report = mails.to_mbox()
@@ -247,10 +258,11 @@ def test_a_first_message_that_nobody_would_see(mails: Mails) -> None:
     assert mails.left() == {"maildir"}
 
 
-def test_the_mode_is_that_of_the_spool(mails: Mails) -> None:
+def test_a_directory_of_the_users_own_is_no_spool(mails: Mails) -> None:
+    """Whatever its group: nobody else gets to read mail there."""
     mails.place.chmod(0o2755)
     mails.to_mbox()
-    assert mails.mbox.stat().st_mode & 0o7777 == 0o660
+    assert mails.mbox.stat().st_mode & 0o7777 == 0o600
 
 
 def test_nothing_there(mails: Mails) -> None:
