@@ -52,6 +52,7 @@ def test_a_maildir(tmp_path: Path, state: SharedDirectory) -> None:
         store = opening.open_store(f"maildir:{mail.path}", made, state, None)
         assert isinstance(store, Maildir)
         assert (list(store.sizes), b"".join(store.content(0))) == ([3], b"x\n")
+        store.finish(wait=False)
         assert mail.there() == there
         store.directories.close()
     for missing, is_served in (("empty", True), ("refused", False)):
