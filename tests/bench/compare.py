@@ -23,6 +23,7 @@ from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import ServerFailed
 from tests.bench.ratios import Ratio, ratios
 from tests.bench.servers import SERVERS, Running
+from tests.bench.soak import soak
 from tests.bench.works import WORKS, Size, Work
 from tests.support.here import CACHE, CHECKOUT
 from tests.support.instances import table
@@ -50,6 +51,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--package", type=Path, metavar="DEB", help="the popad to measure (default: build this tree's)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the servers (0)")
+    parser.add_argument(
+        "--soak", type=float, metavar="MINUTES", help="both shapes of popad under mixed clients for so long; no more"
+    )
     parser.add_argument(
         "--trace-login", action="store_true", help="what each ms of a login of popad -D is spent on; no more"
     )
@@ -158,6 +162,8 @@ def main() -> int:
     if options.trace_login:
         print(trace.of_a_login(package, options.release))
         return 0
+    if options.soak:
+        return soak(options.soak, options.release, package, directory)
     random.seed(options.seed)
     begun = time.monotonic()
     figures = Figures()

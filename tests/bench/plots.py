@@ -332,6 +332,21 @@ def growth(figures: Figures, titles: Mapping[str, str]) -> str:
     return drawn("growth", 4.2, draw)
 
 
+def course(title: str, series: Mapping[str, Sequence[tuple[float, float]]], titles: Mapping[str, str]) -> str:
+    """A line a server over the minutes of a run."""
+
+    def draw(figure: Any) -> None:
+        axes = servers_legend(figure, list(series), titles, 0.14).subplots()
+        for server, points in series.items():
+            axes.plot(*zip(*points, strict=True), color=SERVER_COLOURS[server], linewidth=1.4)
+        axes.set_ylim(bottom=0)
+        axes.set_title(title)
+        axes.set_xlabel("minutes")
+        axes.grid(axis="y")
+
+    return drawn(title.split(",")[0].replace(" ", "-"), 2.8, draw)
+
+
 def mark_of(server: str, *, hollow: bool = False) -> dict[str, Any]:
     """How a server looks as a mark or a line."""
     colour = SERVER_COLOURS[server]

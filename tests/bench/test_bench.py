@@ -1,13 +1,14 @@
 """The benchmark's arithmetic on made-up figures, its generator's output, the mail that it makes. Nothing is timed."""
 
 import json
+import multiprocessing
 import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.bench import mail, trace, works
+from tests.bench import mail, soak, trace, works
 from tests.bench.compare import as_json
 from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import Script, ServerFailed, parsed
@@ -25,6 +26,7 @@ from tests.bench.ratios import (
 )
 from tests.bench.servers import SERVERS, Running
 from tests.support.machine import Machine
+from tests.support.patience import wait_until
 
 MAILDIR_JOBS = ("first", "later", "uidl", "retr", "dele_all")
 # The table of what is asked, as it was agreed.
@@ -336,3 +338,43 @@ class TestSlots:
     def test_each_round_fits(self) -> None:
         for size in (works.QUICK, works.FULL):
             assert max(size.login, size.login_by_eight, size.later) <= SERVERS["popa3d"].slots
+
+
+class TestSoak:
+    """What is said of a run, by what clients and machines have said."""
+
+    @staticmethod
+    def course(monkeypatch: pytest.MonkeyPatch, left: list[int], memory: list[int]) -> soak.Course:
+        made = soak.Course(Running(SERVERS[DAEMON], Machine(Path("/nonexistent")), ""))
+        made.delivered = [("u", 1), ("u", 2), ("u", 3)]
+        made.removed = [("u", 1)]
+        made.looks = [soak.Look(10.0 * number, octets, 100, 10, [0.1]) for number, octets in enumerate(memory)]
+        monkeypatch.setattr(made, "left", lambda: [("u", number) for number in left])
+        return made
+
+    @pytest.mark.parametrize(
+        ("left", "memory", "said"),
+        [
+            ([2, 3], [50_000_000] * 8, []),
+            ([2], [50_000_000] * 8, ["1 messages are lost"]),
+            ([1, 2, 3], [50_000_000] * 8, ["1 are doubled"]),
+            ([2, 3], [50_000_000] * 4 + [60_000_000] * 4, ["memory grew from 50000000 to 60000000"]),
+        ],
+    )
+    def test_is_judged(
+        self, monkeypatch: pytest.MonkeyPatch, left: list[int], memory: list[int], said: list[str]
+    ) -> None:
+        assert self.course(monkeypatch, left, memory).judge() == said
+
+    def test_what_clients_say_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        course = self.course(monkeypatch, [], [1])
+        said: multiprocessing.Queue[tuple[str, object]] = multiprocessing.Queue()
+        for each in (("login", 0.5), ("delivered", ("v", 9)), ("removed", ("v", [9])), ("refused", "-ERR no")):
+            said.put(each)
+
+        def heard() -> bool:
+            course.take(said)
+            return bool(course.refused)
+
+        wait_until(heard)
+        assert (course.logins, course.delivered[-1], course.removed[-1]) == ([0.5], ("v", 9), ("v", 9))
