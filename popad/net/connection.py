@@ -72,7 +72,7 @@ class Connection:
 
     def keep_time(self, seconds: float) -> None:
         """From now on the kernel keeps the time of read_soon(), without a select(2) for each command."""
-        from array import array
+        from popad.arrays import array
 
         limit = array("l", (int(seconds), int(seconds % 1 * 1_000_000)))  # struct timeval
         try:

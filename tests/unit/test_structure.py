@@ -45,6 +45,7 @@ AT_THE_GREETING = {
 # Too dear for a session (3 to 36 ms each), or none of its business.
 NEVER_IN_A_SESSION = {
     "argparse",
+    "collections",  # arrays.py
     "ctypes",  # loaded where the unit has not set no-new-privs, not here
     "dataclasses",
     "email",

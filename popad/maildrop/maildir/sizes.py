@@ -8,7 +8,8 @@ files of a Maildir are not written to. One that was all the same is found out wh
 
 import os
 import sys
-from array import array
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

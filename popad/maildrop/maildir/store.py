@@ -6,7 +6,8 @@ So nothing of a session can go wrong for what others do but this: a message is g
 
 import os
 import stat
-from array import array
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ in the system's journal says so.
 
 import os
 import sys
-from array import array
 from itertools import chain, compress, islice
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

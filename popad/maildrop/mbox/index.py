@@ -24,8 +24,9 @@ The file is written under another name and renamed. It is never made durable: a 
 
 import sys
 from _operator import mul, sub  # the C part
-from array import array
 from itertools import accumulate, chain, compress, islice
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ the second ends soon after.
 
 import os
 import select
-from array import array
 from itertools import pairwise
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 import os
 import zlib
-from array import array
 from itertools import accumulate, chain
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

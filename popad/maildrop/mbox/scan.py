@@ -6,7 +6,8 @@ message and not for each line: a mailbox of 100 MB is scanned in a fraction of a
 """
 
 import zlib
-from array import array
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,8 +34,9 @@ latter now stand too far back by as many places, and a message may be taken for 
 noticed, they are treated as if they had stood first.
 """
 
-from array import array
 from itertools import chain
+
+from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
