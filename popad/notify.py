@@ -1,46 +1,71 @@
 """What systemd is told of a session: that it is ready, what it does, how much longer it may live. Silent elsewhere."""
 
+import _socket
 import os
 import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from sdnotify import SystemdNotifier
 
 # RuntimeMaxSec= of the unit is put off by each command, but not by every one: a message costs PID 1 more than a
 # command costs the session. What is put off is so much longer than this pause that the pause does not matter.
 PAUSE = 10.0
 
 
+class Library:
+    """The notification socket as sdnotify has it, which brings the socket module (4 to 5 ms)."""
+
+    def __init__(self) -> None:
+        import sdnotify
+
+        self.notifier = sdnotify.SystemdNotifier()
+        self.socket: _socket.socket | None = self.notifier.socket
+
+    def send(self, message: bytes) -> None:
+        # It encodes in Latin-1; made of UTF-8 octets, the text arrives as the UTF-8 that systemd expects.
+        self.notifier.notify(message.decode("latin-1"))
+
+
+class Direct:
+    """The same for a session, which pays for its own start. (A test holds it against what the library sends.)"""
+
+    def __init__(self) -> None:
+        self.socket: _socket.socket | None = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        address = os.environ["NOTIFY_SOCKET"]
+        try:
+            self.socket.connect("\0" + address[1:] if address.startswith("@") else address)
+        except OSError:
+            self.socket.close()
+            self.socket = None
+
+    def send(self, message: bytes) -> None:
+        if self.socket:
+            try:
+                self.socket.send(message)
+            except OSError:
+                pass  # as the library: what systemd does not hear does not end a session
+
+
 class Notifier:
     """The notification socket of this unit, if it has one."""
 
-    def __init__(self) -> None:
-        """Imports sdnotify (6 ms: it brings the socket module), so make one when the client does not wait for it."""
+    def __init__(self, way: type[Library] | type[Direct] = Library) -> None:
         self.last_status = ""
         self.put_off_at = float("-inf")
         self.alive_at = float("-inf")
         self.watchdog = watchdog_seconds()
-        self.systemd: SystemdNotifier | None = None
-        if os.environ.get("NOTIFY_SOCKET"):
-            import sdnotify
-
-            self.systemd = sdnotify.SystemdNotifier()
+        self.systemd = way() if os.environ.get("NOTIFY_SOCKET") else None
 
     def close(self) -> None:
         """For a child of the process that systemd listens to."""
-        if self.systemd:
+        if self.systemd and self.systemd.socket:
             self.systemd.socket.close()
-            self.systemd = None
+        self.systemd = None
 
     def tell(self, *assignments: str, waits: bool = True) -> None:
         """Send assignments of sd_notify(3) in one message. Not `waits`: it is lost where systemd has not yet read the
         ones before, which may take as long as a hanging machine hangs.
         """
-        if self.systemd:
+        if self.systemd and self.systemd.socket:
             self.systemd.socket.setblocking(waits)
-            # sdnotify encodes in Latin-1; made of UTF-8 octets, the text arrives as the UTF-8 that systemd expects.
-            self.systemd.notify("\n".join(assignments).encode("utf-8", "replace").decode("latin-1"))
+            self.systemd.send("\n".join(assignments).encode("utf-8", "replace"))
 
     def ready(self, status: str, lives: float = 0) -> None:
         """The service is up; where `lives` is given, it has so many seconds until it must say more (put_off)."""

@@ -91,7 +91,7 @@ class Context:
         if self.notifier is None:
             from popad import notify
 
-            self.notifier = notify.Notifier()
+            self.notifier = notify.Notifier(notify.Direct)
             lives = self.settings.login_timeout + self.settings.auth_timeout
             self.notifier.ready(f"authorization, {self.rhost}{', ' + self.tls if self.tls else ''}", lives)
         return self.notifier

@@ -15,24 +15,27 @@ import pytest
 from popad import notify
 from popad.maildrop.maildrop import Maildrop
 from popad.net.connection import Connection
-from popad.notify import Notifier
+from popad.notify import Direct, Library, Notifier
 from popad.session import postauth
 from tests.support.serving import connection
 
+Way = type[Library] | type[Direct]
+WAYS: tuple[Way, ...] = (Library, Direct)
 EMPTY: Any = SimpleNamespace(sizes=[])  # a store
 
 
 class Systemd:
     """The other end of a notification socket."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, address: str, way: Way) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
+        self.socket.bind(address.replace("@", "\0"))
         self.socket.setblocking(False)
+        self.way = way
         self.notifiers: list[Notifier] = []
 
     def notifier(self) -> Notifier:
-        notifier = Notifier()
+        notifier = Notifier(self.way)
         self.notifiers.append(notifier)
         return notifier
 
@@ -48,16 +51,54 @@ class Systemd:
     def close(self) -> None:
         self.socket.close()
         for notifier in self.notifiers:
-            assert notifier.systemd
-            notifier.systemd.socket.close()  # sdnotify leaves it to the end of the process
+            notifier.close()
 
 
-@pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
-    systemd = Systemd(tmp_path / "notify")
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+def addresses(place: Path) -> tuple[str, str]:
+    """A path, and an abstract name, as sd_notify(3) has one; without the "@" that tells, no other than the path."""
+    return str(place / "notify"), f"@{place}/notify"
+
+
+@pytest.fixture(params=WAYS)
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Systemd]:
+    address, _ = addresses(tmp_path)
+    systemd = Systemd(address, request.param)
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
     yield systemd
     systemd.close()
+
+
+def test_a_session_sends_what_the_library_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Message by message, to either kind of address, on the same clock."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 1000 * 10**9)
+    monkeypatch.setenv("WATCHDOG_USEC", "1")
+    for number, address in enumerate(addresses(tmp_path)):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        by_each = []
+        for way in WAYS:
+            Path(address).unlink(missing_ok=True)
+            systemd = Systemd(address, way)
+            notifier = systemd.notifier()
+            notifier.ready("authorization, 192.0.2.7, TLSv1.3", 180)
+            notifier.status(f"J\xfcrgen \u65e5 a\udcffb {'x' * 2000}: {number} messages, 1=1")
+            notifier.put_off(600)
+            notifier.reloading()
+            notifier.alive()
+            by_each.append(systemd.told())
+            systemd.close()
+        assert by_each[0] == by_each[1]
+        assert len(by_each[0]) == 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
+@pytest.mark.parametrize("way", WAYS)
+def test_a_socket_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    notifier = Notifier(way)
+    notifier.ready("authorization")
+    notifier.close()
+    assert notifier.last_status == "authorization"
 
 
 def test_ready(systemd: Systemd) -> None:
@@ -140,6 +181,7 @@ def test_a_systemd_that_does_not_read_is_not_waited_for(systemd: Systemd, monkey
     assert systemd.told()[-1] == "READY=1\nSTATUS=again"
 
 
+@pytest.mark.parametrize("systemd", [Direct], indirect=True)
 def test_a_long_write_is_put_off_for(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer that a slow client takes for longer than the unit may live without a word."""
     monkeypatch.setattr(notify, "PAUSE", 0.2)

@@ -61,6 +61,7 @@ NEVER_IN_A_SESSION = {
     "popad.commands",
     "popad.daemon",
     "re",
+    "sdnotify",  # notify.py
     "shutil",
     "signal",
     "six",
@@ -105,10 +106,12 @@ def loaded_at(server: Server, *moments: str) -> Iterator[tuple[str, set[str]]]:
     path.chmod(0o666)
     launcher = server.path / "launcher"
     launcher.write_text(LAUNCHER.format(checkout=str(CHECKOUT), moments=moments, path=str(path)))
-    socket_path = str(server.path / "auth.sock")
-    with ServingHelper(server, socket_path) as helper:
+    socket_path, notify_path = str(server.path / "auth.sock"), str(server.path / "notify")
+    with ServingHelper(server, socket_path) as helper, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(notify_path)
         program = [*NO_NEW_PRIVILEGES, PYTHON, "-I", "-S", str(launcher)]
-        with server.session({"POPAD_AUTH_SOCKET": socket_path}, program) as (client, process):
+        settings, environment = {"POPAD_AUTH_SOCKET": socket_path}, {"NOTIFY_SOCKET": notify_path}
+        with server.session(settings, program, environment) as (client, process):
             assert client.log_in().startswith(b"+OK")
             for command in ("UIDL", "RETR 1"):
                 client.ask(command)
@@ -116,6 +119,7 @@ def loaded_at(server: Server, *moments: str) -> Iterator[tuple[str, set[str]]]:
             client.ask("DELE 1")
             client.ask("QUIT")
             assert process.wait(PATIENCE) == 0
+            assert systemd.recv(100).startswith(b"READY=1\n")
         helper.terminate()
     for moment, file, modules in ast.literal_eval(path.read_text()):
         if "/popad/" in file:
