@@ -26,6 +26,7 @@ AT_THE_GREETING = {
     "_stat",
     "errno",
     "fcntl",
+    "gc",
     "genericpath",
     "os",
     "os.path",

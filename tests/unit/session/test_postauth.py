@@ -11,7 +11,7 @@ import pytest
 from tests.support.marks import needs_root
 from tests.support.others import lock_held, unreadable_while
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import ALL, ONE, POPAD_WITHOUT_JOURNAL, THREE, TWO, Server
+from tests.support.serving import ALL, ONE, POPAD_WITHOUT_JOURNAL, PYTHON, THREE, TWO, Server
 
 NOT_REMOVED = b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"
 
@@ -356,3 +356,26 @@ def test_a_mailbox_that_can_only_be_read_is_told_when_it_is_opened(server: Serve
     assert server.mailbox.read_bytes() == ALL
     (failed,) = [entry for entry in server.log if entry["event"] == "update-failed"]
     assert f"ReadWritePaths={spool} " in failed["reason"]
+
+
+# Writes, as entries are written, whether the collector is on when the client is greeted and when its commands are read.
+COLLECTOR = (
+    "import gc, sys; from popad import sinks; from popad.net import arrival; from popad.session import postauth; "
+    "sinks.journald.path = sinks.syslog.path = '/nonexistent'\n"
+    "def look(place, name):\n"
+    "    real = getattr(place, name)\n"
+    "    def looking(*given):\n"
+    "        sys.stderr.write(f'event={name} on={gc.isenabled()} kept={gc.get_freeze_count() > 1000}\\n')\n"
+    "        return real(*given)\n"
+    "    setattr(place, name, looking)\n"
+    "look(arrival.Arrival, '__init__'); look(postauth, 'converse')\n"
+    "from popad.__main__ import main; main()"
+)
+
+
+def test_the_collector_is_off_until_all_is_loaded(server: Server) -> None:
+    with server.session(program=[PYTHON, "-c", COLLECTOR]) as (client, _):
+        client.log_in()
+        client.ask("QUIT")
+    seen = [(entry["event"], entry["on"], entry["kept"]) for entry in server.log if "on" in entry]
+    assert seen == [("__init__", "False", "False"), ("converse", "True", "True")]
