@@ -198,14 +198,16 @@ def test_a_daemon_that_has_detached_is_heard(server: Server) -> None:
         f"client = socket.create_connection(('127.0.0.1', {port}), {PATIENCE})\n"
         f"client.sendall(b'USER {NAME}\\r\\nPASS {PASSWORD}\\r\\nQUIT\\r\\n')\n"
         "while client.recv(1000): pass\n"
+        "sys.stdin.read()\n"  # the session has its last word when its client has left
     )
     with listening(path) as log:
         popad = [PYTHON, "-c", WITH_SYSLOG.format(str(path)), "-D", f"--listen=127.0.0.1:{port}"]
-        subprocess.run(
+        with subprocess.Popen(
             ["unshare", "--pid", "--fork", "--kill-child", PYTHON, "-c", code, *popad],
             cwd=CHECKOUT,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **server.settings},
-            check=True,
-            timeout=PATIENCE,
-        )
-        assert events_of(log, "session-closed") == ["daemon-started", *WHOLE]
+            stdin=subprocess.PIPE,
+        ) as machine:
+            assert events_of(log, "session-closed") == ["daemon-started", *WHOLE]
+            machine.communicate(timeout=PATIENCE)
+        assert machine.returncode == 0
