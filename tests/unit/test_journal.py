@@ -1,6 +1,7 @@
 """journal.py: what an entry looks like in the journal (a socket in its place) and on standard error."""
 
 import ast
+import fcntl
 import json
 import os
 import re
@@ -23,19 +24,24 @@ from tests.support.serving import PYTHON, read_logfmt
 # Speaks the journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): NAME=value LF, or NAME LF, the size as 64
 # bits, the value, LF. Prints the entries that the code under test has sent.
 RECEIVER = """
-import json, os, socket, sys
+import fcntl, json, os, socket, sys
 os.makedirs("/run/systemd/journal")
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 receiver.bind("/run/systemd/journal/socket")
 receiver.setblocking(False)
 from popad import journal
-entries = []
+entries, files = [], []
 def receive():
     while True:
         try:
-            data = receiver.recv(1 << 20)
+            data, ancillary, _, _ = receiver.recvmsg(1 << 20, socket.CMSG_LEN(4))
         except BlockingIOError:
             break
+        for _, _, number in ancillary:
+            file = int.from_bytes(number, sys.byteorder)
+            data = data or os.pread(file, os.fstat(file).st_size, 0)
+            files.append([os.fstat(file).st_size, fcntl.fcntl(file, fcntl.F_GET_SEALS)])
+            os.close(file)
         entry = []
         while data:
             line, _, data = data.partition(b"\\n")
@@ -50,7 +56,7 @@ for name, fields in json.load(sys.stdin):
     journal.send(event, **{
         key: value.encode("latin-1") if key in ("user", "maildrop") else value for key, value in fields.items()})
     receive()
-print(json.dumps([entries, sorted(sys.modules)]))
+print(json.dumps([entries, sorted(sys.modules), files]))
 """
 
 
@@ -94,6 +100,20 @@ def test_an_entry_is_what_systemds_library_sends(tmp_path: Path) -> None:
     for ours, the_librarys in zip(entries[::2], entries[1::2], strict=True):
         assert ours == the_librarys
         assert ["POPAD_RPORT", "40000"] in ours
+
+
+def test_an_entry_that_is_too_large_for_a_datagram_is_the_one_that_the_library_sends(tmp_path: Path) -> None:
+    """In a sealed file in memory; the library's socket has a larger buffer, and may send it as it is."""
+    run = tmp_path / "run"
+    run.mkdir()
+    large = {"rhost": "192.0.2.7", "reason": "é\n" * 30_000}
+    answer = private.run(BY_BOTH, {"/run": run}, [("contract-broken", large)])
+    assert isinstance(answer, list)
+    (ours, the_librarys), _, files = answer
+    assert ours == the_librarys
+    assert len(dict(ours)["POPAD_REASON"]) > 100_000
+    sealed = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    assert files[0][1] == sealed
 
 
 def on_stderr(event: Event, monkeypatch: pytest.MonkeyPatch, **fields: Value) -> str:
