@@ -62,6 +62,7 @@ def session() -> int:
         return CONFIG_STATUS
     if arrived is None:
         return 0
+    load_session()
     from popad.session.monitor import SERVED, SUCCESS, serve
 
     outcome = serve(arrived)
@@ -69,7 +70,10 @@ def session() -> int:
 
 
 def load_session() -> None:
-    """What comes next, while somebody else is busy."""
+    """What comes after the greeting; or while somebody else is busy."""
+    from popad import precompiled
+
+    precompiled.load("popad.session.monitor")
     from popad.session import monitor  # noqa: F401
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from popad.maildrop.maildrop import Store
     from popad.maildrop.private import SharedDirectory
     from popad.settings import Settings
+from popad import precompiled
 
 
 def open_mbox(path: str, settings: "Settings", state: "SharedDirectory", cache: "SharedDirectory | None") -> "Store":
@@ -41,8 +42,10 @@ STORES: "dict[str, Callable[[str, Settings, SharedDirectory, SharedDirectory | N
 def load(maildrop: str) -> None:
     """Import what open_store() needs for a maildrop like this, for whoever has the time before it is asked for."""
     if maildrop.startswith("maildir:"):
+        precompiled.load("popad.maildrop.maildir.store")
         from popad.maildrop.maildir import store
     else:
+        precompiled.load("popad.maildrop.mbox.store")
         from popad.maildrop.mbox import store  # type: ignore[no-redef]  # noqa: F401 - the other one
 
 

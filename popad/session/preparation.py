@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from popad.session.context import Context
 
 
+from popad import precompiled
+
+
 class Preparation:
     """What a login needs and its verdict does not depend on: imports, POPAD_STATE and POPAD_CACHE. It takes longer
     than all that comes before, so it is done in small steps while the client has said nothing yet, and what is left of
@@ -18,6 +21,7 @@ class Preparation:
         self.context = context
         self.steps: list[Callable[[], object]] = [
             context.ready,
+            load_precompiled,
             load_maildrop,
             load_transaction,
             self.load_stores,
@@ -47,6 +51,11 @@ class Preparation:
 
         settings = self.context.settings
         self.context.state, self.context.cache = of_updates(settings.state), of_indexes(settings.cache)
+
+
+def load_precompiled() -> None:
+    """What the next steps import, where there is a file of it."""
+    precompiled.load("popad.session.postauth")
 
 
 def load_maildrop() -> None:

@@ -116,6 +116,37 @@ def test_install_compiles_the_application(installed: Machine) -> None:
     assert sources
 
 
+LOADED = """
+import sys
+sys.path.append("/usr/lib/popad")
+from popad import precompiled
+for name, module in ("popad.__main__", "popad.net.arrival"), ("popad.session.monitor", "popad.journal"):
+    precompiled.load(name)
+    print(module in sys.modules)
+"""
+
+
+def precompiled(machine: Machine) -> list[str]:
+    """Whether two modules come from the files that precompiled.py reads."""
+    return machine.run(["python3", "-BIS", "-c", LOADED]).stdout.split()
+
+
+def test_what_sessions_load_is_precompiled(machine: Machine) -> None:
+    """By the installation, and again for another Python; a module that somebody has changed counts at once."""
+    machine.install(package())
+    made = sorted((machine.root / "usr/lib/popad").glob("*.code*"))
+    assert len(made) == 5
+    assert {(oct(file.stat().st_mode), file.stat().st_uid) for file in made} == {("0o100644", 0)}
+    assert precompiled(machine) == ["True", "True"]
+    machine.run(["touch", "/usr/lib/popad/popad/net/arrival.py"])
+    assert precompiled(machine) == ["False", "True"]
+    machine.run(["dpkg-trigger", "--by-package=python3-minimal", "--no-await", "/usr/bin/python3"])
+    machine.run(["dpkg", "--triggers-only", "popad"])
+    assert precompiled(machine) == ["True", "True"]
+    with machine.connect() as client:
+        assert client.recv(512).startswith(b"+OK")
+
+
 def test_units_are_verified(installed: Machine) -> None:
     units = [unit.name.replace("@.", "@1.") for unit in (CHECKOUT / "units").iterdir()]
     said = installed.run(["systemd-analyze", "verify", "--man=no", *units])

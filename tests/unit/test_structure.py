@@ -37,6 +37,7 @@ AT_THE_GREETING = {
     "popad.net.activation",
     "popad.net.arrival",
     "popad.net.connection",
+    "popad.precompiled",
     "popad.settings",
     "posixpath",
     "pwd",  # to know as root that POPAD_USER exists
@@ -88,6 +89,8 @@ import posix, sys
 pid = posix.getpid()
 bare = set(sys.modules)
 sys.path += {checkout!r}, "/usr/lib/python3/dist-packages"
+from popad import precompiled
+precompiled.load("popad.__main__")
 from popad.__main__ import main
 def look(frame, event, argument):
     if event == "return" and frame.f_code.co_qualname in {moments!r} and posix.getpid() == pid:
