@@ -29,6 +29,7 @@ METRICS = {
     "small_rate": Metric("small, 8 clients", "/s", True),
     "small_load": Metric("of the processors the clients take", "%"),
     "greeting_ms": Metric("greeting", "ms"),
+    "session_ms": Metric("login, STAT and QUIT, to the end of the stream", "ms"),
     "big_first_s": Metric("big: first login", "s", digits=3),
     "big_later_s": Metric("big: later logins", "s", digits=3),
     "big_uidl_first_s": Metric("big: first UIDL", "s", digits=3),

@@ -244,27 +244,31 @@ def login_steps(figures: Figures, titles: Mapping[str, str]) -> str:
     return drawn("login-steps", 0.36 * len(servers) + 1.4, draw)
 
 
-def greeting(figures: Figures, _titles: Mapping[str, str]) -> str:
-    """Every sample of the greeting as a dot, and the medians."""
+def beside_a_line(name: str, metric: str, until: str) -> Plot:
+    """Every sample of a metric as a dot, and the medians: of popad, and of one line of Python."""
     servers = {ACCEPT: "popad, Accept=yes", LINE_OF_PYTHON: "one line of Python"}
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for row, server in enumerate(servers):
-            samples = figures.values[server, "greeting_ms"]
-            spread = [row + 0.44 * ((number * 0.618) % 1 - 0.5) for number in range(len(samples))]
-            axes.plot(samples, spread, "o", color=SERVER_COLOURS[server], markersize=5, alpha=0.55, markeredgewidth=0)
-            median = figures.median(server, "greeting_ms") or 0.0
-            axes.plot([median, median], [row - 0.32, row + 0.32], color=INK, linewidth=2)
-            axes.annotate(short(median), (median, row - 0.32), (0, 3), textcoords="offset points", ha="center")
-        name_servers(axes, list(servers), servers)
-        axes.set_ylim(1.5, -0.7)
-        axes.set_xlim(left=0)
-        axes.grid(axis="x")
-        axes.set_title("from connect to the first octet, ms, each connection a dot")
-        axes.set_xlabel("further left is better")
+    def plot(figures: Figures, _titles: Mapping[str, str]) -> str:
+        def draw(figure: Any) -> None:
+            axes = figure.subplots()
+            for row, server in enumerate(servers):
+                samples = figures.values[server, metric]
+                spread = [row + 0.44 * ((number * 0.618) % 1 - 0.5) for number in range(len(samples))]
+                colour = SERVER_COLOURS[server]
+                axes.plot(samples, spread, "o", color=colour, markersize=5, alpha=0.55, markeredgewidth=0)
+                median = figures.median(server, metric) or 0.0
+                axes.plot([median, median], [row - 0.32, row + 0.32], color=INK, linewidth=2)
+                axes.annotate(short(median), (median, row - 0.32), (0, 3), textcoords="offset points", ha="center")
+            name_servers(axes, list(servers), servers)
+            axes.set_ylim(1.5, -0.7)
+            axes.set_xlim(left=0)
+            axes.grid(axis="x")
+            axes.set_title(f"from connect to {until}, ms, each connection a dot")
+            axes.set_xlabel("further left is better")
 
-    return drawn("greeting", 2.3, draw)
+        return drawn(name, 2.3, draw)
+
+    return plot
 
 
 BIG = (
@@ -424,7 +428,8 @@ def scores(reached: Sequence[Ratio]) -> str:
 PLOTS: Mapping[str, Sequence[tuple[str, Plot]]] = {
     "login": [("login_ms", pair("login", ("login_ms", "login_rate"))), ("login_ms", login_steps)],
     "small": [("small_ms", pair("small", ("small_ms", "small_rate")))],
-    "greeting": [("greeting_ms", greeting)],
+    "greeting": [("greeting_ms", beside_a_line("greeting", "greeting_ms", "the first octet"))],
+    "session": [("session_ms", beside_a_line("session", "session_ms", "the end of the stream"))],
     "idle": [("idle_mb", alone("idle", "idle_mb"))],
     "one": [("one_mb_s", alone("one", "one_mb_s"))],
     "big": [("big_retr_s", jobs("big", BIG))],

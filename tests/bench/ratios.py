@@ -116,6 +116,12 @@ TABLE = (
         1.3,
         against(ACCEPT, "greeting_ms", [LINE_OF_PYTHON]),
     ),
+    Asked(
+        "accept_session",
+        "login, STAT, QUIT to the end of the stream: Accept=yes against the line of Python",
+        1.1,
+        against(ACCEPT, "session_ms", [LINE_OF_PYTHON]),
+    ),
     Asked("big_first", "big, first login: -D against popa3d", 1.5, against(DAEMON, "big_first_s", ["popa3d"])),
     Asked("big_later_popa3d", "big, later login: -D against popa3d", 0.15, against(DAEMON, "big_later_s", ["popa3d"])),
     Asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,26 @@ def check_octets(run: Run, label: str, least: int) -> None:
 
 def greeting(running: Running, size: Size, figures: Figures, _round: int) -> None:
     """From connect to the greeting, each from a unit that starts: popad, and one line of Python in the same unit."""
+    for variant in beside_a_line(running, size, lambda client: client.sendall(b"QUIT\r\n")):
+        figures.add(variant.name, "greeting_ms", *(sample.first for sample in variant.samples))
+
+
+def session(running: Running, size: Size, figures: Figures, _round: int) -> None:
+    """The same to the end of the stream, of a session with a login."""
+    for variant in beside_a_line(running, size, log_in):
+        figures.add(variant.name, "session_ms", *(sample.end for sample in variant.samples))
+
+
+def log_in(client: socket.socket) -> None:
+    """USER PASS STAT QUIT, each after the reply to the one before."""
+    for line in (f"USER {USERS[0]}", f"PASS {PASSWORD}", "STAT", "QUIT"):
+        client.sendall(f"{line}\r\n".encode())
+        if not (reply := client.recv(4096)).startswith(b"+OK"):
+            raise ServerFailed(f"{line.split()[0]}: {reply!r}")
+
+
+def beside_a_line(running: Running, size: Size, talk: Callable[[socket.socket], None]) -> list[Variant]:
+    """popad whose clients `talk` to it, and one line of Python in the same unit, measured."""
     unit, service = instances.popad_unit()
     line = [
         "ExecStart=/usr/bin/python3 -I -S -c 'print(\"+OK hello\")'",
@@ -140,13 +161,12 @@ def greeting(running: Running, size: Size, figures: Figures, _round: int) -> Non
     ]
     variants = [
         Variant(LINE_OF_PYTHON, line, unit),
-        Variant(ACCEPT, ["ExecStart=/usr/sbin/popad", *service], unit, talk=lambda client: client.sendall(b"QUIT\r\n")),
+        Variant(ACCEPT, ["ExecStart=/usr/sbin/popad", *service], unit, talk=talk),
     ]
     instances.lay_out(running.machine, variants)
     instances.measure(running.machine, variants, size.greetings)
-    for variant in variants:
-        figures.add(variant.name, "greeting_ms", *(sample.first for sample in variant.samples))
     running.machine.run(["systemctl", "stop", *(f"bench{number}.socket" for number in range(len(variants)))])
+    return variants
 
 
 # -- large mailboxes --------------------------------------------------------------------------------------------------
@@ -334,6 +354,7 @@ WORKS = {
         Work("login", "Login: USER, PASS, STAT, QUIT", login, MOST_ROUNDS, 2, floor=True),
         Work("small", "Small: ten messages of 4 kB", small, MOST_ROUNDS, 2, floor=True),
         Work("greeting", "Greeting: from connect to the first line", greeting, 2, only=[ACCEPT]),
+        Work("session", "A session that systemd starts: login, STAT, QUIT", session, 2, only=[ACCEPT]),
         Work("idle", "Memory of an idle session", idle, 3),
         Work("one", "One message of 100 MB, an attachment", one, 3, floor=True, quick_only=WITHOUT_THE_SLOWEST),
         Work(
