@@ -35,7 +35,7 @@ def load(name: str) -> None:
 def read(path: str) -> "list[Entry]":
     """The modules of a file, in the order in which they need one another; none where it does not count."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb") as file:
             content = memoryview(file.read())
         if content[: len(MAGIC_NUMBER)] != MAGIC_NUMBER:
             return []

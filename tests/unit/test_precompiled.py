@@ -146,6 +146,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut short": lambda content: content[: len(content) // 2],
     "nothing but its head": lambda content: content[: len(MAGIC_NUMBER)],
     "another thing": lambda content: content[: len(MAGIC_NUMBER)] + b"N",
+    "no thing": lambda content: content[: len(MAGIC_NUMBER)] + b"\xff",
 }
 
 
