@@ -91,8 +91,10 @@ def test_a_session_sends_what_the_library_sends(tmp_path: Path, monkeypatch: pyt
         assert len(by_each[0]) == 5
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sdnotify leaves its socket open
-@pytest.mark.parametrize("way", WAYS)
+LEAVES_IT_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.parametrize("way", [pytest.param(Library, marks=LEAVES_IT_OPEN), Direct])
 def test_a_socket_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     notifier = Notifier(way)
@@ -112,6 +114,13 @@ def test_ready_and_how_long_it_may_take(systemd: Systemd) -> None:
     *_, last = ready.splitlines()
     assert ready.startswith("READY=1\nSTATUS=authorization\n")
     assert int(last.removeprefix("EXTEND_TIMEOUT_USEC=")) >= 180_000_000
+
+
+def test_a_child_of_who_is_heard_says_nothing(systemd: Systemd) -> None:
+    notifier = systemd.notifier()
+    notifier.close()
+    notifier.ready("authorization")
+    assert systemd.told() == []
 
 
 def test_status_is_told_when_it_is_news(systemd: Systemd) -> None:
