@@ -19,7 +19,7 @@ from popad.auth import verifiers
 from popad.auth.identity import Account, LoginFailed, Unavailable, Unknown
 from popad.auth.saslprep import prepared
 from popad.auth.verifiers import ITERATIONS, MAX_ITERATIONS, NOBODYS, SALT_OCTETS, SCHEME, Verifier
-from popad.settings import maildrop as checked_maildrop
+from popad.values import maildrop as checked_maildrop
 
 CLOCK_STEP_NS = 100_000_000  # times of files go in steps of up to 10 ms, the kernel's tick
 KEY = ".key"  # in POPAD_STATE: root's own, and the same for as long as the host has its state

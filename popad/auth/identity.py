@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 from popad.auth import nss
 from popad.auth.saslprep import prepared
 from popad.auth.verdict import MAX_GROUPS, MAX_NAME
-from popad.settings import PREAUTH_UIDS, is_a_lock
+from popad.settings import PREAUTH_UIDS
+from popad.values import is_a_lock
 
 
 class LoginFailed(Exception):

@@ -4,7 +4,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-from popad.settings import ARGUMENT_OCTETS
+from popad.values import ARGUMENT_OCTETS
 
 MAX_NAME = MAX_PASSWORD = ARGUMENT_OCTETS
 # Of one user. Windows takes no more than 1,015 into a token, so a directory has few users with more.

@@ -18,7 +18,8 @@ from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
 from popad.commands.tls_files import described, wrong_tls
 from popad.errors import SettingWrong
-from popad.settings import NO_MECHANISM, PREAUTH_UIDS, TABLE, Settings, sasl_mechanisms
+from popad.settings import PREAUTH_UIDS, TABLE, Settings, sasl_mechanisms
+from popad.values import NO_MECHANISM
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733

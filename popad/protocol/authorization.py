@@ -15,7 +15,7 @@ from popad.protocol.dialogue import NAME, OPTIONAL_WORDS, REST, Command
 from popad.protocol.language import lang
 from popad.protocol.replies import err, listing, ok
 from popad.protocol.sasl import MECHANISMS, NO_RESPONSE, RESPONSE_OCTETS, Exchange, allowed, challenge_line
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 
 MAX_ERRORS = 10  # clients try AUTH, APOP and STLS in vain, once or twice each; on one connection 2.8 million were seen
 # What a client has said before it left without a login is told in these words. They are not its own: one may be a

@@ -5,7 +5,7 @@ limit is dropped as it comes and leaves one refusal behind, so that it is answer
 """
 
 from popad.errors import CommandRefused
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 
 
 class Lines:

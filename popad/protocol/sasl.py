@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Steps = Generator[bytes, bytes, tuple[bytes, ...] | None]
 
 from popad.errors import CommandRefused
-from popad.settings import ARGUMENT_OCTETS
+from popad.values import ARGUMENT_OCTETS
 
 RESPONSE_OCTETS = 12288  # of a line with its end, in an exchange and nowhere else (RFC 5034 section 4)
 CANCEL = b"*"  # of the client's, in place of a response

@@ -40,7 +40,7 @@ from popad.protocol.capabilities import capability_list
 from popad.protocol.dialogue import NUMBER, NUMBER_AND_LINES, OPTIONAL_NUMBER, OPTIONAL_WORDS, Command
 from popad.protocol.language import lang
 from popad.protocol.replies import err, listing, ok
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 
 ROW = 2  # messages retrieved in a row after which a client is expected to want the next
 NOT_REMOVED = "some deleted messages not removed"  # RFC 1939's own words

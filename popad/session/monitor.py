@@ -310,14 +310,14 @@ def may_become(context: Context, verdict: "Verdict") -> bool:
 
 def passed(context: Context, verdict: "Verdict") -> bool:
     """Log the verdict; whether it lets the client in. What it names is checked again here."""
-    from popad import journal, settings
+    from popad import journal, settings, values
     from popad.auth.verdict import PASSED, REFUSED, UNAVAILABLE, UNKNOWN
 
     if verdict.mechanism:
         context.known |= {"mechanism": verdict.mechanism}
     if verdict.which == PASSED:
         try:
-            settings.maildrop_of_user(verdict.maildrop)
+            values.maildrop_of_user(verdict.maildrop)
         except ValueError as wrong:
             raise ContractBroken(f"the auth helper named a maildrop that {wrong}") from None
         preauth_uids = context.identity[:1] if context.identity else ()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from popad.session.context import Context
 
 from popad import journal
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 
 SECRET = (b"PASS", b"AUTH", b"APOP", b"USER")  # a client that is confused may say them once more
 

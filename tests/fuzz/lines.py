@@ -4,7 +4,7 @@ and never more than a command line and one read are in memory.
 
 from popad.errors import CommandRefused
 from popad.protocol.lines import Lines
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 from tests.fuzz.cutting import Octets, pieces
 
 TOO_LONG, NUL = "line too long", "NUL in a command"

@@ -2,7 +2,7 @@
 maildrop that open(2) can be asked for; or it is refused.
 """
 
-from popad import settings
+from popad import values
 from popad.auth import verdict as verdicts
 from tests.fuzz.cutting import Octets
 
@@ -27,7 +27,7 @@ def try_one(data: bytes) -> None:
     again = verdicts.unpack_verdict([bytearray(field) for field in verdict.pack()])
     assert vars(again) == {**vars(verdict), "reason": again.reason}
     try:
-        settings.maildrop_of_user(verdict.maildrop)
+        values.maildrop_of_user(verdict.maildrop)
     except ValueError:
         return
     assert "\0" not in verdict.maildrop

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popad import settings
+from popad import settings, values
 from popad.errors import SettingWrong
 from popad.settings import PREFIX, TABLE, Settings
 
 READ_NUMBERS = (
-    settings.count,
-    settings.at_least_one,
-    settings.seconds,
-    settings.argument_octets,
-    settings.prefix,
+    values.count,
+    values.at_least_one,
+    values.seconds,
+    values.argument_octets,
+    values.prefix,
 )
 NUMBERS = [name for name, row in TABLE.items() if row.read in READ_NUMBERS]
 
@@ -214,19 +214,6 @@ BAD: dict[str, list[str]] = {
     "POPAD_DEBUG_USERS": [],
     "POPAD_LOG_UNKNOWN": ["", "Yes", "1", "true"],
 }
-
-
-@pytest.mark.parametrize("value", ["mbox:/var/mail/a{b}", "mbox:/x"])
-def test_maildrop_of_a_user_may_have_braces(value: str) -> None:
-    assert settings.maildrop_of_user(value) == value
-
-
-@pytest.mark.parametrize(
-    "value", ["", "/x", "mbox:x", "mbox:{home}/x", "mbox:/x/../y", "mbox:/x\0y", "mbox:/x/a.Lock", "mh:/x"]
-)
-def test_what_is_no_maildrop_of_a_user(value: str) -> None:
-    with pytest.raises(ValueError):
-        settings.maildrop_of_user(value)
 
 
 def test_each_setting_has_examples() -> None:

@@ -39,6 +39,7 @@ AT_THE_GREETING = {
     "popad.net.connection",
     "popad.precompiled",
     "popad.settings",
+    "popad.values",
     "posixpath",
     "pwd",  # to know as root that POPAD_USER exists
     "select",
@@ -207,10 +208,10 @@ def test_protocol_opens_nothing_and_knows_no_system() -> None:
     }
     assert {name.split(".")[1] for name in found if name.startswith("popad.")} <= {
         *("__version__", "errors", "protocol"),
-        "settings",  # for two limits, that others are made of
+        "values",  # for two limits, that others are made of
     }
-    limits = {"popad.settings.ARGUMENT_OCTETS", "popad.settings.COMMAND_OCTETS"}
-    assert {name for name in found if name.startswith("popad.settings.")} == limits
+    limits = {"popad.values.ARGUMENT_OCTETS", "popad.values.COMMAND_OCTETS"}
+    assert {name for name in found if name.startswith("popad.values.")} == limits
 
 
 def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:

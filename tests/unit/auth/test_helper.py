@@ -21,7 +21,8 @@ from popad.auth.verdict import BROKEN, FAILED, PASSED, REFUSED, UNAVAILABLE, UNK
 from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair
-from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, Settings
+from popad.settings import Settings
+from popad.values import ARGUMENT_OCTETS, COMMAND_OCTETS
 from tests.support.patience import PATIENCE
 from tests.support.serving import OWNER
 

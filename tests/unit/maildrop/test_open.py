@@ -12,7 +12,8 @@ from popad.maildrop.maildir.store import Maildir
 from popad.maildrop.maildrop import Store
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import SharedDirectory
-from popad.settings import STORES, Settings
+from popad.settings import Settings
+from popad.values import STORES
 from tests.support.maildirs import Mail
 
 MAIL = b"From a Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"

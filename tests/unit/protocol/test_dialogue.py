@@ -19,7 +19,7 @@ from popad.protocol.dialogue import (
     dispatch,
 )
 from popad.protocol.lines import Lines
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 from tests.support.peer import Peer
 
 

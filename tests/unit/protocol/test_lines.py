@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from popad.errors import CommandRefused
 from popad.protocol.lines import Lines
-from popad.settings import COMMAND_OCTETS
+from popad.values import COMMAND_OCTETS
 
 TOO_LONG, NUL = "line too long", "NUL in a command"
 

@@ -12,7 +12,7 @@ from popad.protocol.authorization import MAX_ERRORS, MAY_ENCRYPT, MAY_LOG_IN, TA
 from popad.protocol.dialogue import converse
 from popad.protocol.lines import Lines
 from popad.protocol.sasl import MECHANISMS, RESPONSE_OCTETS
-from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS
+from popad.values import ARGUMENT_OCTETS, COMMAND_OCTETS
 from tests.support.peer import Peer
 
 ALL = MAY_LOG_IN | sum(mechanism.may for mechanism in MECHANISMS.values())

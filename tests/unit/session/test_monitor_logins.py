@@ -8,7 +8,8 @@ import pytest
 
 from popad.auth import credentials, verifiers
 from popad.session import monitor
-from popad.settings import ARGUMENT_OCTETS, COMMAND_OCTETS, PREAUTH_UIDS
+from popad.settings import PREAUTH_UIDS
+from popad.values import ARGUMENT_OCTETS, COMMAND_OCTETS
 from tests.support.here import ROOT
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until

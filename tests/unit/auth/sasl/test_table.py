@@ -14,7 +14,8 @@ from popad.net import encryption
 from popad.protocol import sasl
 from popad.protocol.authorization import PASSWORD
 from popad.session.preauth import MAX_CHALLENGE
-from popad.settings import MECHANISMS, Settings
+from popad.settings import Settings
+from popad.values import MECHANISMS
 from tests.support.asking import Asking
 from tests.support.serving import OWNER
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from popad.errors import MaildropUnreadable
 from popad.maildrop.maildir import former_ids
 from popad.maildrop.maildir.former_ids import COURIER, DOVECOT, FILES
-from popad.settings import DOVECOTS_FORMAT
+from popad.values import DOVECOTS_FORMAT
 from tests.support.maildirs import Mail, ids
 
 MOST = 1000  # messages
