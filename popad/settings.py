@@ -59,8 +59,9 @@ TABLE: "dict[str, Setting]" = {
         values.former_server,
         "",
         "",
-        "The server that served a Maildir before: its messages keep the unique-ids that clients know. dovecot, or"
-        " dovecot: and its pop3_uidl_format; courier. Empty: the names of the files.",
+        "The server that served the mail before: its messages keep the unique-ids that clients know. dovecot, or"
+        " dovecot: and its pop3_uidl_format; courier (Maildirs); qpopper (mbox files). Empty, popa3d or name: popad's"
+        " own, which are popa3d's for mbox files and the names of a Maildir's files.",
     ),
     "POPAD_AUTH": Setting(
         values.authentication,

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from popad.sources import Network
 
 STORES = ("mbox", "maildir")
-FORMER_SERVERS = ("dovecot", "courier")
+FORMER_SERVERS = {"dovecot": ("mbox", "maildir"), "courier": ("maildir",), "qpopper": ("mbox",)}  # of which stores
+OWN_IDS = ("", "popa3d", "name")  # popad's own: popa3d's for mbox files, the names of the files for Maildirs
 DOVECOTS_FORMAT = "%08Xu%08Xv"  # of pop3_uidl_format, where Dovecot has no other
 SWITCH = {"yes": True, "no": False}
 COMMAND_OCTETS = 255  # RFC 2449 section 4: a command line with its line end
@@ -87,12 +88,12 @@ def missing(value: str) -> str:
 
 
 def former_server(value: str) -> tuple[str, str] | tuple[()]:
-    """The POP3 server whose unique-ids count, and their format; or nothing."""
+    """The POP3 server whose unique-ids count, and their format; or nothing, for popad's own."""
     server, colon, template = value.partition(":")
-    if not value:
+    if value in OWN_IDS:
         return ()
     if server not in FORMER_SERVERS or (colon and (server != "dovecot" or not template)):
-        raise ValueError("must be dovecot, dovecot:FORMAT, courier or empty")
+        raise ValueError("must be dovecot, dovecot:FORMAT, courier, qpopper, popa3d, name or empty")
     variables = template.replace("%%", "").split("%")[1:]
     if not all(map(is_variable, variables)):
         raise ValueError("must have a format of %u, %v, %f and %g; %{uid | hex(8)} of Dovecot 2.4 is %08Xu")

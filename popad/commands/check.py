@@ -19,10 +19,11 @@ from popad.commands.settings_file import SettingsFile, nearest
 from popad.commands.tls_files import described, wrong_tls
 from popad.errors import SettingWrong
 from popad.settings import PREAUTH_UIDS, TABLE, Settings, sasl_mechanisms
-from popad.values import NO_MECHANISM
+from popad.values import FORMER_SERVERS, NO_MECHANISM
 
 PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
+STORE_NAMES = {"mbox": "mbox files", "maildir": "Maildirs"}
 
 
 def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
@@ -86,8 +87,8 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
         if name != NO_MECHANISM and name not in sasl_mechanisms(settings):
             needs = "POPAD_TLS_CLIENT_CA" if name == "EXTERNAL" else "POPAD_AUTH=file"
             yield f"POPAD_SASL: {name} is not offered, as it needs {needs}"
-    if settings.uidl and not settings.maildrop.startswith("maildir:"):
-        yield "POPAD_UIDL: counts for Maildirs alone, and POPAD_MAILDROP is none"
+    if settings.uidl and (reason := why_no_former_ids(settings.uidl, settings.maildrop)):
+        yield f"POPAD_UIDL: {reason}"
     yield from wrong_maildrop(settings.maildrop)
     if settings.locks == "fcntl,dotlock":
         yield from wrong_locks(settings)
@@ -101,6 +102,17 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
     yield from wrong_tls(settings, units.in_use() if units.are_there() else [])
     yield from wrong_units(settings, file.values)
     yield from network_limits.wrong()
+
+
+def why_no_former_ids(former: tuple[str, str], maildrop: str) -> str:
+    """Why this server cannot have left unique-ids in such a maildrop (STORE:...); "" if it can."""
+    server, template = former
+    store = maildrop.partition(":")[0]
+    if store not in FORMER_SERVERS[server]:
+        return f"{server} leaves ids in {' and '.join(STORE_NAMES[each] for each in FORMER_SERVERS[server])} alone"
+    if store == "mbox" and ("%f" in template or "%g" in template):
+        return "%f and %g of a format are parts of a Maildir's files, and POPAD_MAILDROP is mbox files"
+    return ""
 
 
 def wrong_user(setting: str, name: str) -> "Iterator[str]":

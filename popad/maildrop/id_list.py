@@ -10,7 +10,7 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import IO
 
     from popad.maildrop.maildrop import Texts
@@ -27,6 +27,7 @@ KIND = b"popad idlist1"  # goes into the digest: 16 octets at most
 NAME = "popad-uidlist"  # in a Maildir
 LONGEST_LINE = 142  # octets: two ids, a blank and a line end
 LARGEST = LONGEST_LINE << 22  # octets: four million messages
+UNKNOWN = "no id is known for it"
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -111,6 +112,25 @@ def store_in_maildir(directory: int, ids: "Mapping[str, str]") -> None:
             os.unlink(new, dir_fd=directory)
             raise
     os.fsync(directory)
+
+
+def of_messages(own: "Texts", said: "Iterable[str]") -> tuple[dict[str, str], dict[int, str]]:
+    """The list that gives each message what a former server has said of it, "" for nothing; and why some messages keep
+    popad's own id, by their numbers from 0. Of messages with the same id the first has it.
+    """
+    ids: dict[str, str] = {}
+    why: dict[int, str] = {}
+    holders: dict[str, int] = {}
+    for index, given in enumerate(said):
+        if not given:
+            why[index] = UNKNOWN
+        elif not is_id(given):
+            why[index] = f"{given[:LONGEST_LINE]!a} is not fit for the protocol"
+        elif holders.setdefault(given, index) != index:
+            why[index] = f"message {holders[given] + 1} has the same id, {given}"
+        else:
+            ids[own[index]] = given
+    return ids, why
 
 
 def add(given: dict[str, str], more: "Mapping[str, str]") -> None:

@@ -9,13 +9,21 @@ if TYPE_CHECKING:
     from popad.settings import Settings
 from popad import precompiled
 
+from popad.values import FORMER_SERVERS
+
+
+def former_server(scheme: str, settings: "Settings") -> tuple[str, str] | None:
+    """The server, and the format, whose unique-ids a store of this kind can have; None: popad's own count."""
+    return settings.uidl if settings.uidl and scheme in FORMER_SERVERS[settings.uidl[0]] else None
+
 
 def open_mbox(path: str, settings: "Settings", state: "SharedDirectory", cache: "SharedDirectory | None") -> "Store":
     """mbox: a file."""
     from popad.maildrop.mbox.store import Mbox
 
     limits = settings.lock_timeout, settings.max_messages, settings.max_octets
-    return Mbox(path, state.files_of(path), *limits, settings.locks, cache.files_of(path) if cache else None)
+    files, cached = state.files_of(path), cache.files_of(path) if cache else None
+    return Mbox(path, files, *limits, settings.locks, cached, former_server("mbox", settings))
 
 
 def open_maildir(path: str, settings: "Settings", _: "SharedDirectory", cache: "SharedDirectory | None") -> "Store":
@@ -27,7 +35,7 @@ def open_maildir(path: str, settings: "Settings", _: "SharedDirectory", cache: "
         settings.max_messages,
         settings.max_octets,
         cache.files_of(path) if cache else None,
-        former=settings.uidl or None,
+        former=former_server("maildir", settings),
         marks_seen=settings.maildir_seen,
         missing_is_empty=settings.maildir_missing == "empty",
     )

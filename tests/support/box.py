@@ -114,10 +114,16 @@ class Box:
     # -- sessions
 
     def open(
-        self, cached: bool | None = None, *, lock_timeout: float = 1, max_messages: int = MOST, max_octets: int = 0
+        self,
+        cached: bool | None = None,
+        *,
+        lock_timeout: float = 1,
+        max_messages: int = MOST,
+        max_octets: int = 0,
+        former: tuple[str, str] | None = None,
     ) -> Watched:
         cache = self.index_files if (self.cached if cached is None else cached) else None
-        return Watched(str(self.path), self.files, lock_timeout, max_messages, max_octets, cache=cache)
+        return Watched(str(self.path), self.files, lock_timeout, max_messages, max_octets, cache=cache, former=former)
 
     def refusal(self, **limits: Any) -> MaildropUnavailable:
         with pytest.raises(MaildropUnavailable) as unavailable:

@@ -63,6 +63,8 @@ NEVER_IN_A_SESSION = {
     "popad.auth.pam",
     "popad.commands",
     "popad.daemon",
+    "popad.maildrop.id_list",  # where there is no list, and POPAD_UIDL names no server
+    "popad.maildrop.mbox.header_ids",
     "re",
     "sdnotify",  # notify.py
     "shutil",

@@ -60,8 +60,9 @@ class Mbox(Store):
 
     `redo log` is where an update keeps what it moves (update.py), with the ids that are remembered beside it (ids.py),
     `cache` where what is learnt of a large mailbox is kept (index.py), if anywhere; `lock_timeout` is in seconds,
-    `locks` is POPAD_LOCKS. Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty
-    maildrop, for the whole session.
+    `locks` is POPAD_LOCKS; `former`: the server whose unique-ids count, and their format (header_ids.py), if any.
+    Raises MaildropUnavailable for what cannot or must not be served. A missing file is an empty maildrop, for the whole
+    session.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Mbox(Store):
         max_octets: int,
         locks: str = "auto",
         cache: "PrivateFiles | None" = None,
+        former: "tuple[str, str] | None" = None,
     ) -> None:
         self.path = path
         self.files = files
@@ -81,6 +83,8 @@ class Mbox(Store):
         self.max_octets = max_octets
         self.dotlock = dotlock_of(path, locks)
         self.cache = cache
+        self.former = former
+        self.list_trouble = ""  # why the list of a former server's ids is not kept
         self.ids = Ids(files)
         self.index: Index | None = None
         self.messages = Messages()
@@ -302,13 +306,19 @@ class Mbox(Store):
     def unique_ids(self) -> "Texts":
         own = uidl.HexIds(self.id_numbers())
         try:
-            if not self.files.directory.has(self.files.list):
+            is_listed = self.files.directory.has(self.files.list)
+            if not is_listed and (self.former is None or self.fd < 0):
                 return own
-        except OSError as error:
-            raise MaildropUnreadable(str(error)) from error
-        from popad.maildrop import id_list
+            from popad.maildrop import id_list
 
-        return id_list.Replaced(own, id_list.of_mbox(self.files))
+            if is_listed or self.former is None:
+                return id_list.Replaced(own, id_list.of_mbox(self.files))
+            from popad.maildrop.mbox import header_ids
+
+            given, self.list_trouble = header_ids.listed_once(self, self.former, own)
+        except (MaildropUnavailable, OSError) as error:
+            raise MaildropUnreadable(str(error)) from error
+        return id_list.Replaced(own, given)
 
     def id_numbers(self) -> "Sequence[int]":
         """The unique-ids as numbers of 64 bits."""
@@ -328,13 +338,16 @@ class Mbox(Store):
 
     @property
     def trouble(self) -> str:
-        return self.ids.trouble
+        return self.ids.trouble or self.list_trouble
 
-    def header_number(self, index: int) -> int:
+    def header(self, index: int) -> "Iterator[bytes]":
+        """The header's lines, as uidl.header_pieces() has them. Raises what look_at() and read_block() raise."""
         if self.messages.remembered:
             self.look_at(index)
-        blocks = self.small_blocks(self.messages.starts[index], self.messages.ends[index])
-        return uidl.number_of(uidl.header_digest(uidl.header_pieces(blocks)))
+        return uidl.header_pieces(self.small_blocks(self.messages.starts[index], self.messages.ends[index]))
+
+    def header_number(self, index: int) -> int:
+        return uidl.number_of(uidl.header_digest(self.header(index)))
 
     def content_number(self, index: int) -> int:
         start, end = self.messages.starts[index], self.messages.ends[index]

@@ -296,12 +296,21 @@ def test_users(place: Place, capsys: pytest.CaptureFixture[str], name: str, valu
 
 
 def test_settings_that_change_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """A mechanism that needs another setting, ids of a Maildir for mbox files."""
+    """A mechanism that needs another setting, ids that no server leaves in mbox files."""
     wrong = checked(place, capsys, sasl="EXTERNAL PLAIN", uidl="courier")[2]
     assert wrong == [
         "POPAD_SASL: EXTERNAL is not offered, as it needs POPAD_TLS_CLIENT_CA",
-        "POPAD_UIDL: counts for Maildirs alone, and POPAD_MAILDROP is none",
+        "POPAD_UIDL: courier leaves ids in Maildirs alone",
     ]
+    maildir = f"maildir:{place.path}/{{user}}"
+    (wrong_for_maildirs,) = checked(place, capsys, uidl="qpopper", maildrop=maildir)[2]
+    assert wrong_for_maildirs == "POPAD_UIDL: qpopper leaves ids in mbox files alone"
+    assert checked(place, capsys, uidl="dovecot:%f", maildrop=maildir)[2] == []
+    assert checked(place, capsys, uidl="dovecot:%f")[2] == [
+        "POPAD_UIDL: %f and %g of a format are parts of a Maildir's files, and POPAD_MAILDROP is mbox files"
+    ]
+    for value in ("dovecot", "qpopper", "popa3d", "name"):
+        assert checked(place, capsys, uidl=value)[2] == []
     assert checked(place, capsys, sasl="SCRAM-SHA-256 PLAIN")[2] == []
     assert checked(place, capsys, sasl="none")[2] == []
 

@@ -13,7 +13,7 @@ from popad.maildrop.maildrop import Store
 from popad.maildrop.mbox.store import Mbox
 from popad.maildrop.private import SharedDirectory
 from popad.settings import Settings
-from popad.values import STORES
+from popad.values import DOVECOTS_FORMAT, STORES
 from tests.support.maildirs import Mail
 
 MAIL = b"From a Thu Jan  1 00:00:00 1970\nSubject: one\n\nbody\n\n"
@@ -43,6 +43,27 @@ def test_an_mbox(tmp_path: Path, state: SharedDirectory) -> None:
     assert len(store.sizes) == 1
     assert store.recovery is None
     assert all(re.fullmatch("[!-~]{1,70}", store.unique_ids()[index]) for index in range(len(store.unique_ids())))
+
+
+def test_which_server_counts_for_which_store() -> None:
+    """Nothing is read of one that leaves nothing there."""
+    of_stores = {
+        "dovecot:%u": (("dovecot", "%u"), ("dovecot", "%u")),
+        "courier": (None, ("courier", DOVECOTS_FORMAT)),
+        "qpopper": (("qpopper", DOVECOTS_FORMAT), None),
+        "popa3d": (None, None),
+        "name": (None, None),
+        "": (None, None),
+    }
+    for value, wanted in of_stores.items():
+        made = Settings({"POPAD_UIDL": value})
+        assert tuple(opening.former_server(store, made) for store in ("mbox", "maildir")) == wanted
+
+
+def test_ids_of_a_former_server(tmp_path: Path, state: SharedDirectory) -> None:
+    (tmp_path / "mail").write_bytes(MAIL.replace(b"Subject:", b"X-UIDL: 0123456789abcdef\nSubject:"))
+    assert opened(tmp_path, state).unique_ids()[0] != "0123456789abcdef"
+    assert opened(tmp_path, state, uidl="qpopper").unique_ids()[0] == "0123456789abcdef"
 
 
 def test_a_maildir(tmp_path: Path, state: SharedDirectory) -> None:
