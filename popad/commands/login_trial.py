@@ -12,19 +12,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from popad.privsep.channel import Channel
+
 from popad.auth import credentials, identity
 from popad.auth.identity import Owner
 from popad.auth.verdict import MAX_PASSWORD
-from popad.commands import units
+from popad.commands import as_user, units
 from popad.commands.effective import Effective
 from popad.commands.listening import address_of, configured
 from popad.commands.sandbox import Sandbox
 from popad.errors import MaildropUnavailable
 from popad.maildrop.maildir.directories import Directories
 from popad.maildrop.mbox.file import open_mailbox
-from popad.privsep import spawn
-from popad.privsep.channel import Channel
-from popad.privsep.identity import become
 from popad.settings import Settings
 
 POP3_PORT = 110
@@ -102,15 +101,14 @@ def mailbox(owner: Owner, maildrop: str, settings: Settings) -> "Iterator[str]":
     """The mailbox as the user sees it, outside of the unit's sandbox."""
     store, _, path = maildrop.partition(":")
     yield maildrop
-    if os.geteuid() != 0:
+    if not as_user.is_possible(owner):
         yield "not looked at: only root can become its user"
         return
 
-    def look(channel: Channel) -> None:
-        become(owner.uid, owner.gid, owner.groups)
+    def look(channel: "Channel") -> None:
         channel.send(("\n".join(seen(store, path, settings)).encode("utf-8", "backslashreplace")[:REPORT_OCTETS],))
 
-    child = spawn.with_channel(look)
+    child = as_user.begin(owner, look)
     try:
         yield from child.channel.receive([REPORT_OCTETS], ANSWER)[0].decode("utf-8", "replace").splitlines()
     finally:

@@ -1,0 +1,28 @@
+"""What a command does with a user's mail: in a child that has become that user for good, never as root."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from popad.auth.identity import Owner
+    from popad.privsep.channel import Channel
+
+from popad.privsep import spawn
+from popad.privsep.identity import become
+
+
+def is_possible(owner: "Owner") -> bool:
+    """Whether this process can be that user: root can be anybody, others who they are."""
+    return os.geteuid() in (0, owner.uid)
+
+
+def begin(owner: "Owner", work: "Callable[[Channel], object]") -> spawn.Child:
+    """A child that is that user and does `work` with its end of a channel. Raises OSError."""
+
+    def as_that_user(channel: "Channel") -> None:
+        become(owner.uid, owner.gid, owner.groups)
+        work(channel)
+
+    return spawn.with_channel(as_that_user)
