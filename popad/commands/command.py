@@ -53,6 +53,20 @@ def convert(given: argparse.Namespace) -> int:
     return convert_all(os.environ, given)
 
 
+def wrong_for_migrate(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad migrate` is called; "" for nothing."""
+    from popad.commands.migrate import wrong_options
+
+    return wrong_options(given)
+
+
+def migrate(given: argparse.Namespace) -> int:
+    """Run `popad migrate`."""
+    from popad.commands.migrate import migrate
+
+    return migrate(os.environ, given)
+
+
 def tls_helper(_: argparse.Namespace) -> int:
     """Run `popad tls-helper`."""
     from popad.commands.tls_helper import tls_helper
@@ -69,7 +83,7 @@ def auth_helper(_: argparse.Namespace) -> int:
 
 class Command:
     """A row of the table: what it does, who runs it, its arguments with their help. One in [] may be left out; with a
-    word behind it an option takes a value.
+    word behind it an option takes a value, with WORD [WORD ...] one or more.
     """
 
     def __init__(
@@ -129,6 +143,24 @@ COMMANDS = {
         },
         wrong_for_convert,
     ),
+    "migrate": Command(
+        "show what clients will see after a move from another server, and keep the unique-ids that they know",
+        migrate,
+        {
+            "--from SERVER": "dovecot, dovecot:FORMAT, courier, qpopper, popa3d; or pop3, which asks the server itself",
+            "[--user NAME [NAME ...]]": "these users",
+            "[--all]": "all of the credentials file; or all people of the system who have a maildrop",
+            "[--dry-run]": "write no list",
+            "[--json]": "say it for a program",
+            "[--server HOST]": "of pop3: HOST, HOST:PORT or [ADDRESS]:PORT",
+            "[--tls]": "of pop3: with TLS from the first octet, port 995 if none is given",
+            "[--stls]": "of pop3: with TLS by STLS",
+            "[--ca FILE]": "of pop3: believe certificates that these have signed, and no others",
+            "[--login TEMPLATE]": "of pop3: the name to log in with, {user} without it",
+            "[--passwords FILE]": "of pop3: lines of NAME:PASSWORD, * for all others; standard input without it",
+        },
+        wrong_for_migrate,
+    ),
     "tls-helper": Command("hold the keys of TLS, on the socket that systemd has passed", tls_helper),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
 }
@@ -156,7 +188,9 @@ def main(arguments: "Sequence[str]") -> int:
     for argument, meaning in command.arguments.items():
         name, _, value = argument.strip("[]").partition(" ")
         if value:
-            parser.add_argument(name, metavar=value, help=meaning)
+            metavar, _, more = value.partition(" ")
+            is_required = not argument.startswith("[")
+            parser.add_argument(name, metavar=metavar, help=meaning, required=is_required, nargs="+" if more else None)
         elif name.startswith("--"):
             parser.add_argument(name, action="store_true", help=meaning)
         else:

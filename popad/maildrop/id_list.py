@@ -10,7 +10,7 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from typing import IO
 
     from popad.maildrop.maildrop import Texts
@@ -114,9 +114,12 @@ def store_in_maildir(directory: int, ids: "Mapping[str, str]") -> None:
     os.fsync(directory)
 
 
-def of_messages(own: "Texts", said: "Iterable[str]") -> tuple[dict[str, str], dict[int, str]]:
+def of_messages(
+    own: "Texts", said: "Iterable[str]", taken: "Container[str]" = ()
+) -> tuple[dict[str, str], dict[int, str]]:
     """The list that gives each message what a former server has said of it, "" for nothing; and why some messages keep
-    popad's own id, by their numbers from 0. Of messages with the same id the first has it.
+    popad's own id, by their numbers from 0. Of messages with the same id the first has it; nobody gets one that is
+    `taken`.
     """
     ids: dict[str, str] = {}
     why: dict[int, str] = {}
@@ -126,6 +129,8 @@ def of_messages(own: "Texts", said: "Iterable[str]") -> tuple[dict[str, str], di
             why[index] = UNKNOWN
         elif not is_id(given):
             why[index] = f"{given[:LONGEST_LINE]!a} is not fit for the protocol"
+        elif given in taken:
+            why[index] = f"a message that is gone had {given}"
         elif holders.setdefault(given, index) != index:
             why[index] = f"message {holders[given] + 1} has the same id, {given}"
         else:
@@ -139,6 +144,17 @@ def add(given: dict[str, str], more: "Mapping[str, str]") -> None:
     for own, said in more.items():
         if said not in taken:
             given.setdefault(own, said)
+
+
+def renewed(listed: "Mapping[str, str]", own: "Texts", said: "Iterable[str]") -> tuple[dict[str, str], dict[int, str]]:
+    """The list that takes the place of `listed`, and why some messages keep what they have: what is said of a message
+    that is there counts; what others had stays with them, there or gone.
+    """
+    there = {own[index] for index in range(len(own))}
+    gone = {given for each, given in listed.items() if each not in there}
+    ids, why = of_messages(own, said, gone)
+    add(ids, listed)
+    return ids, why
 
 
 class Replaced:

@@ -669,6 +669,13 @@ NOT_HERE = [
     ),
     ("popad.8", "POPAD_PROXY_FROM=", "no HAProxy in the machine: tests/clients/test_haproxy.py has one"),
     ("popad.8", "send-proxy-v2", "the same test has HAProxy read this block"),
+    ("popad.8", "--from popa3d --all", "tests/unit/commands/test_migrate.py types all of these"),
+    ("popad.8", "--from dovecot --all", "the same"),
+    ("popad.8", "--from courier --all", "the same"),
+    ("popad.8", "--from qpopper --all", "the same"),
+    ("popad.8", "--from dovecot:%08Xv%08Xu", "the same"),
+    ("popad.8", "--server localhost", "the same"),
+    ("popad.8", "--login '{user}*master'", "the same"),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
 

@@ -182,12 +182,16 @@ class TestOptions:
     @staticmethod
     def as_written(argument: str) -> str:
         """An argument of the table in the language of man pages."""
+        if argument.startswith("--"):
+            option, _, value = argument.strip("-").partition(" ")
+            return f"\n.Fl Fl {option} Ar {value.lower()}"
         if not argument.startswith("["):
             return f"\n.Ar {argument.lower()}"
         if not argument.startswith("[-"):
             return f"\n.Op Ar {argument.strip('[]').lower()}"
         option, _, value = argument.strip("[]").partition(" ")
-        return f"\n.Op Fl Fl {option.strip('-')}" + (f" Ar {value.lower()}" if value else "")
+        value, _, more = value.partition(" ")
+        return f"\n.Op Fl Fl {option.strip('-')}" + (f" Ar {value.lower()}" if value else "") + (" ..." if more else "")
 
 
 class TestUnits:
