@@ -104,7 +104,6 @@ def pair(drop: "Drop", old: OldMessages, dry_run: bool, step: "Step") -> "Found"
         found.change = [
             (number, known, NOT_PAIRED if why == id_list.UNKNOWN else why) for number, known, why in found.change
         ]
-    else:  # then what is not paired is not there, and no client has seen it
-        left = [row for row in found.change if row[2] != id_list.UNKNOWN]
-        found.new, found.change = len(found.change) - len(left), left
+    else:
+        found.nobody_knows(0)  # for what is not paired is not there
     return found

@@ -46,6 +46,11 @@ class Found:
         self.missing: list[tuple[int, str]] = []
         self.list = NOT_NEEDED
 
+    def nobody_knows(self, behind: int) -> None:
+        """Of the messages behind that number those without an id have been on no server: they are new."""
+        left = [row for row in self.change if row[0] <= behind or row[2] != id_list.UNKNOWN]
+        self.new, self.change = len(self.change) - len(left), left
+
 
 class Host:
     """How maildrops are opened here. Made as root, as sessions open POPAD_STATE before they become the user: only root
@@ -155,7 +160,11 @@ def look_for_traces(drop: Drop, former: tuple[str, str], dry_run: bool, step: "S
         return compared(drop, said, drop.listed, why_not_popa3ds(said))
     if server == former_ids.COURIER or not isinstance(store, Mbox):
         raise MaildropUnavailable("SYS/PERM", f"{server} leaves no ids in mbox files")
-    return kept(drop, list(counted(header_ids.said(store, former), len(drop.own), step)), dry_run)
+    said = list(counted(header_ids.said(store, former), len(drop.own), step))
+    found = kept(drop, said, dry_run)
+    if any(said):  # it writes ids into all messages that it lists, and mail is appended
+        found.nobody_knows(max(number for number, known in enumerate(said, 1) if known))
+    return found
 
 
 def popa3ds(drop: Drop) -> "Iterator[str]":

@@ -69,10 +69,20 @@ def test_a_list_is_made_of_headers(box: Box, tmp_path: Path) -> None:
 
 
 def test_dovecots_headers(box: Box, tmp_path: Path) -> None:
-    box.append(message(1, "X-IMAPbase: 9 7", "X-UID: 5"), message(2))
+    box.append(message(1, "X-IMAPbase: 9 7", "X-UID: 5"), message(2), message(3, "X-UID: 7"))
     found = looked(tmp_path, DOVECOT)
-    assert (found.stay, [row[0] for row in found.change]) == (1, [2])
-    assert shown(box)[0] == "0000000500000009"
+    assert (found.stay, [row[0] for row in found.change]) == (2, [2])
+    assert shown(box)[::2] == ["0000000500000009", "0000000700000009"]
+
+
+def test_mail_that_has_come_behind_the_last_session_is_new(box: Box, tmp_path: Path) -> None:
+    """Unless nothing has an id: then the server has left none."""
+    box.append(message(1, f"X-UIDL: {OLD}"), message(2), message(3, f"X-UIDL: {NEW}"), message(4), message(5))
+    found = looked(tmp_path, QPOPPER)
+    assert (found.stay, found.new, [row[0] for row in found.change]) == (2, 2, [2])
+    box.fill(message(1) + message(2))
+    found = looked(tmp_path, QPOPPER)
+    assert (found.new, [row[0] for row in found.change]) == (0, [1, 2])
 
 
 def test_once_more_while_the_old_server_serves(box: Box, tmp_path: Path) -> None:
