@@ -48,10 +48,9 @@ def listed_once(mbox: "Mbox", former: tuple[str, str], own: "Texts") -> tuple[di
                 id_list.store_for_mbox(mbox.files, ids)
         except OSError as error:
             failure = f"the list of ids: {error}"
-        return True
+        return not failure
 
-    mbox.alone(write)
-    return (ids, failure) if failure else (id_list.of_mbox(mbox.files), "")
+    return (id_list.of_mbox(mbox.files), "") if mbox.alone(write) else (ids, failure)
 
 
 def said(mbox: "Mbox", former: tuple[str, str]) -> "Iterator[str]":
@@ -60,9 +59,11 @@ def said(mbox: "Mbox", former: tuple[str, str]) -> "Iterator[str]":
     headers = map(mbox.header, range(len(mbox.messages.starts)))
     if server != DOVECOT:
         return of_qpopper(headers)
-    if not (internal := min(mbox.messages.froms, default=0)):
+    froms = mbox.messages.froms
+    if not froms or not froms[0]:
         return of_dovecot(headers, template)
-    return islice(of_dovecot(chain([header_pieces(mbox.blocks(0, internal))], headers), template), 1, None)
+    internal = header_pieces(mbox.blocks(0, froms[0]))  # which is no message
+    return islice(of_dovecot(chain([internal], headers), template), 1, None)
 
 
 def of_qpopper(headers: "Iterable[Iterable[bytes]]") -> "Iterator[str]":

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popad.errors import MaildropUnreadable
-from popad.maildrop import id_list
+from popad.maildrop import id_list, sealed
 from popad.maildrop.maildrop import is_id
-from popad.maildrop.mbox import header_ids
+from popad.maildrop.mbox import header_ids, ids
 from popad.maildrop.mbox.header_ids import of_dovecot, of_qpopper
 from popad.maildrop.mbox.store import LARGE, Mbox
+from popad.maildrop.private import PrivateFiles
 from popad.maildrop.uidl import header_pieces
 from popad.values import DOVECOTS_FORMAT
 from tests.support.box import Box, marks
@@ -224,8 +225,15 @@ def test_no_list_is_made_of_ids_that_may_change(box: Box, monkeypatch: pytest.Mo
     """Which of two twins has which of popad's own could not be written down."""
     twin = message(1, f"X-UIDL: {OLD}")
     box.append(twin, twin.replace(OLD.encode(), NEW.encode()))
+    create = sealed.create
+
+    def full(files: PrivateFiles, name: str) -> int:
+        if name.endswith(f"{ids.SUFFIX}{sealed.NEW}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return create(files, name)
+
     with monkeypatch.context() as broken:
-        broken.setattr("popad.maildrop.sealed.create", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        broken.setattr(sealed, "create", full)
         store = box.open(former=QPOPPER)
         assert shown(store) == [OLD, NEW]
         assert store.trouble
@@ -241,6 +249,13 @@ def test_a_mailbox_that_cannot_be_looked_at(box: Box, monkeypatch: pytest.Monkey
     assert not box.files.directory.has(box.files.list)
 
 
+def test_the_first_message_has_the_validity(box: Box) -> None:
+    box.append(b"")
+    assert shown(box.open(former=DOVECOT)) == []
+    box.fill(message(1, "X-IMAPbase: 1795845088 0000000009", "X-UID: 4") + message(2, "X-UID: 5"))
+    assert shown(box.open(former=DOVECOT)) == ["000000046b0a6be0", "000000056b0a6be0"]
+
+
 def test_internal_data_has_the_validity(box: Box) -> None:
     """c-client's first message, which is none."""
     internal = (
@@ -249,6 +264,8 @@ def test_internal_data_has_the_validity(box: Box) -> None:
     )
     box.append(internal, message(1, "X-UID: 4"), message(2, "X-IMAPbase: 7 99", "X-UID: 5"))
     assert shown(box.open(former=DOVECOT)) == ["000000046b0a6be0", "000000056b0a6be0"]
+    box.fill(internal + message(1, "X-UID: 4"))
+    assert shown(box.open(former=DOVECOT)) == ["000000046b0a6be0"]
 
 
 def test_a_mailbox_that_is_remembered(tmp_path: Path, still_clock: None) -> None:
@@ -265,11 +282,11 @@ def test_a_mailbox_that_is_remembered(tmp_path: Path, still_clock: None) -> None
 def test_ids_of_all_messages(said: list[str]) -> None:
     """Those of the list are fit and different, and who has none is told why."""
     own = [f"own-{index}" for index in range(len(said))]
-    ids, why = id_list.of_messages(own, said)
-    assert len(set(ids.values())) == len(ids)
-    assert all(map(is_id, ids.values()))
-    assert {own.index(each) for each in ids} | why.keys() == set(range(len(said)))
-    assert not {own.index(each) for each in ids} & why.keys()
+    given, why = id_list.of_messages(own, said)
+    assert len(set(given.values())) == len(given)
+    assert all(map(is_id, given.values()))
+    assert {own.index(each) for each in given} | why.keys() == set(range(len(said)))
+    assert not {own.index(each) for each in given} & why.keys()
     for index, reason in why.items():
         assert ("no id" in reason) == (not said[index]), reason
         if said[index] in (OLD, NEW):
