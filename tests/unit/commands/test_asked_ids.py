@@ -153,6 +153,18 @@ def test_ids_that_popad_cannot_show(box: Box, tmp_path: Path, old: OldServer, mo
     assert shown(box)[1] == "twice"
 
 
+def test_what_the_server_does_not_list_has_no_id(
+    box: Box, tmp_path: Path, old: OldServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIST and UIDL that do not agree."""
+    old.serves(message(0), message(1))
+    box.append(message(0), message(1))
+    monkeypatch.setattr(Asked, "ids", lambda self, most: {1: "first", 7: "seventh"})
+    found = asked(tmp_path, old)
+    assert (found.stay, found.new) == (1, 1)
+    assert shown(box)[0] == "first"
+
+
 def test_a_maildir(tmp_path: Path, old: OldServer) -> None:
     """The list is in it, and nothing was read there by anybody."""
     (tmp_path / "state").mkdir()
