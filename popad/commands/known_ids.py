@@ -132,15 +132,17 @@ def by_traces(maildrop: str, host: Host, former: tuple[str, str], dry_run: bool,
 
 def with_drop(maildrop: str, host: Host, work: "Callable[[Drop], T]") -> "T":
     """Do that with the maildrop; again, where others have changed it meanwhile. Raises what `work` and Drop() raise."""
-    for last in (*(False for _ in range(TRIES - 1)), True):
-        drop = Drop(maildrop, host)
+    for left in reversed(range(TRIES)):
+        drop = None
         try:
+            drop = Drop(maildrop, host)
             return work(drop)
         except (MaildropChanged, MessageGone):
-            if last:
+            if not left:
                 raise
         finally:
-            drop.close()
+            if drop:
+                drop.close()
     raise AssertionError
 
 
