@@ -19,9 +19,12 @@ PEOPLE = {"UID_MIN": 1000, "UID_MAX": 60000}  # where login.defs(5) has no other
 class Accounts:
     """Users whom clients can be: names of the credentials file, or of the system."""
 
-    def __init__(self, settings: "Settings") -> None:
-        """Raises Unavailable where the credentials file cannot be read."""
+    def __init__(self, settings: "Settings", maildrop: str | None = None) -> None:
+        """`maildrop` counts in place of those that settings and file have. Raises Unavailable where the credentials
+        file cannot be read.
+        """
         self.settings = settings
+        self.maildrop = maildrop
         self.file: credentials.Users | None = None
         if settings.auth == "file":
             try:
@@ -42,7 +45,7 @@ class Accounts:
                 raise identity.Unknown(f"{self.file.path} has no line for {user!a}")
             own = line.maildrop
         owner = identity.owner(user, self.settings)
-        return user, owner, identity.place(own or self.settings.maildrop, owner.name, owner.home)
+        return user, owner, identity.place(self.maildrop or own or self.settings.maildrop, owner.name, owner.home)
 
     def all(self) -> "Iterator[str]":
         """All names of the file; or the people of the system who have a maildrop."""
@@ -54,7 +57,7 @@ class Accounts:
             if entry.pw_uid not in uids:
                 continue
             try:
-                maildrop = identity.place(self.settings.maildrop, entry.pw_name, entry.pw_dir)
+                maildrop = identity.place(self.maildrop or self.settings.maildrop, entry.pw_name, entry.pw_dir)
             except identity.Refused:
                 continue  # there is no place where it could be
             if os.path.lexists(maildrop.partition(":")[2]):

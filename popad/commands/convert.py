@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import pwd
 import sys
 import time
 
@@ -12,22 +13,21 @@ if TYPE_CHECKING:
 
 import signal
 
-from popad.auth import credentials, identity
+from popad.auth import identity
 from popad.auth.identity import Owner
+from popad.commands import as_user
+from popad.commands.accounts import Accounts
 from popad.commands.effective import Effective
-from popad.commands.login_trial import Stopped, maildrop_in_file
 from popad.errors import ContractBroken, MaildropUnavailable
 from popad.maildrop.conversion.building import NotConverted, NothingThere
 from popad.maildrop.conversion.conversion import FORMATS, convert
 from popad.maildrop.conversion.report import ENDING, Report
 from popad.maildrop.private import KEY_OCTETS, SharedDirectory, of_updates
-from popad.privsep import spawn
 from popad.privsep.channel import Channel
-from popad.privsep.identity import become
-from popad.settings import Settings, maildrop
+from popad.settings import Settings
+from popad.values import maildrop
 
 INTERRUPTED = 130  # the shells' exit status for SIGINT
-FIRST_USER, NOBODY = 1000, 65534  # uids, as Debian's policy (9.2.2) has them
 QUIET = 2.0  # seconds without a word about how far it is, and between two
 NUMBER, TEXT = 20, 4000  # octets of what a process of a user may say
 COUNTS = ("messages", "octets", "listed", "flags", "changed", "left_out", "arrived")
@@ -68,9 +68,10 @@ def convert_all(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
     if os.geteuid() != 0 and state.key == bytes(KEY_OCTETS):
         return complain(f"{settings.state} is for sessions that root begins: run it as root, with --user")
     try:
-        for name in names(given, settings):
-            status |= one(name, given, settings, state)
-    except (OSError, credentials.FileWrong) as error:
+        accounts = Accounts(settings, vars(given)["from"])
+        for name in names(given, accounts):
+            status |= one(name, given, accounts, state)
+    except (OSError, identity.Unavailable) as error:
         return complain(str(error))
     except KeyboardInterrupt:
         sys.stderr.write("\n")
@@ -78,28 +79,23 @@ def convert_all(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
     return status
 
 
-def names(given: argparse.Namespace, settings: Settings) -> "Iterable[str]":
-    """Whose maildrops are meant. Raises OSError, FileWrong."""
-    import pwd
-
-    if not given.all:
-        return [given.user or pwd.getpwuid(os.geteuid()).pw_name]
-    if settings.auth == "file":
-        return list(credentials.Users(settings.credentials).places)
-    users = (entry.pw_name for entry in pwd.getpwall() if entry.pw_uid >= FIRST_USER and entry.pw_uid != NOBODY)
-    return sorted(set(users))
+def names(given: argparse.Namespace, accounts: Accounts) -> "Iterable[str]":
+    """Whose maildrops are meant."""
+    if given.all:
+        return sorted(accounts.all())
+    return [given.user or pwd.getpwuid(os.geteuid()).pw_name]
 
 
-def one(name: str, given: argparse.Namespace, settings: Settings, state: SharedDirectory) -> int:
+def one(name: str, given: argparse.Namespace, accounts: Accounts, state: SharedDirectory) -> int:
     """Convert one user's, or say why not. Returns 1 where it was not; with --all, users without mail are left out."""
     source = target = ""
     began = time.monotonic()
     try:
-        owner, source, target = places(name, given, settings)
-        said = in_a_child(owner, source, target, given, settings, state)
+        owner, source, target = places(name, given, accounts)
+        said = in_a_child(owner, source, target, given, accounts.settings, state)
     except (identity.Refused, NothingThere) as nothing:
         return 0 if given.all else failed(name, source, target, str(nothing), given)
-    except (Stopped, identity.LoginFailed, identity.Unavailable, NotConverted) as failure:
+    except (identity.LoginFailed, identity.Unavailable, NotConverted) as failure:
         return failed(name, source, target, str(failure), given)
     except ContractBroken:
         return failed(name, source, target, "the process that converts it has died", given)
@@ -111,14 +107,10 @@ def one(name: str, given: argparse.Namespace, settings: Settings, state: SharedD
     return int(bool(said["trouble"] or said["arrived"]))
 
 
-def places(name: str, given: argparse.Namespace, settings: Settings) -> tuple[Owner, str, str]:
-    """Who is meant, the source and the target. Raises LoginFailed, Unavailable, Stopped, NotConverted."""
-    user = identity.user_of(os.fsencode(name), settings)
-    typed = vars(given)["from"]
-    own = maildrop_in_file(user, settings.credentials) if settings.auth == "file" and not typed else ""
-    owner = identity.owner(user, settings)
-    texts = typed or own or settings.maildrop, given.to
-    source, target = (identity.place(text, owner.name, owner.home) for text in texts)
+def places(name: str, given: argparse.Namespace, accounts: Accounts) -> tuple[Owner, str, str]:
+    """Who is meant, the source and the target. Raises LoginFailed, Unavailable, NotConverted."""
+    _, owner, source = accounts.find(name)
+    target = identity.place(given.to, owner.name, owner.home)
     if (source.partition(":")[0], target.partition(":")[0]) not in FORMATS:
         raise NotConverted(f"{source} has the format of {target} already")
     return owner, source, target
@@ -133,7 +125,10 @@ def in_a_child(
     state: SharedDirectory,
 ) -> "dict[str, int | str]":
     """Convert as the user. Returns what was done. Raises NotConverted, ContractBroken."""
-    extra = [group_id(given.group)] if given.group else []
+    if not as_user.is_possible(owner):
+        raise NotConverted("only root can become another user")
+    if given.group:
+        owner.groups = [*owner.groups, group_id(given.group)]
 
     def work(channel: Channel) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # looked at between messages: nothing is to be left behind
@@ -144,15 +139,14 @@ def in_a_child(
 
     def outcome(tell: Telling) -> "Sequence[bytes]":
         try:
-            become(owner.uid, owner.gid, [*owner.groups, *extra])
             report = convert(source, target, settings, state, tell, renames=given.rename, writes_flags=given.flags)
         except NothingThere as missing:
             return b"missing", encoded(str(missing))
-        except (NotConverted, PermissionError) as failure:
+        except NotConverted as failure:
             return b"failed", encoded(str(failure))
         return b"done", *said_by(report)
 
-    child = spawn.with_channel(work)
+    child = as_user.begin(owner, work)
     try:
         return heard(child.channel, owner.name)
     except KeyboardInterrupt:

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from popad.maildrop.private import SharedDirectory
     from popad.settings import Settings
 from popad import precompiled
-
 from popad.values import FORMER_SERVERS
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pwd
@@ -17,7 +16,6 @@ import pytest
 from popad.commands import command, convert, effective, units
 from popad.maildrop.conversion.building import NotConverted
 from popad.privsep.channel import Channel, message_pair
-from popad.settings import Settings
 from tests.support.conversions import Mails
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.marks import needs_root
@@ -87,16 +85,6 @@ def test_all_users(called: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("\n") == 1
     assert command.main(["convert", "--all", f"maildir:{called.path}/{{user}}"]) == 1
     assert f"popad convert: {NAME}: not converted: {called.path}/{NAME} has messages" in capsys.readouterr().err
-
-
-def test_all_users_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of those that programs run as: they have no home, and so nothing that could be converted."""
-    entries = [
-        pwd.struct_passwd((name, "x", uid, uid, "", "/", ""))
-        for name, uid in (("root", 0), ("mail", 8), ("jane", 1000), ("nobody", 65534), ("joe", 200000))
-    ]
-    monkeypatch.setattr(pwd, "getpwall", lambda: entries)
-    assert convert.names(argparse.Namespace(all=True), Settings({})) == ["jane", "joe"]
 
 
 @needs_root
