@@ -1,9 +1,9 @@
-"""Clients that leave mail on the server, before and after a move from Dovecot: python3 -m tests.peers.migration
+"""Clients that leave mail on the server, before and after a move to popad: python3 -m tests.peers.migration
 
-fetchmail, getmail and mpop poll a Maildir that Dovecot serves, then mail arrives and goes, and popad serves the same
-Maildir at the same port with POPAD_UIDL=dovecot. Nothing may be fetched again, and nothing missed. The same with
-another pop3_uidl_format. Needs root, Debian's dovecot-pop3d and the clients. The exit status is 1 where something is
-wrong.
+fetchmail, getmail and mpop poll a Maildir that Dovecot or Courier serves, then mail arrives and goes, and popad serves
+the same Maildir at the same port with POPAD_UIDL. Nothing may be fetched again, and nothing missed. The same with other
+formats of Dovecot's ids, and with each version of Courier's list. Needs root, Debian's dovecot-pop3d and the clients;
+Courier is not installed. The exit status is 1 where something is wrong.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from popad.auth import credentials
 from tests.peers import scram
+from tests.support import courier
 from tests.support.daemon import daemon
 from tests.support.patience import PATIENCE
 from tests.support.serving import NAME, OWNER, PASSWORD, Server
 
-FORMATS = ("%08Xu%08Xv", "%v.%u", "%f")
 SETTINGS = {"POPAD_GUESS_DELAY": "0", "POPAD_MAX_SESSIONS_PER_SOURCE": "1000", "POPAD_MAX_SESSIONS": "1000"}
 
 
@@ -91,41 +93,114 @@ def mpop(client: Client) -> None:
 PROGRAMS: dict[str, Callable[[Client], None]] = {"fetchmail": fetchmail, "getmail": getmail, "mpop": mpop}
 
 
-def deliver(place: Path, numbers: range) -> None:
+def deliver(place: Path, numbers: range, forms: tuple[str, ...]) -> None:
     owner = pwd.getpwnam(OWNER)
     for number in numbers:
-        path = place / "new" / f"{1_600_000_000 + number}.M{number}P1.host"
-        path.write_text(f"Subject: message-{number}\nMessage-ID: <{number}@example.org>\n\nbody {number}\n")
+        text = f"Subject: message-{number}\nMessage-ID: <{number}@example.org>\n\nbody {number}\n"
+        form = forms[number % len(forms)]
+        path = place / "new" / form.format(number=number, time=1_600_000_000 + number, size=len(text))
+        path.write_text(text)
         os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
-def move(text: Path, template: str) -> int:
-    """The whole of it with one format; how many messages were fetched again or missed."""
-    place = text / "maildir"
+def remove(place: Path, numbers: Iterable[int]) -> None:
+    subjects = [f"Subject: message-{number}" for number in numbers]
+    for path in (*(place / "new").iterdir(), *(place / "cur").iterdir()):
+        if path.read_text().splitlines()[0] in subjects:
+            path.unlink()
+
+
+# As several programs name files, and with what a list of names may stumble over.
+FORMS = (
+    "{time}.M{number}P1.host",
+    "{time}.M{number}P1.host,S={size}",
+    "{time}.{number} 7:9 x.host",
+    "{time}.{number}'\"+\\072.host",
+    "{time}.{number}\u00e4\u20ac.host",
+    "msg {number}",
+)
+# What a list of versions before the present one may have: no number yet (the name is the id), no validity.
+OLD_LIST = """/2 9 1234
+1600000000.M0P1.host:2, 60 0:0
+1600000001.M1P1.host,S=55:2, 60 7:1200
+1600000009.9'"+\\072.host:2, 60 0:0
+msg 5:2, 60 8:0
+"""
+
+
+@dataclass(frozen=True)
+class Former:
+    """Who served the Maildir before popad."""
+
+    name: str
+    uidl: str  # POPAD_UIDL
+    serve: Callable[[Path], AbstractContextManager[int]]  # the home, which has Maildir/; its port
+    prepare: Callable[[Path], None] = lambda _: None  # the Maildir before it
+    leave: Callable[[Path], None] = lambda _: None  # the Maildir behind it
+    forms: tuple[str, ...] = FORMS
+
+
+def dovecot(template: str) -> Former:
+    @contextmanager
+    def serve(home: Path) -> Iterator[int]:
+        location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{home}/Maildir")
+        location += f"protocol pop3 {{{{\n  pop3_uidl_format = {template}\n}}}}\n"
+        with scram.dovecot(home / "dovecot", location) as port:
+            yield port
+
+    # As its own ids, Dovecot sends names that no client takes for one: with blanks, or more than ASCII.
+    forms = FORMS[:2] if template == "%f" else FORMS
+    return Former(f"Dovecot {template}", f"dovecot:{template}", serve, forms=forms)
+
+
+def with_old_list(place: Path) -> None:
+    (place / courier.LIST).write_text(OLD_LIST)
+    shutil.chown(place / courier.LIST, OWNER)
+
+
+def as_second_version(place: Path) -> None:
+    """The list as the version before wrote it: without the last number of each line."""
+    path = place / courier.LIST
+    head, *lines = path.read_text(errors="surrogateescape").splitlines()
+    assert head.startswith("/3 ")
+    old = [head.replace("/3", "/2", 1), *(line.rpartition(":")[0] for line in lines)]
+    path.write_text("\n".join(old) + "\n", errors="surrogateescape")
+
+
+SERVERS = (
+    *(dovecot(template) for template in ("%08Xu%08Xv", "%v.%u", "%f")),
+    Former("Courier", "courier", courier.courier),
+    Former("Courier, old list", "courier", courier.courier, with_old_list, as_second_version),
+)
+
+
+def move(text: Path, before: Former, programs: Iterable[str] = PROGRAMS) -> int:
+    """The whole of it with one server; how many messages were fetched again or missed."""
+    place = text / "Maildir"
     for part in ("new", "cur", "tmp"):
         (place / part).mkdir(parents=True)
     owner = pwd.getpwnam(OWNER)
     for path in (place, *place.iterdir()):
         os.chown(path, owner.pw_uid, owner.pw_gid)
-    deliver(place, range(20))
+    deliver(place, range(20), before.forms)
+    before.prepare(place)
+    (text / "server").mkdir()
     server = Server(text / "server")
     server.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), 4096) + "\n")
-    location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{place}")
-    location += f"protocol pop3 {{{{\n  pop3_uidl_format = {template}\n}}}}\n"
-    with scram.dovecot(text / "dovecot", location) as port:
-        clients = {name: Client(text / name, port) for name in PROGRAMS}
+    clients = {}
+    with before.serve(text) as port:
+        clients = {name: Client(text / name, port) for name in programs}
         for name, client in clients.items():
             PROGRAMS[name](client)
             if client.fetched().total() != 20:
-                raise RuntimeError(f"{name} has fetched {client.fetched().total()} of 20 from Dovecot")
-        deliver(place, range(20, 23))
+                raise RuntimeError(f"{name} has fetched {client.fetched().total()} of 20 from {before.name}")
+        deliver(place, range(20, 23), before.forms)
         PROGRAMS["mpop"](clients["mpop"])  # one client sees some of them before the move
-    deliver(place, range(23, 26))
-    for path in place.rglob("*"):
-        if "M3P1" in path.name or "M21P1" in path.name:
-            path.unlink()
+    deliver(place, range(23, 26), before.forms)
+    remove(place, (3, 21))
+    before.leave(place)
     there = {f"message-{number}" for number in range(26)} - {"message-21"}  # which nobody but mpop has seen
-    settings = SETTINGS | {"POPAD_MAILDROP": f"maildir:{place}", "POPAD_UIDL": f"dovecot:{template}"}
+    settings = SETTINGS | {"POPAD_MAILDROP": f"maildir:{place}", "POPAD_UIDL": before.uidl}
     wrong = 0
     with daemon(server, settings, arguments=[f"--listen=127.0.0.1:{port}"], ports=[port]):
         for name, client in clients.items():
@@ -136,7 +211,7 @@ def move(text: Path, template: str) -> int:
             missed = sorted(there - fetched.keys())
             wrong += len(again) + len(missed)
             print(
-                f"{template:12} {name:10} fetched again: {len(again)}, missed: {len(missed)} {again} {missed}",
+                f"{before.name:20} {name:10} fetched again: {len(again)}, missed: {len(missed)} {again} {missed}",
                 flush=True,
             )
     return wrong
@@ -153,12 +228,18 @@ def main() -> int:
         if shutil.which(program) is None:
             parser.error(f"needs {program}")
     wrong = 0
-    for template in FORMATS:
-        with tempfile.TemporaryDirectory(prefix="popad-test-", dir="/var/tmp") as text:
-            os.chmod(text, 0o755)
-            Path(text, "server").mkdir()
-            wrong += move(Path(text), template)
+    for before in SERVERS:
+        with home() as place:
+            wrong += move(place, before)
     return int(bool(wrong))
+
+
+@contextmanager
+def home() -> Iterator[Path]:
+    """Of the user whose mail it is: where others can enter it."""
+    with tempfile.TemporaryDirectory(prefix="popad-test-", dir="/var/tmp") as text:
+        os.chmod(text, 0o755)
+        yield Path(text)
 
 
 if __name__ == "__main__":

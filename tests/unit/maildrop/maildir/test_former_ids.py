@@ -81,6 +81,24 @@ def test_couriers(tmp_path: Path) -> None:
     assert read(tmp_path, COURIER, COURIERS.replace("/3 5", "/2 5"))
 
 
+def test_couriers_names_are_as_files_have_them(tmp_path: Path) -> None:
+    """As Courier has written it: blanks, colons, octets that are no text, numbers in a name, a line end in one."""
+    written = (
+        "/3 26 1795844788\n lead:2, 20 1:1795844788:0\na 5 6:2, 21 2:1795844788:0\n"
+        "1600000004.\udcff\udcfe:2, 21 10:1795844788:0\n1600000007.a;2,S 21 13:1795844788:0\n"
+        "1600000010.x:2,S:2,F 21 16:1795844788:1\n1600000017.nl\nnext:2, 21 25:1795844788:0\n"
+    )
+    numbers = {
+        " lead": 1,
+        "a 5 6": 2,
+        "1600000004.\udcff\udcfe": 10,
+        "1600000007.a;2,S": 13,
+        "1600000010.x": 16,
+        "next": 25,
+    }
+    assert read(tmp_path, COURIER, written) == {base: f"UID{number}-1795844788" for base, number in numbers.items()}
+
+
 def test_a_server_that_has_left_nothing(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
     assert former_ids.read(directory, DOVECOT, DOVECOTS_FORMAT, MOST) == {}
