@@ -1,14 +1,16 @@
-"""Maildirs as popad and Dovecot serve them: python3 -m tests.peers.maildirs [--each 60] [--seed 1] [--large N]
+"""Maildirs as popad, Dovecot and Courier serve them: python3 -m tests.peers.maildirs [--each 60] [--seed 1] [--large N]
 
-Generated Maildirs of some kinds, a copy for each server; which messages there are, how many octets each has, and what
-comes over the wire. A difference is printed with what was different, and the exit status is 1. --large N measures
-logins, UIDL, RETR and deletions of N messages in place of that. Needs root, and Debian's dovecot-pop3d. Everything
-listens on loopback.
+Generated Maildirs of some kinds, and those of layouts.py, a copy for each server; which messages there are, how many
+octets each has, what comes over the wire; and whether popad keeps the unique-ids that the others have given. What
+differs must be in maildir_differences.py; else it is printed, and the exit status is 1. --large N measures logins,
+UIDL, RETR and deletions of N messages of popad and Dovecot in place of that. Needs root, and Debian's dovecot-pop3d;
+Courier is not installed. Everything listens on loopback.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pwd
 import random
@@ -19,16 +21,31 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from popad.auth import credentials
 from tests.peers import scram
+from tests.peers.layouts import LAYOUTS, Layout
+from tests.peers.maildir_differences import (
+    COURIER,
+    DIFFERENCES,
+    DOVECOT,
+    NOT_KEPT,
+    POPAD,
+    WHOLE,
+    Answer,
+    expected,
+    messages,
+)
+from tests.support import courier
 from tests.support.daemon import daemon
 from tests.support.patience import PATIENCE
 from tests.support.serving import NAME, OWNER, PASSWORD, Server
 
 Mails = list[tuple[str, str, bytes]]  # directory, name, content
+BRIEF = 2.0  # seconds for a server that is known to wait
 HEADER = b"Received: from x\nDate: Thu, 1 Jan 1970 00:00:00 +0000\nSubject: s\n\n"
 SETTINGS = {
     "POPAD_GUESS_DELAY": "0",
@@ -36,6 +53,9 @@ SETTINGS = {
     "POPAD_MAX_SESSIONS": "100000",
     "POPAD_MAILDIR_SEEN": "no",
 }
+
+
+SERVERS = (POPAD, DOVECOT, COURIER)
 
 
 def wire(content: bytes) -> int:
@@ -118,12 +138,16 @@ KINDS: dict[str, Callable[[random.Random], Mails]] = {
 class Session:
     """One client, logged in."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    def __init__(self, port: int, patience: float = PATIENCE) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), patience)
         self.lines = self.socket.makefile("rb")
-        self.lines.readline()
-        self.ask(f"USER {NAME}")
-        self.greeting = self.ask(f"PASS {PASSWORD}")
+        try:
+            self.lines.readline()
+            self.ask(f"USER {NAME}")
+            self.ask(f"PASS {PASSWORD}")
+        except (RuntimeError, OSError):
+            self.leave()
+            raise
 
     def ask(self, command: str) -> bytes:
         self.socket.sendall(command.encode() + b"\r\n")
@@ -136,57 +160,177 @@ class Session:
         self.ask(command)
         lines = []
         while (line := self.lines.readline()) != b".\r\n":
+            if not line:
+                raise RuntimeError(f"{command}: the connection has ended")
             lines.append(line.removeprefix(b"."))
         return lines
 
     def close(self) -> None:
         self.ask("QUIT")
+        self.leave()
+
+    def leave(self) -> None:
         self.lines.close()
         self.socket.close()
 
 
-def served(port: int) -> tuple[list[int], list[bytes]]:
-    """Sizes and octets of all messages."""
-    session = Session(port)
-    sizes = [int(line.split()[1]) for line in session.body("LIST")]
-    contents = [b"".join(session.body(f"RETR {number}")) for number in range(1, len(sizes) + 1)]
-    session.close()
-    return sizes, contents
+@dataclass(frozen=True)
+class Served:
+    """A message, as a server has shown it."""
+
+    unique_id: bytes
+    size: int
+    octets: bytes
 
 
-def put(place: Path, mails: Mails) -> None:
+def served(port: int, patience: float = PATIENCE) -> list[Served] | None:
+    """All messages; one that cannot be had alone has no octets. None where the server refuses all of it."""
+    try:
+        session = Session(port, patience)
+    except (RuntimeError, OSError):
+        return None
+    try:
+        sizes = [int(line.split()[1]) for line in session.body("LIST")]
+        ids = [line.split(b" ", 1)[1].rstrip(b"\r\n") for line in session.body("UIDL")]
+        found = []
+        for number, (unique_id, size) in enumerate(zip(ids, sizes, strict=True), 1):
+            try:
+                octets = b"".join(session.body(f"RETR {number}"))
+            except RuntimeError:
+                octets = b""
+            found.append(Served(unique_id, size, octets))
+        session.ask("QUIT")
+        return found
+    except (RuntimeError, OSError):
+        return None
+    finally:
+        session.leave()
+
+
+def as_layout(name: str, mails: Mails) -> Layout:
+    return Layout(name, {f"{part}/{file}": content for part, file, content in mails})
+
+
+def put(place: Path, layout: Layout) -> None:
     shutil.rmtree(place, ignore_errors=True)
-    owner = pwd.getpwnam(OWNER)
     for part in ("new", "cur", "tmp"):
         (place / part).mkdir(parents=True)
-    for part, name, content in mails:
-        (place / part / name).write_bytes(content)
+    for name, content in layout.files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    layout.more(place)
+    give_away(place)
+
+
+def give_away(place: Path) -> None:
+    owner = pwd.getpwnam(OWNER)
     for path in (place, *place.rglob("*")):
-        os.chown(path, owner.pw_uid, owner.pw_gid)
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
-def compare(given: argparse.Namespace, ours: int, theirs: int, places: tuple[Path, Path]) -> int:
-    rng = random.Random(given.seed)
-    differences: Counter[str] = Counter()
+@dataclass
+class Comparison:
+    """The servers, each with its copy; and popad once more for the copy of each other one, with the ids of that."""
+
+    places: dict[str, Path]
+    ports: dict[str, int]
+    with_ids: dict[str, int]
+    met: Counter[tuple[str, str]] = field(default_factory=Counter)  # differences, by server and name
+    problems: list[str] = field(default_factory=list)
+
+    def prepare(self, layout: Layout) -> None:
+        """The Maildir for all of them, as the servers of `layout.by` have left it, one behind the other."""
+        for place in self.places.values():
+            put(place, layout)
+        for server in layout.by.split():
+            served(self.ports[server])
+            for other in SERVERS:
+                if other != server:
+                    shutil.rmtree(self.places[other])
+                    shutil.copytree(self.places[server], self.places[other], symlinks=True)
+                    give_away(self.places[other])
+
+    def compare(self, layout: Layout) -> None:
+        self.prepare(layout)
+        there = messages(self.places[POPAD])
+        said: dict[str, list[Served] | None] = {}
+        for server in SERVERS:
+            odd = (server, layout.name) in WHOLE
+            found = said[server] = served(self.ports[server], BRIEF if odd else PATIENCE)
+            ought = expected(server, there, self.met)
+            shown = None if found is None else Counter[Answer]((each.size, each.octets) for each in found)
+            if odd and shown != ought:
+                self.met[server, WHOLE[server, layout.name]] += 1
+            elif shown != ought:
+                self.problems.append(f"{layout.name}: {server}: {difference(shown, ought)}")
+        for server in (DOVECOT, COURIER):
+            theirs = said[server]
+            if theirs and not {(server, layout.name), (POPAD, layout.name)} & {*WHOLE, *NOT_KEPT}:
+                self.compare_ids(layout, server, theirs)
+
+    def compare_ids(self, layout: Layout, server: str, theirs: list[Served]) -> None:
+        """Messages that popad has, too, have the ids that the other server has given them."""
+        ours = served(self.with_ids[server])
+        if ours is None:
+            self.problems.append(f"{layout.name}: popad with the ids of {server}: nothing is served")
+            return
+        given, kept = (Counter((each.unique_id, text_of(each.octets)) for each in found) for found in (theirs, ours))
+        there = {text for _, text in kept}
+        for unique_id, text in given - kept:
+            if text in there:
+                self.problems.append(f"{layout.name}: popad has not kept {server}'s {unique_id!r} of {text[-40:]!r}")
+
+
+def text_of(octets: bytes) -> bytes:
+    """What servers do not differ in."""
+    return octets.replace(b"\r", b"").strip(b"\n")
+
+
+def difference(shown: Counter[Answer] | None, ought: Counter[Answer] | None) -> str:
+    """In a line."""
+    if shown is None or ought is None:
+        return f"{'nothing' if shown is None else 'something'} is served"
+    more, less = ([(size, octets[-50:]) for size, octets in some] for some in (shown - ought, ought - shown))
+    return f"has {more!r:.300}, not {less!r:.300}"
+
+
+@contextlib.contextmanager
+def servers(text: Path) -> Iterator[Comparison]:
+    """All of them, with nothing to serve yet. `text`: a directory that others can enter."""
+    server = Server(text)
+    server.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), 4096) + "\n")
+    places = {name: text / name / "Maildir" for name in SERVERS}
+    for place in places.values():
+        place.mkdir(parents=True)
+    location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{places[DOVECOT]}")
+    with contextlib.ExitStack() as running:
+        ports, with_ids = {}, {}
+        for name, uidl in ((POPAD, ""), (DOVECOT, "dovecot"), (COURIER, "courier")):
+            settings = SETTINGS | {"POPAD_MAILDROP": f"maildir:{places[name]}", "POPAD_UIDL": uidl}
+            with_ids[name] = running.enter_context(daemon(server, settings)).ports[0]
+        ports[POPAD] = with_ids.pop(POPAD)
+        ports[DOVECOT] = running.enter_context(scram.dovecot(text / "dovecot", location))
+        ports[COURIER] = running.enter_context(courier.courier(text / COURIER))
+        yield Comparison(places, ports, with_ids)
+
+
+def compare(comparison: Comparison, each: int, seed: int) -> int:
+    """How much is not as maildir_differences.py has it."""
+    rng = random.Random(seed)
     for kind, make in KINDS.items():
-        for number in range(given.each):
-            mails = make(rng)
-            for place in places:
-                put(place, mails)
-            found = [served(port) for port in (ours, theirs)]
-            for what, (mine, other) in zip(("sizes", "octets"), zip(*found, strict=True), strict=True):
-                unfinished = sum(not content.endswith(b"\n") for _, _, content in mails)
-                if what == "sizes" and sum(mine) - sum(other) == 2 * unfinished and unfinished:
-                    # Dovecot does not count the line end that it sends behind a message without one; popad does.
-                    differences[f"{kind}: Dovecot's sizes without the line end that it adds"] += 1
-                elif sorted(mine) != sorted(other):
-                    differences[f"{kind}: {what}"] += 1
-                    print(f"{kind} {number}: {what}: {sorted(mine)!r:.300} {sorted(other)!r:.300}", file=sys.stderr)
-                elif mine != other:
-                    differences[f"{kind}: order of {what}"] += 1
-        of_kind = ", ".join(f"{what}: {count}" for what, count in differences.items() if what.startswith(kind))
-        print(f"{kind:24} {given.each} Maildirs, differences: {of_kind or 'none'}", flush=True)
-    return int(any("order" not in what and "Dovecot's" not in what for what in differences))
+        for number in range(each):
+            comparison.compare(as_layout(f"{kind} {number}", make(rng)))
+    for layout in LAYOUTS:
+        comparison.compare(layout)
+    rows = [(server, row.name) for row in DIFFERENCES for server in row.servers]
+    rows += [(server, why) for (server, _), why in WHOLE.items()]
+    comparison.problems += [f"{server}: never so: {name}" for server, name in rows if not comparison.met[server, name]]
+    for server, name in rows:
+        print(f"{server:8} {comparison.met[server, name]:6} times  {name}", flush=True)
+    for problem in comparison.problems:
+        print(problem, flush=True)
+    print(f"{len(KINDS) * each + len(LAYOUTS)} Maildirs, {len(comparison.problems)} problems", flush=True)
+    return len(comparison.problems)
 
 
 def median(work: Callable[[], object], times: int = 5) -> float:
@@ -198,16 +342,16 @@ def median(work: Callable[[], object], times: int = 5) -> float:
     return statistics.median(taken)
 
 
-def measure(given: argparse.Namespace, ours: int, theirs: int, places: tuple[Path, Path]) -> int:
+def measure(comparison: Comparison, large: int, seed: int) -> None:
     content = HEADER + b"a line of text that is long enough\n" * 80
     for what, form in (("no sizes", "{}"), ("S= and W=", f"{{}},S={len(content)},W={wire(content)}")):
-        rng = random.Random(given.seed)
-        names = [form.format(usual(rng, n)) for n in range(given.large)]
+        rng = random.Random(seed)
+        names = [form.format(usual(rng, n)) for n in range(large)]
         mails: Mails = [("cur", f"{name}:2,S", content) for name in names]
-        for place in places:
-            put(place, mails)
+        for place in comparison.places.values():
+            put(place, as_layout(what, mails))
         rows: dict[str, list[float]] = {}
-        for port in (ours, theirs):
+        for port in (comparison.ports[POPAD], comparison.ports[DOVECOT]):
 
             def one(*commands: str, port: int = port) -> None:
                 session = Session(port)
@@ -226,7 +370,7 @@ def measure(given: argparse.Namespace, ours: int, theirs: int, places: tuple[Pat
             rows.setdefault("1000 RETR", []).append(time.perf_counter() - began)
             session.close()
             session = Session(port)
-            for number in range(1, given.large + 1):
+            for number in range(1, large + 1):
                 session.ask(f"DELE {number}")
             began = time.perf_counter()
             session.close()
@@ -235,7 +379,6 @@ def measure(given: argparse.Namespace, ours: int, theirs: int, places: tuple[Pat
             print(
                 f"{what:10} {row:18} popad {mine:7.3f} s  Dovecot {other:7.3f} s  ratio {mine / other:.2f}", flush=True
             )
-    return 0
 
 
 def main() -> int:
@@ -248,14 +391,11 @@ def main() -> int:
         parser.error("needs dovecot-pop3d")
     with tempfile.TemporaryDirectory(prefix="popad-test-", dir="/var/tmp") as text:
         os.chmod(text, 0o755)
-        server = Server(Path(text))
-        server.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), 4096) + "\n")
-        places = Path(text, "ours"), Path(text, "theirs")
-        location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{places[1]}")
-        settings = SETTINGS | {"POPAD_MAILDROP": f"maildir:{places[0]}"}
-        with daemon(server, settings) as running, scram.dovecot(Path(text, "dovecot"), location) as port:
-            work = measure if given.large else compare
-            return work(given, running.ports[0], port, places)
+        with servers(Path(text)) as comparison:
+            if given.large:
+                measure(comparison, given.large, given.seed)
+                return 0
+            return int(bool(compare(comparison, given.each, given.seed)))
 
 
 if __name__ == "__main__":
