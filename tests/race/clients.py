@@ -23,6 +23,7 @@ from .messages import serial_of
 from .namespace import CREDENTIALS, PASSWORD, STATE, WORK, User
 
 LONGEST_UPDATE = 0.006  # seconds; of small mailboxes in memory
+GONE = b"-ERR [SYS/TEMP] another program has removed the message"
 MOST = 60  # messages that one session retrieves at most
 
 
@@ -55,8 +56,10 @@ def import_popad() -> Callable[[], object]:
 
 
 def environment(user: User, settings: dict[str, str]) -> dict[str, str]:
-    place = "/var/mail/{user}" if user.in_spool else "{home}/mailbox"
-    files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_MAILDROP": f"mbox:{place}"}
+    place = "mbox:/var/mail/{user}" if user.in_spool else "mbox:{home}/mailbox"
+    if user.has_maildir:
+        place = "maildir:{home}/Maildir"
+    files = {"POPAD_CREDENTIALS": str(CREDENTIALS), "POPAD_STATE": str(STATE), "POPAD_MAILDROP": place}
     # As of systemd: in this namespace all programs that deliver see one another, as on a machine.
     return {"PATH": "/usr/bin:/bin", "INVOCATION_ID": "race", "POPAD_AUTH": "file", **files, **settings}
 
@@ -95,6 +98,7 @@ class Client:
         self.stream = self.socket.makefile("rwb", buffering=0)
         self.lines = self.socket.makefile("rb")
         self.session = Session(user.name)
+        self.shares = user.has_maildir  # with other sessions, which may have removed a message
 
     def reply(self) -> bytes:
         line = self.lines.readline()
@@ -141,7 +145,11 @@ class Client:
             session.unlisted += 1
         numbers = [number for number in range(1, len(listed) + 1) if rng.random() < 0.9]
         for number in numbers[:MOST]:
-            if self.refuses(f"RETR {number}"):
+            if self.shares:
+                if (answer := self.ask(f"RETR {number}")).startswith(GONE):
+                    continue
+                self.session.unlisted += not answer.startswith(b"+OK")
+            elif self.refuses(f"RETR {number}"):
                 return
             octets = b"".join(self.rows())
             if (serial := serial_of(octets, self.seed)) is None:

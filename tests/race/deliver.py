@@ -6,16 +6,19 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+from . import postfix
 from .namespace import User
 
 SECONDS = 120  # a program that takes longer is stuck, and the run has failed
 PIECES = 3  # what is appended in several writes is seen half by who ignores the lock
 
 
-def run(words: Sequence[str], message: bytes = b"", user: User | None = None) -> bool:
+def run(
+    words: Sequence[str], message: bytes = b"", user: User | None = None, environment: dict[str, str] | None = None
+) -> bool:
     """Whether the program says that it has done it."""
     identity: dict[str, Any] = {"user": user.uid, "group": user.uid, "extra_groups": []} if user else {}
-    done = subprocess.run(words, input=message, capture_output=True, timeout=SECONDS, **identity)
+    done = subprocess.run(words, input=message, capture_output=True, timeout=SECONDS, env=environment, **identity)
     return bool(done.returncode == 0)
 
 
@@ -32,6 +35,22 @@ def maildrop(user: User, message: bytes) -> bool:
 def exim(user: User, message: bytes) -> bool:
     """Lock file, then fcntl without waiting; one that it cannot deliver now stays in its queue, and is accepted."""
     return run(["exim4", "-odi", "-oi", "-f", "sender@race.test", f"{user.name}@race.test"], message)
+
+
+def dovecot_lda(user: User, message: bytes) -> bool:
+    """As an MTA starts it, as the user. Names have sizes."""
+    environment = {"PATH": os.defpath, "HOME": str(user.home), "USER": user.name}
+    return run(["/usr/lib/dovecot/dovecot-lda", "-c", "/etc/dovecot/race.conf"], message, user, environment)
+
+
+def postfix_local(user: User, message: bytes) -> bool:
+    """Accepted; its local(8) delivers later."""
+    return run(["/usr/sbin/sendmail", "-i", "-f", f"sender@{postfix.LOCAL}", f"{user.name}@{postfix.LOCAL}"], message)
+
+
+def postfix_virtual(user: User, message: bytes) -> bool:
+    """The same by virtual(8)."""
+    return run(["/usr/sbin/sendmail", "-i", "-f", f"sender@{postfix.LOCAL}", f"{user.name}@{postfix.VIRTUAL}"], message)
 
 
 def append(user: User, message: bytes, locked: bool) -> None:
@@ -77,6 +96,8 @@ def reckless(user: User, message: bytes) -> bool:
     return True
 
 
-WAYS = {way.__name__: way for way in (procmail, maildrop, exim, dotlockfile, mutt_dotlock, fcntl_alone, reckless)}
+TO_MBOX = (procmail, maildrop, exim, dotlockfile, mutt_dotlock, fcntl_alone, reckless)
+TO_MAILDIR = (procmail, maildrop, exim, dovecot_lda, postfix_local, postfix_virtual)
+WAYS = {way.__name__: way for way in (*TO_MBOX, *TO_MAILDIR)}
 # Without fcntl they are safe only where popad may make lock files, too.
 ONLY_AT_HOME = ("dotlockfile",)

@@ -1,7 +1,8 @@
 """The world of the race: a mount and PID namespace whose / is the host's with the programs on top, with its own users.
 
-`enter()` runs as process 1 of that namespace. Two kinds of users: s0, s1 … have their mail in /var/mail, as Debian sets
-it up (2775 root:mail: no user makes a lock file there); h0, h1 … in a directory of their own, where users can.
+`enter()` runs as process 1 of that namespace. Kinds of users: s0, s1 … have their mail in /var/mail, as Debian sets
+it up (2775 root:mail: no user makes a lock file there); h0, h1 … in a directory of their own, where users can; m0, m1 …
+in a Maildir.
 """
 
 import base64
@@ -15,11 +16,14 @@ from pathlib import Path
 
 from tests.support.here import CHECKOUT
 
+from . import postfix
+
 POOL = Path("/mnt")  # of the host, hidden in the namespace: where the new / is mounted
 WORK = Path("/srv/race")  # in the new /: what the race writes, in memory
 STATE, CREDENTIALS = WORK / "state", WORK / "credentials"
 PASSWORD = "secret"
 MAIL_GROUP, EXIM, PREAUTH, FIRST_USER = 8, 61950, 61951, 61960
+PARTS = ("new", "cur", "tmp")
 
 EXIM_CONFIGURATION = """
 primary_hostname = race.test
@@ -36,8 +40,14 @@ begin routers
 users:
   driver = accept
   check_local_user
-  transport = mailbox
+  transport = ${if match{$local_part_data}{^m}{maildir}{mailbox}}
 begin transports
+maildir:
+  driver = appendfile
+  directory = $home/Maildir
+  maildir_format
+  envelope_to_add
+  return_path_add
 mailbox:
   driver = appendfile
   file = ${if match{$local_part_data}{^h}{$home/mailbox}{/var/mail/$local_part_data}}
@@ -51,6 +61,7 @@ mailbox:
 begin retry
 * * F,1h,1s
 """
+DOVECOT_CONFIGURATION = "mail_location = maildir:~/Maildir\nssl = no\nlog_path = /dev/null\n"
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,17 @@ class User:
         return Path("/home") / self.name
 
     @property
+    def has_maildir(self) -> bool:
+        return self.name.startswith("m")
+
+    @property
     def mailbox(self) -> Path:
+        if self.has_maildir:
+            return self.home / "Maildir"
         return Path("/var/mail") / self.name if self.in_spool else self.home / "mailbox"
 
 
-def enter(programs: Path, users: Sequence[User]) -> None:
+def enter(programs: Sequence[Path], users: Sequence[User]) -> None:
     """Mount the new /, change into it, furnish it."""
 
     def mount(*words: str) -> None:
@@ -83,7 +100,8 @@ def enter(programs: Path, users: Sequence[User]) -> None:
     upper, work, root = (POOL / name for name in ("upper", "work", "root"))
     for directory in (upper, work, root):
         directory.mkdir()
-    subprocess.run(["cp", "-a", f"{programs}/.", str(upper)], check=True)  # as a layer below it would overlap with /
+    for tree in programs:  # as a layer below it would overlap with /
+        subprocess.run(["cp", "-a", "--remove-destination", f"{tree}/.", str(upper)], check=True)
     layers = f"lowerdir=/,upperdir={upper},workdir={work}"
     mount("-t", "overlay", "-o", layers, "overlay", str(root))
     for name in ("dev", "proc", "sys"):
@@ -100,12 +118,19 @@ def enter(programs: Path, users: Sequence[User]) -> None:
         # Not canonicalized: the name behind the descriptor is that of the empty directory by now.
         mount("--bind", "--no-canonicalize", f"/proc/{os.getpid()}/fd/{checkout}", str(CHECKOUT))
     os.close(checkout)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     furnish(users)
 
 
 def furnish(users: Sequence[User]) -> None:
     os.umask(0o022)
     accounts = {"root": (0, 0), "mail": (8, MAIL_GROUP), "Debian-exim": (EXIM, EXIM), "popad": (PREAUTH, PREAUTH)}
+    accounts |= {
+        "nobody": (65534, 65534),
+        "postfix": (postfix.USER, postfix.USER),
+        "postdrop": (postfix.GROUP, postfix.GROUP),
+    }
+    accounts |= dict.fromkeys(("dovecot", "dovenull"), (PREAUTH + 1, PREAUTH + 1))
     accounts |= {user.name: (user.uid, user.uid) for user in users}
     Path("/etc/passwd").write_text(
         "".join(f"{name}:x:{uid}:{gid}:{name}:/home/{name}:/bin/sh\n" for name, (uid, gid) in accounts.items())
@@ -115,6 +140,9 @@ def furnish(users: Sequence[User]) -> None:
     Path("/etc/hosts").write_text("127.0.0.1 localhost race.test\n")
     Path("/etc/exim4").mkdir(exist_ok=True)
     Path("/etc/exim4/exim4.conf").write_text(EXIM_CONFIGURATION)
+    Path("/etc/dovecot").mkdir(exist_ok=True)
+    Path("/etc/dovecot/race.conf").write_text(DOVECOT_CONFIGURATION)
+    postfix.furnish([(user.name, user.uid) for user in users])
     for place in ("/var/spool/exim4", "/var/log/exim4"):
         Path(place).mkdir()
         os.chown(place, EXIM, EXIM)
@@ -129,12 +157,20 @@ def furnish(users: Sequence[User]) -> None:
     CREDENTIALS.write_text("".join(f"{user.name} {verifier()}\n" for user in users))
     for user in users:
         user.home.mkdir()
-        files = {".procmailrc": f"DEFAULT={user.mailbox}\n", ".mailfilter": f'LOCKSLEEP=1\nto "{user.mailbox}"\n'}
+        slash = "/" if user.has_maildir else ""
+        files = {
+            ".procmailrc": f"DEFAULT={user.mailbox}{slash}\n",
+            ".mailfilter": f'LOCKSLEEP=1\nto "{user.mailbox}"\n',
+        }
         for name, text in files.items():
             (user.home / name).write_text(text)
             (user.home / name).chmod(0o600)
-        user.mailbox.touch(0o660 if user.in_spool else 0o600)
-        for path in (user.home, user.mailbox, *(user.home / name for name in files)):
+        if user.has_maildir:
+            for part in PARTS:
+                (user.mailbox / part).mkdir(0o700, parents=True)
+        else:
+            user.mailbox.touch(0o660 if user.in_spool else 0o600)
+        for path in (user.home, *user.home.rglob("*"), user.mailbox):
             os.chown(path, user.uid, MAIL_GROUP if path == user.mailbox and user.in_spool else user.uid)
         if user.in_spool:
             user.mailbox.chmod(0o660)

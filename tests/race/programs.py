@@ -5,18 +5,24 @@ from pathlib import Path
 from tests.support import unpacked
 from tests.support.unpacked import Unavailable
 
-__all__ = ["NAMESPACE", "Unavailable", "require", "tree"]
+__all__ = ["NAMESPACE", "Unavailable", "all_trees", "require", "tree"]
 
-PACKAGES = ("procmail", "maildrop", "exim4-daemon-light", "liblockfile-bin", "mutt")
+PACKAGES = ("procmail", "maildrop", "exim4-daemon-light", "liblockfile-bin", "mutt", "dovecot-core")
+POSTFIX = ("postfix",)  # which apt does not have beside exim
 
 # No process, mount or network of what runs here is left behind or reaches the host's.
 NAMESPACE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--net")
 
 
 def require() -> Path:
-    """The tree of the programs. Raises Unavailable where that cannot be had, or a namespace cannot be made."""
+    """The tree of all but Postfix. Raises Unavailable where that cannot be had, or a namespace cannot be made."""
     unpacked.require(NAMESPACE)
     return tree()
+
+
+def all_trees() -> list[Path]:
+    """With Postfix. Raises Unavailable."""
+    return [require(), unpacked.tree("race-postfix", POSTFIX)]
 
 
 def tree() -> Path:

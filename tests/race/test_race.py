@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .clients import Session
-from .driver import race
+from .driver import MAILDIR_WAYS, race
 from .messages import message, serial_of, serials_in
 from .programs import Unavailable
 from .verdict import Delivery, judge
@@ -28,6 +28,16 @@ def test_nothing_is_lost_or_doubled(kill: bool) -> None:
     assert figures["deletions"] > 10
     assert figures["sessions"]["quit"] > 5
     assert kill or not figures["litter"]
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["all live", "some killed"])
+def test_nothing_is_lost_or_doubled_in_maildirs(kill: bool) -> None:
+    figures = run(deliveries=150, seconds=4, kill=kill, users=3, maildirs=True)
+    assert figures["good"], figures
+    assert figures["delivered"] > 20
+    assert figures["deletions"] > 10
+    assert set(figures["deliveries"]) == set(MAILDIR_WAYS)
+    assert not figures["litter"]
 
 
 LOUD = {"deliveries": 2000, "seconds": 2, "users": 1, "clients": 4}
@@ -91,6 +101,14 @@ def test_what_is_lost_and_what_is_doubled(sessions: list[Session], there: list[i
     verdict = judge(SEED, [delivery()], sessions, {"h0": (there, 0)})
     assert (verdict.lost, verdict.doubled) == (lost, doubled)
     assert verdict.good is not (lost or doubled)
+
+
+def test_two_sessions_that_share_a_mailbox_may_remove_the_same_message() -> None:
+    both = [session("quit"), session("quit")]
+    assert judge(SEED, [delivery()], both, {"h0": (GONE, 0)}, shared=True).good
+    assert judge(SEED, [delivery()], both, {"h0": (HERE, 0)}, shared=True).doubled == 1
+    assert judge(SEED, [delivery()], [], {"h0": (TWICE, 0)}, shared=True).doubled == 1
+    assert judge(SEED, [delivery()], [], {"h0": (GONE, 0)}, shared=True).lost == 1
 
 
 def test_a_message_that_was_not_delivered_may_be_there_once() -> None:

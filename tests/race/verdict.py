@@ -60,8 +60,11 @@ def judge(
     deliveries: Iterable[Delivery],
     sessions: Iterable[Session],
     mailboxes: Mapping[str, tuple[list[int], int]],
+    shared: bool = False,
 ) -> Verdict:
-    """`mailboxes`: a user's serials and broken parts."""
+    """`mailboxes`: a user's serials and broken parts. `shared`: sessions run side by side in a mailbox without a lock,
+    so that two may have been asked to remove the same message.
+    """
     verdict = Verdict(seed)
     confirmed: Counter[int] = Counter()
     perhaps: set[int] = set()
@@ -78,6 +81,8 @@ def judge(
             confirmed.update(session.deleted)
         elif session.outcome == "killed" and session.quitting:
             perhaps.update(session.deleted)
+    if shared:
+        confirmed = Counter(confirmed.keys())
     verdict.deletions = confirmed.total()
     there: Counter[tuple[str, int]] = Counter()
     for user, (serials, broken) in mailboxes.items():

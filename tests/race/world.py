@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import deliver, namespace
+from . import deliver, namespace, postfix
 from .clients import Client, Session, import_popad
-from .messages import message, serials_in
+from .messages import message, serial_of, serials_in
 from .namespace import FIRST_USER, WORK, User
 from .verdict import Delivery, Verdict, judge
 
@@ -30,9 +30,11 @@ class Race:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
+        kinds = "m" if arguments.maildirs else "sh"
         self.users = [
-            User(f"{kind}{n}", FIRST_USER + 2 * n + (kind == "h")) for n in range(arguments.users) for kind in "sh"
+            User(f"{kind}{n}", FIRST_USER + 2 * n + (kind == "h")) for n in range(arguments.users) for kind in kinds
         ]
+        self.has_postfix = any(way.startswith("postfix") for way in arguments.ways)
         self.tickets = multiprocessing.get_context("fork").Value("q", 0)
         self.deliverers_left = multiprocessing.get_context("fork").Value("q", len(arguments.ways))
         self.settings = dict(word.split("=", 1) for word in arguments.set)
@@ -70,10 +72,12 @@ class Race:
                 print(client.run(rng, kill).line(), file=notes, flush=True)
 
     def run(self) -> Verdict:
-        namespace.enter(Path(self.arguments.programs), self.users)
+        namespace.enter([Path(tree) for tree in self.arguments.programs], self.users)
         self.main = import_popad()
         if self.arguments.without_locks:
             forget_locks()
+        if self.has_postfix:
+            postfix.start()
         started = time.monotonic()
         self.deadline = started + self.arguments.seconds
         pids = [fork(self.deliverer, way, number) for number, way in enumerate(self.arguments.ways)]
@@ -85,13 +89,13 @@ class Race:
             if pid in pids:
                 pids.remove(pid)
                 failed += status != 0
-        flushed = self.flush_exim()
+        flushed = self.flush_exim() and (not self.has_postfix or self.flush_postfix())
         seconds = time.monotonic() - started
         verdict = self.judge()
         verdict.seconds = round(seconds, 1)
         if failed or not flushed:
             verdict.stuck += failed + (not flushed)
-            verdict.examples.append(f"{failed} workers failed; exim's queue is {'empty' if flushed else 'not empty'}")
+            verdict.examples.append(f"{failed} workers failed; queues are {'empty' if flushed else 'not empty'}")
         return verdict
 
     def report_progress(self, started: float) -> None:
@@ -116,6 +120,11 @@ class Race:
             subprocess.run(["exim4", "-qff"], capture_output=True)
         return True
 
+    def flush_postfix(self) -> bool:
+        flushed = postfix.flush(FLUSH_SECONDS)
+        postfix.stop()
+        return flushed
+
     def last_sessions(self, name: str) -> None:
         """One session for each mailbox, which finishes what killed ones have left. It deletes some mail, too."""
         rng = random.Random(f"{self.arguments.seed}/{name}")
@@ -124,14 +133,25 @@ class Race:
                 client = Client(user, self.settings, self.main, self.arguments.seed)
                 print(client.run(rng).line(), file=notes, flush=True)
 
+    def serials_of(self, user: User) -> tuple[list[int], int]:
+        """Those in the mailbox, and how many parts of it are no whole message."""
+        if not user.has_maildir:
+            return serials_in(user.mailbox.read_bytes(), self.arguments.seed)
+        files = [path.read_bytes() for part in ("new", "cur") for path in (user.mailbox / part).iterdir()]
+        serials = [serial_of(content, self.arguments.seed) for content in files]
+        return [serial for serial in serials if serial is not None], serials.count(None)
+
     def judge(self) -> Verdict:
         self.last_sessions("last")
         deliveries = [Delivery(*json.loads(line)) for line in lines("deliveries-*")]
         sessions = [Session(**json.loads(line)) for line in lines("sessions-*")]
-        mailboxes = {user.name: serials_in(user.mailbox.read_bytes(), self.arguments.seed) for user in self.users}
-        verdict = judge(self.arguments.seed, deliveries, sessions, mailboxes)
+        mailboxes = {user.name: self.serials_of(user) for user in self.users}
+        verdict = judge(self.arguments.seed, deliveries, sessions, mailboxes, shared=self.arguments.maildirs)
         places = [Path("/var/mail"), *(user.home for user in self.users if not user.in_spool)]
         verdict.litter = [str(path) for place in places for path in place.iterdir() if is_litter(path)]
+        verdict.litter += [
+            str(path) for user in self.users if user.has_maildir for path in (user.mailbox / "tmp").iterdir()
+        ]
         verdict.litter += [
             str(path)
             for path in namespace.STATE.iterdir()
