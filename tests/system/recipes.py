@@ -8,7 +8,26 @@ from dataclasses import dataclass
 
 from tests.support.here import CHECKOUT
 
-PAGES = ("popad.8", "popad-admin.8", "popad.conf.5", "popad-credentials.5")
+PAGES = ("popad.8", "popad-admin.8", "popad.conf.5", "popad-credentials.5", "popad-delivery.7")
+# Words of each block of popad-delivery(7), which test_delivery.py tries where the programs are.
+DELIVERIES = (
+    "'home_mailbox ='",
+    "home_mailbox = Maildir/",
+    "virtual_mailbox_domains",
+    "jane@example.org jane/",
+    "POPAD_VIRTUAL_USER=vmail",
+    "maildir_home",
+    "mail_spool",
+    'action "local" maildir',
+    "procmail -a",
+    "DEFAULT=$HOME/Maildir/",
+    "mailbox_command = maildrop",
+    'DEFAULT="$HOME/Maildir"',
+    "maildirmake.maildrop",
+    "dovecot-lda -a",
+    "mail_location",
+    "mail_driver",
+)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tests.support.machine import SERVER_PACKAGES, Machine, needs, tree
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
-from tests.system.recipes import Block, blocks
+from tests.system.recipes import DELIVERIES, Block, blocks
 from tests.system.standalone import standalone_on
 
 GUESSER = "127.0.2.9"  # where wrong passwords come from: other tests need not wait for them
@@ -676,6 +676,7 @@ NOT_HERE = [
     ("popad.8", "--from dovecot:%08Xv%08Xu", "the same"),
     ("popad.8", "--server localhost", "the same"),
     ("popad.8", "--login '{user}*master'", "the same"),
+    *(("popad-delivery.7", words, "test_delivery.py types it where the programs are") for words in DELIVERIES),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
 
