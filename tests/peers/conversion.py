@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.peers.migration import PROGRAMS, SETTINGS, Client, deliver
+from tests.peers.migration import FORMS, PROGRAMS, SETTINGS, Client, deliver
 from tests.support.daemon import daemon, free_ports
 from tests.support.here import CHECKOUT
 from tests.support.serving import NAME, POPAD, Server
@@ -44,7 +44,7 @@ class Host:
         numbers = range(self.delivered, self.delivered + count)
         self.delivered += count
         if self.is_maildir:
-            deliver(self.maildir, numbers)
+            deliver(self.maildir, numbers, FORMS)
             return
         with self.server.mailbox.open("ab") as file:
             for number in numbers:

@@ -3,8 +3,8 @@
 Generated Maildirs of some kinds, and those of layouts.py, a copy for each server; which messages there are, how many
 octets each has, what comes over the wire; and whether popad keeps the unique-ids that the others have given. What
 differs must be in maildir_differences.py; else it is printed, and the exit status is 1. --large N measures logins,
-UIDL, RETR and deletions of N messages of popad and Dovecot in place of that. Needs root, and Debian's dovecot-pop3d;
-Courier is not installed. Everything listens on loopback.
+UIDL, RETR and deletions of N messages of popad and Dovecot in place of that. Needs root; Dovecot and Courier are not
+installed. Everything listens on loopback.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from popad.auth import credentials
-from tests.peers import scram
 from tests.peers.layouts import LAYOUTS, Layout
 from tests.peers.maildir_differences import (
     COURIER,
@@ -39,7 +38,7 @@ from tests.peers.maildir_differences import (
     expected,
     messages,
 )
-from tests.support import courier
+from tests.support import courier, dovecot, unpacked
 from tests.support.daemon import daemon
 from tests.support.patience import PATIENCE
 from tests.support.serving import NAME, OWNER, PASSWORD, Server
@@ -302,14 +301,14 @@ def servers(text: Path) -> Iterator[Comparison]:
     places = {name: text / name / "Maildir" for name in SERVERS}
     for place in places.values():
         place.mkdir(parents=True)
-    location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{places[DOVECOT]}")
+    location = dovecot.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{places[DOVECOT]}")
     with contextlib.ExitStack() as running:
         ports, with_ids = {}, {}
         for name, uidl in ((POPAD, ""), (DOVECOT, "dovecot"), (COURIER, "courier")):
             settings = SETTINGS | {"POPAD_MAILDROP": f"maildir:{places[name]}", "POPAD_UIDL": uidl}
             with_ids[name] = running.enter_context(daemon(server, settings)).ports[0]
         ports[POPAD] = with_ids.pop(POPAD)
-        ports[DOVECOT] = running.enter_context(scram.dovecot(text / "dovecot", location))
+        ports[DOVECOT] = running.enter_context(dovecot.dovecot(text / "dovecot", location))
         ports[COURIER] = running.enter_context(courier.courier(text / COURIER))
         yield Comparison(places, ports, with_ids)
 
@@ -387,8 +386,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="for other ones; 1 without it")
     parser.add_argument("--large", type=int, default=0, help="measure so many messages")
     given = parser.parse_args()
-    if shutil.which("dovecot") is None:
-        parser.error("needs dovecot-pop3d")
+    try:
+        dovecot.require()
+        courier.require()
+    except unpacked.Unavailable as reason:
+        parser.error(str(reason))
     with tempfile.TemporaryDirectory(prefix="popad-test-", dir="/var/tmp") as text:
         os.chmod(text, 0o755)
         with servers(Path(text)) as comparison:

@@ -24,8 +24,9 @@ from pathlib import Path
 from unittest import mock
 
 from popad.auth import credentials
-from tests.peers import migration, scram
+from tests.peers import migration
 from tests.peers.migration import PROGRAMS, SETTINGS, Client
+from tests.support import dovecot as dovecots
 from tests.support import namespace, peers
 from tests.support.daemon import daemon, free_ports
 from tests.support.here import CHECKOUT
@@ -82,7 +83,7 @@ def remove(path: Path, numbers: Sequence[int]) -> None:
 def dovecot(location: str = "") -> Serve:
     @contextmanager
     def serve(place: Path) -> Iterator[Old]:
-        with scram.dovecot(place / "dovecot", scram.CONFIGURATION + location) as port:
+        with dovecots.dovecot(place / "dovecot", dovecots.CONFIGURATION + location) as port:
             yield Old(place / "dovecot/inbox", port)
 
     return serve

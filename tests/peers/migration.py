@@ -2,8 +2,8 @@
 
 fetchmail, getmail and mpop poll a Maildir that Dovecot or Courier serves, then mail arrives and goes, and popad serves
 the same Maildir at the same port with POPAD_UIDL. Nothing may be fetched again, and nothing missed. The same with other
-formats of Dovecot's ids, and with each version of Courier's list. Needs root, Debian's dovecot-pop3d and the clients;
-Courier is not installed. The exit status is 1 where something is wrong.
+formats of Dovecot's ids, and with each version of Courier's list. Needs root and the clients; Dovecot and Courier
+are not installed. The exit status is 1 where something is wrong.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from popad.auth import credentials
-from tests.peers import scram
-from tests.support import courier
+from tests.support import courier, unpacked
+from tests.support import dovecot as dovecots
 from tests.support.daemon import daemon
 from tests.support.patience import PATIENCE
 from tests.support.serving import NAME, OWNER, PASSWORD, Server
@@ -143,9 +143,9 @@ class Former:
 def dovecot(template: str) -> Former:
     @contextmanager
     def serve(home: Path) -> Iterator[int]:
-        location = scram.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{home}/Maildir")
+        location = dovecots.CONFIGURATION.replace("mbox:{place}/mail:INBOX={place}/inbox", f"maildir:{home}/Maildir")
         location += f"protocol pop3 {{{{\n  pop3_uidl_format = {template}\n}}}}\n"
-        with scram.dovecot(home / "dovecot", location) as port:
+        with dovecots.dovecot(home / "dovecot", location) as port:
             yield port
 
     # As its own ids, Dovecot sends names that no client takes for one: with blanks, or more than ASCII.
@@ -217,6 +217,14 @@ def move(text: Path, before: Former, programs: Iterable[str] = PROGRAMS) -> int:
     return wrong
 
 
+def require() -> None:
+    """Raises unpacked.Unavailable where a server or a client cannot be had."""
+    if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+        raise unpacked.Unavailable(f"not installed: {' '.join(missing)}")
+    dovecots.require()
+    courier.require()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m tests.peers.migration",
@@ -224,9 +232,10 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
-    for program in ("dovecot", *PROGRAMS):
-        if shutil.which(program) is None:
-            parser.error(f"needs {program}")
+    try:
+        require()
+    except unpacked.Unavailable as reason:
+        parser.error(str(reason))
     wrong = 0
     for before in SERVERS:
         with home() as place:

@@ -1,30 +1,28 @@
 """SCRAM-SHA-256 as popad, Dovecot and GNU SASL hear it: python3 -m tests.peers.scram [--each 200] [--seed 1]
 
 The same exchanges, most of them with a change in one message, each against all three: who accepts what. Needs root, and
-Debian's dovecot-pop3d and libgsasl18. Everything listens on loopback. The exit status is 1 where popad accepts what was
-changed in a way that matters, or refuses what the others accept.
+Debian's libgsasl18; Dovecot is not installed. Everything listens on loopback. The exit status is 1 where popad accepts
+what was changed in a way that matters, or refuses what the others accept.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import ctypes
 import os
 import random
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from popad.auth import credentials
-from tests.support.daemon import daemon, free_ports
-from tests.support.patience import PATIENCE, wait_until
+from tests.support import dovecot, unpacked
+from tests.support.daemon import daemon
+from tests.support.patience import PATIENCE
 from tests.support.scram import ScramClient, b64
 from tests.support.serving import NAME, PASSWORD, Server
 
@@ -185,72 +183,15 @@ class GnuSasl:
         return accepted and status[0] == self.OK and whose in (None, b"", NAME.encode()), differs
 
 
-CONFIGURATION = """
-base_dir = {place}/run
-protocols = pop3
-log_path = {place}/log
-ssl = no
-disable_plaintext_auth = no
-auth_mechanisms = plain scram-sha-256
-auth_failure_delay = 0
-mail_location = mbox:{place}/mail:INBOX={place}/inbox
-first_valid_uid = 1
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service pop3-login {{
-  inet_listener pop3 {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
-  }}
-}}
-passdb {{
-  driver = passwd-file
-  args = {place}/users
-}}
-userdb {{
-  driver = static
-  args = uid=65534 gid=65534 home={place}
-}}
-"""
-
-
-@contextlib.contextmanager
-def dovecot(place: Path, configuration: str = CONFIGURATION) -> Iterator[int]:
-    """Its port."""
-    (port,) = free_ports(socket.AF_INET, "127.0.0.1")
-    (place / "mail").mkdir(parents=True)
-    (place / "inbox").touch()
-    for each in (place, place / "mail", place / "inbox"):
-        os.chown(each, 65534, 65534)
-    (place / "users").write_text(f"{NAME}:{{PLAIN}}{PASSWORD}\n")
-    (place / "conf").write_text(configuration.format(place=place, port=port))
-    process = subprocess.Popen(["dovecot", "-F", "-c", str(place / "conf")], stdin=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: process.poll() is not None or there(port))
-        yield port
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def there(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.peers.scram", description=__doc__)
     parser.add_argument("--each", type=int, default=200, help="exchanges with a change; 200 without it")
     parser.add_argument("--seed", type=int, default=1, help="for other ones; 1 without it")
     given = parser.parse_args()
-    if shutil.which("dovecot") is None:
-        parser.error("needs dovecot-pop3d")
+    try:
+        dovecot.require()
+    except unpacked.Unavailable as reason:
+        parser.error(str(reason))
     rng = random.Random(given.seed)
     kinds = [*CHANGES]
     exchanges = [Exchange(rng, kinds[number % len(kinds)]) for number in range(given.each)]
@@ -263,7 +204,7 @@ def main() -> int:
         server = Server(Path(text))
         server.credentials.write_text(credentials.line(NAME, PASSWORD.encode(), 4096) + "\n")
         settings = {"POPAD_GUESS_DELAY": "0", "POPAD_MAX_SESSIONS_PER_SOURCE": "100000", "POPAD_MAX_SESSIONS": "100000"}
-        with daemon(server, settings) as running, dovecot(Path(text, "dovecot")) as port:
+        with daemon(server, settings) as running, dovecot.dovecot(Path(text, "dovecot")) as port:
             gnu = GnuSasl()
             for exchange in exchanges:
                 results: dict[str, tuple[bool, bool]] = {

@@ -1,7 +1,6 @@
 """The same Maildirs as popad, Dovecot and Courier serve them (maildirs.py, shorter)."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from tests.peers.maildir_differences import COURIER, DOVECOT, POPAD
 from tests.support.unpacked import Unavailable
 
 EACH, SEED = 20, 1939
-pytestmark = pytest.mark.skipif(shutil.which("dovecot") is None, reason="not installed: dovecot")
 
 
 @pytest.fixture(scope="module")

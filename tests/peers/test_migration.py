@@ -1,24 +1,19 @@
 """Clients that leave mail on the server move from Dovecot or Courier to popad (migration.py)."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from tests.peers import migration
-from tests.support import courier
 from tests.support.unpacked import Unavailable
 
-NEEDED = ("dovecot", *migration.PROGRAMS)
-MISSING = [program for program in NEEDED if shutil.which(program) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {' '.join(MISSING)}")
 OLD = migration.SERVERS[-1]
 
 
 @pytest.fixture(autouse=True)
-def _courier_can_run() -> None:
+def _programs_are_there() -> None:
     try:
-        courier.require()
+        migration.require()
     except Unavailable as reason:
         pytest.skip(str(reason))
 

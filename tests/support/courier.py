@@ -1,4 +1,4 @@
-"""Courier's POP3 server: Debian has it beside no other one, so courier.sh runs it from packages that are unpacked."""
+"""Courier's POP3 server, which Debian has beside no other one: courier.sh runs it from packages that are unpacked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import unpacked
-from tests.support.daemon import free_ports
+from tests.support.daemon import free_ports, listens
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import NAME, PASSWORD
 
@@ -31,7 +31,8 @@ def courier(home: Path, port: int = 0) -> Iterator[int]:
     """Its port, while it serves `home`/Maildir. Raises unpacked.Unavailable."""
     tree = require()
     port = port or free_ports(socket.AF_INET, "127.0.0.1")[0]
-    command = [*NAMESPACE, str(Path(__file__).with_suffix(".sh")), str(tree), str(port), str(home), NAME, PASSWORD]
+    script = str(Path(__file__).with_suffix(".sh"))
+    command = [*NAMESPACE, *unpacked.seen(tree, "courier", script, str(port), str(home), NAME, PASSWORD)]
     with (home / "courier.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -43,8 +44,3 @@ def courier(home: Path, port: int = 0) -> Iterator[int]:
         process.send_signal(signal.SIGKILL)  # of unshare, which has the kernel end its child and all others
         process.wait(PATIENCE)
         wait_until(lambda: not listens(port))
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0

@@ -1,18 +1,11 @@
 #!/bin/sh
-# Courier's POP3 server in a mount namespace of its own, on 127.0.0.1, from packages that are not installed.
+# Courier's POP3 server on 127.0.0.1, started by unpacked.sh.
 #
-#   courier.sh TREE PORT HOME USER PASSWORD    serves HOME/Maildir as nobody; see courier.py
+#   courier.sh PORT HOME USER PASSWORD    serves HOME/Maildir as nobody; see courier.py
 set -eu
-tree=$1 port=$2 home=$3 user=$4 password=$5
+port=$1 home=$2 user=$3 password=$4
 
-mount -t tmpfs -o mode=755 tmpfs /mnt
-mkdir /mnt/upper /mnt/work
-mount -t overlay -o "lowerdir=$tree/usr:/usr" overlay /usr
-mount -t overlay -o "lowerdir=$tree/etc:/etc,upperdir=/mnt/upper,workdir=/mnt/work" overlay /etc
-mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/courier/authdaemon
-echo "courier:x:61990:61990::/:/bin/false" >>/etc/passwd
-echo "courier:x:61990:" >>/etc/group
 cat >/etc/courier/authdaemonrc <<AUTHDAEMONRC
 authmodulelist="authuserdb"
 authmodulelistorig="authuserdb"

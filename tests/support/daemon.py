@@ -115,6 +115,12 @@ def tcp_connections() -> set[str]:
     return {f"socket:[{row[9]}]" for row in rows if row[3] != LISTENS}
 
 
+def listens(port: int) -> bool:
+    """Whether somebody does, at this port of 127.0.0.1."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_ports(family: socket.AddressFamily, address: str, count: int = 1) -> list[int]:
     """Ports that nobody listens on, and that the kernel gives to nobody else as long as this process lives.
 

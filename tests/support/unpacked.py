@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests.support import here
 
+SCRIPT = Path(__file__).with_suffix(".sh")
+
 
 class Unavailable(Exception):
     """This machine cannot run the programs; the text says why."""
@@ -39,6 +41,11 @@ def tree(name: str, packages: Sequence[str]) -> Path:
         if not made.is_dir():
             unpack(place / "archives", packages, made)
     return made
+
+
+def seen(tree: Path, users: str, *command: str) -> list[str]:
+    """The command line that runs `command`, in a mount namespace of its own, where the tree is in / (unpacked.sh)."""
+    return [str(SCRIPT), str(tree), users, *command]
 
 
 def unpack(archives: Path, packages: Sequence[str], made: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from popad.errors import MaildropUnreadable
 from popad.maildrop.maildir import former_ids
 from popad.maildrop.maildir.former_ids import COURIER, DOVECOT, FILES
+from popad.maildrop.maildir.names import unique_id
 from popad.values import DOVECOTS_FORMAT
 from tests.support.maildirs import Mail, ids
 
@@ -96,7 +97,9 @@ def test_couriers_names_are_as_files_have_them(tmp_path: Path) -> None:
         "1600000010.x": 16,
         "next": 25,
     }
-    assert read(tmp_path, COURIER, written) == {base: f"UID{number}-1795844788" for base, number in numbers.items()}
+    assert read(tmp_path, COURIER, written) == {
+        unique_id(base): f"UID{number}-1795844788" for base, number in numbers.items()
+    }
 
 
 def test_a_server_that_has_left_nothing(tmp_path: Path) -> None:
