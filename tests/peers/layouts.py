@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -251,6 +252,12 @@ def cur_is_a_link(place: Path) -> None:
     (place / "cur").symlink_to("elsewhere")
 
 
+def all_of_it_is_a_link(place: Path) -> None:
+    shutil.rmtree(place.with_name("elsewhere"), ignore_errors=True)
+    place.rename(place.with_name("elsewhere"))
+    place.symlink_to("elsewhere")
+
+
 def no_new(place: Path) -> None:
     for path in (place / "new").iterdir():
         path.unlink()
@@ -282,6 +289,7 @@ FILES = [
     beside("hard links", hard_links),
     beside("a FIFO and a socket", fifo_and_socket),
     beside("cur is a link", cur_is_a_link),
+    beside("the Maildir is a link", all_of_it_is_a_link),
     beside("no new", no_new),
     beside("no tmp", no_tmp),
     beside("hidden files", hidden),

@@ -146,6 +146,7 @@ DIFFERENCES = (
 # By server and name of a layout.
 WHOLE = {
     (POPAD, "cur is a link"): "new and cur are directories of the Maildir itself: a link may lead to anybody's mail",
+    (POPAD, "the Maildir is a link"): "the Maildir itself may be no link, which may lead to anybody's mail",
     (POPAD, "no new"): "nothing is made in a Maildir, and without new it is none",
     (DOVECOT, "as long as a name can be"): "a name in new that has no room for its flags: Dovecot has to move it",
     (COURIER, "as long as a name can be"): "a name in new that has no room for its flags: Courier has to move it",

@@ -211,6 +211,8 @@ def as_layout(name: str, mails: Mails) -> Layout:
 
 
 def put(place: Path, layout: Layout) -> None:
+    if place.is_symlink():
+        place.unlink()
     shutil.rmtree(place, ignore_errors=True)
     for part in ("new", "cur", "tmp"):
         (place / part).mkdir(parents=True)
@@ -223,7 +225,7 @@ def put(place: Path, layout: Layout) -> None:
 
 def give_away(place: Path) -> None:
     owner = pwd.getpwnam(OWNER)
-    for path in (place, *place.rglob("*")):
+    for path in (place, place.resolve(), *place.resolve().rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
