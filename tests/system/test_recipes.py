@@ -178,6 +178,40 @@ def maildirs(server: Server, block: Block) -> None:
     assert list((machine.root / place.lstrip("/") / "new").iterdir()) == []
 
 
+def mailboxes_become_maildirs(server: Server, block: Block) -> None:
+    """The steps of popad-admin(8), there and back; nobody's deliveries are to be stopped here."""
+    steps = [found for found in blocks() if found.document == "popad-admin.8"]
+    stop, setting, start, back = (
+        next(step.text for step in steps if words in step.text)
+        for words in ("stop postfix", "POPAD_MAILDROP=maildir", "start postfix", "--group mail")
+    )
+    (drop_in,) = (found for found in blocks() if found.document == "popad.8" and "ReadWritePaths=-/home" in found.text)
+    name, machine = server.add_user(), server.machine
+
+    def listed() -> list[bytes]:
+        with server.connect().logged_in(name, PASSWORD) as client:
+            client.ok("UIDL")
+            ids = client.body().split()[1::2]
+            client.ok("QUIT")
+        return ids
+
+    def typed(line: str) -> None:
+        machine.run(["sh", "-c", line.removeprefix("# ").replace("postfix ", "")], check="convert" not in line)
+
+    before = listed()
+    typed(stop)
+    typed(block.text)
+    assert len(list((machine.root / f"home/{name}/Maildir/cur").iterdir())) == len(before)
+    with server.settings(f"{setting}\n"), server.drop_in("popad@.service", drop_in.text):
+        typed(start)
+        machine.run(["systemctl", "start", "popad.socket"])
+        assert listed() == before
+        machine.run(["mv", f"/var/mail/{name}", f"/root/{name}"])
+        typed(back)
+    assert listed() == before
+    machine.run(["find", "/home", "-name", "Maildir", "-prune", "-exec", "rm", "-r", "{}", "+"])
+
+
 def other_place(server: Server, block: Block) -> None:
     """Mail in /srv/mail, which is a file system of its own."""
     unit = "popad-standalone.service" if block.document == "popad-standalone.service" else "popad@.service"
@@ -629,7 +663,8 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad.8", "pop3 stream tcp", inetd),
     ("popad-admin.8", "status 'popad@*'", sessions_are_shown),
     ("popad-admin.8", "status popad-standalone.service", the_daemons_sessions_are_shown),
-    ("popad-admin.8", "systemctl stop", a_session_is_ended),
+    ("popad-admin.8", "systemctl stop 'popad@*", a_session_is_ended),
+    ("popad-admin.8", "popad convert --all maildir:", mailboxes_become_maildirs),
     ("popad-admin.8", "pkill", a_session_is_ended),
     ("popad-admin.8", "-x POPAD_USER=jane", entries_are_shown),
     ("popad-admin.8", "POPAD_EVENT=login-failed", entries_are_shown),
@@ -676,6 +711,12 @@ NOT_HERE = [
     ("popad.8", "--from dovecot:%08Xv%08Xu", "the same"),
     ("popad.8", "--server localhost", "the same"),
     ("popad.8", "--login '{user}*master'", "the same"),
+    ("popad-admin.8", "systemctl stop postfix", "the recipe of popad convert --all types it, without Postfix"),
+    ("popad-admin.8", "POPAD_MAILDROP=maildir:", "the same"),
+    ("popad-admin.8", "systemctl start postfix", "the same"),
+    ("popad-admin.8", "--group mail", "the same"),
+    ("popad-admin.8", "--user jane --json", "tests/unit/commands/test_convert.py types it"),
+    ("popad.8", "popad convert --user jane", "the same"),
     *(("popad-delivery.7", words, "test_delivery.py types it where the programs are") for words in DELIVERIES),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import select
+import signal
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from tests.support.patience import PATIENCE
 from tests.support.serving import POPAD
 
 CTRL_C = b"\x03"
+AGAIN = 1.0  # seconds after which somebody presses it once more
 
 
 def passwd(name: bytes, octets: bytes, *more: str) -> "subprocess.CompletedProcess[bytes]":
@@ -86,13 +89,17 @@ def at_a_terminal(*answers: bytes, more: Sequence[str] = ()) -> tuple[int, bytes
     pid, terminal = pty.fork()
     if pid == 0:
         try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored by what runs in the background
             os.chdir(CHECKOUT)
             os.execve(POPAD[0], [*POPAD, "passwd", *more, "alice"], {"PATH": os.defpath})
         finally:
             os._exit(99)
-    shown = b""
+    shown = answer = b""
     left = list(answers)
     while True:
+        if answer == CTRL_C and not select.select([terminal], [], [], AGAIN)[0]:
+            os.write(terminal, CTRL_C)  # Python does not see one that comes just before it begins to read
+            continue
         try:
             octets = os.read(terminal, 4096)
         except OSError:  # Linux says EIO when the other side has closed
