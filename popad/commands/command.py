@@ -5,7 +5,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def check(given: argparse.Namespace) -> int:
@@ -67,6 +67,27 @@ def migrate(given: argparse.Namespace) -> int:
     return migrate(os.environ, given)
 
 
+def wrong_for_report(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad report` is called; "" for nothing."""
+    from popad.commands.report.report import wrong
+
+    return wrong(given)
+
+
+def report(given: argparse.Namespace) -> int:
+    """Run `popad report`."""
+    from popad.commands.report.report import report
+
+    return report(given)
+
+
+def metrics(given: argparse.Namespace) -> int:
+    """Run `popad metrics`."""
+    from popad.commands.report.metrics import metrics
+
+    return metrics(given)
+
+
 def tls_helper(_: argparse.Namespace) -> int:
     """Run `popad tls-helper`."""
     from popad.commands.tls_helper import tls_helper
@@ -92,11 +113,13 @@ class Command:
         run: "Callable[[argparse.Namespace], int]",
         arguments: "dict[str, str] | None" = None,
         wrong: "Callable[[argparse.Namespace], str]" = lambda _: "",
+        example: str = "",
     ) -> None:
         self.does = does
         self.run = run
         self.arguments = arguments or {}
         self.wrong = wrong
+        self.example = example
 
 
 COMMANDS = {
@@ -161,6 +184,32 @@ COMMANDS = {
         },
         wrong_for_migrate,
     ),
+    "report": Command(
+        "count what the journal has of sessions, logins, mailboxes and errors",
+        report,
+        {
+            "[--since MOMENT]": "entries from then on: 2026-11-23 18:00, yesterday, -1h, as journalctl has it",
+            "[--until MOMENT]": "entries until then",
+            "[--user NAME]": "entries that name this user",
+            "[--address ADDRESS]": "entries of clients with this address, or of this network: 192.0.2.0/24",
+            "[--json]": "print all figures as an object",
+            "[--html FILE]": "write a page with plots; - prints it",
+            "[--logfmt FILE]": "not the journal but lines that popad has written to standard error; - reads them there",
+            "[--directory DIRECTORY]": "the journal's files in this directory",
+        },
+        wrong_for_report,
+        "popad report --since yesterday --until today --html yesterday.html",
+    ),
+    "metrics": Command(
+        "print counters and histograms of the journal, as OpenMetrics text",
+        metrics,
+        {
+            "[--state FILE]": "go on where the last run with this file ended: counters only grow",
+            "[--output FILE]": "replace this file in one step, for node_exporter's textfile collector",
+            "[--directory DIRECTORY]": "the journal's files in this directory",
+        },
+        example="popad metrics --state /var/lib/popad-metrics/state --output /var/lib/node_exporter/popad.prom",
+    ),
     "tls-helper": Command("hold the keys of TLS, on the socket that systemd has passed", tls_helper),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),
 }
@@ -185,6 +234,9 @@ def main(arguments: "Sequence[str]") -> int:
     """Run the command that the arguments name. Returns the exit status: 2 where they are wrong, after saying why."""
     command = COMMANDS[arguments[0]]
     parser = argparse.ArgumentParser(f"popad {arguments[0]}", description=command.does, allow_abbrev=False)
+    if command.example:
+        parser.epilog = f"example: {command.example}"
+    arguments = [*joined(arguments, command)]
     for argument, meaning in command.arguments.items():
         name, _, value = argument.strip("[]").partition(" ")
         if value:
@@ -204,3 +256,15 @@ def main(arguments: "Sequence[str]") -> int:
     except SystemExit as done:  # it has printed the help, or what is wrong
         return int(done.code or 0)
     return command.run(given)
+
+
+def joined(arguments: "Sequence[str]", command: Command) -> "Iterator[str]":
+    """The arguments, `--since -1h` as `--since=-1h`: argparse would take the value for an option."""
+    taking = {argument.strip("[]").partition(" ")[0] for argument in command.arguments if " " in argument}
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in taking and (value := next(rest, None)) is not None:
+            is_span = value[:1] == "-" and value[1:2].isdigit()
+            yield from (f"{argument}={value}",) if is_span else (argument, value)
+        else:
+            yield argument

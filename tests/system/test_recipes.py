@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import socket
@@ -490,6 +491,24 @@ def entries_are_shown(server: Server, block: Block) -> None:
     wait_until(lambda: words in typed(server, command, name))
 
 
+def a_report_is_made(server: Server, block: Block) -> None:
+    """Of the user with the trouble, as it is shown to a reader and to a program."""
+    name = troubled(server)
+    page = "/root/november.html"
+    for command in block.commands:
+        said = typed(server, re.sub(r"192\.0\.2\.0/24", f"{GUESSER}/32", command), name)
+        if "--html" in command:
+            assert said == ""
+            assert "<h1>popad report</h1>" in server.machine.run(["cat", page]).stdout
+        elif "--json" in command:
+            assert json.loads(said)["events"]["maildrop-refused"] >= 1
+        elif "--until today" in command:
+            assert re.match(r"[\d,]+ entries", said)
+        else:
+            assert "login-failed " in said
+            assert name in said
+
+
 def little_is_logged(server: Server, block: Block) -> None:
     """In both shapes."""
     name = server.add_user()
@@ -671,6 +690,9 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "-u popad-auth.service", entries_are_shown),
     ("popad-admin.8", "-p err", entries_are_shown),
     ("popad-admin.8", "-u 'popad@*'", entries_are_shown),
+    ("popad-admin.8", "popad report --since yesterday --until today", a_report_is_made),
+    ("popad-admin.8", "popad report --since yesterday --user jane", a_report_is_made),
+    ("popad-admin.8", "popad report --since -1h --address", a_report_is_made),
     ("popad-admin.8", "credentials jane", another_password),
     ("popad-admin.8", "popad test-login jane", a_login_is_explained),
     ("popad-admin.8", "POPAD_LOG=quiet", little_is_logged),
@@ -718,6 +740,9 @@ NOT_HERE = [
     ("popad-admin.8", "--user jane --json", "tests/unit/commands/test_convert.py types it"),
     ("popad.8", "popad convert --user jane", "the same"),
     *(("popad-delivery.7", words, "test_delivery.py types it where the programs are") for words in DELIVERIES),
+    ("popad-admin.8", "opening a mailbox", "what a report shows, and nothing to type"),
+    ("popad-admin.8", "podman logs", "no podman in the machine: unit/commands/report/test_logfmt.py has such lines"),
+    ("popad-admin.8", "cp popad-metrics.service", "no documents in the machine: test_report.py starts the service"),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
 

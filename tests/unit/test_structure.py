@@ -270,7 +270,7 @@ def test_only_the_journal_writes_to_logs() -> None:
             "helper_service.py",
         },
         "syslog": {"wrappers.py", "pam.py"},
-        "systemd.journal": {"login_trial.py"},
+        "systemd.journal": {"login_trial.py", "journald.py"},
     }
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from popad.commands.command import COMMANDS, USAGE, main
+from popad.commands.command import COMMANDS, USAGE, joined, main
 from tests.support.here import CHECKOUT
 
 
@@ -44,3 +44,16 @@ def test_what_stays_in_memory_loads_no_command_line(module: str) -> None:
         check=True,
     )
     assert shown.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["report", "metrics"])
+def test_a_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([name, "--help"])
+    assert f"example: {COMMANDS[name].example}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_span_of_time_is_no_option() -> None:
+    command = COMMANDS["report"]
+    assert [*joined(["report", "--since", "-1h", "--json"], command)] == ["report", "--since=-1h", "--json"]
+    assert [*joined(["report", "--since", "--json"], command)] == ["report", "--since", "--json"]
+    assert [*joined(["report", "--user", "a", "--since"], command)] == ["report", "--user", "a", "--since"]

@@ -1,0 +1,112 @@
+"""Entries from the journal."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from popad.commands.report.entry import Selection
+
+from popad.commands.report.entry import Entry
+
+IDENTIFIER = "popad"
+PREFIX = "POPAD_"
+AT_ONCE = 50_000  # entries that are read before files are mapped anew: about 100 MB of them
+FIELD = 65_536  # octets of a field that are looked at
+PLACES = ("/var/log/journal", "/run/log/journal")
+MACHINE_ID = "/etc/machine-id"
+
+
+class Unreadable(Exception):
+    """The journal cannot be read; the text says why, and what to do."""
+
+
+class Journal:
+    """The entries of popad in the journal, or in the files of a directory, behind a cursor where one is given.
+
+    `cursor` is that of the last entry that was read. Anybody on this host may write entries under popad's name, so
+    nothing of one is believed.
+    """
+
+    def __init__(self, selection: "Selection", directory: str | None = None, cursor: str = "") -> None:
+        self.selection = selection
+        self.directory = directory
+        self.cursor = cursor
+
+    def __iter__(self) -> "Iterator[Entry]":
+        """Raises Unreadable."""
+        if self.directory is None and (why := why_not()):
+            raise Unreadable(why)
+        try:
+            while (yield from self.some()):
+                pass
+        except OSError as error:
+            raise Unreadable(f"the journal: {error}") from None
+
+    def some(self) -> "Generator[Entry, None, bool]":
+        """The next entries: all, or so many that the parts of files that are mapped then take little memory.
+
+        Returns whether there may be more. Raises OSError.
+        """
+        from systemd import journal
+
+        # Times as numbers; and what is not looked at is not converted.
+        raw = dict.fromkeys(journal.DEFAULT_CONVERTERS, lambda value: value)
+        with journal.Reader(path=self.directory, converters=raw) as reader:
+            reader.data_threshold = FIELD
+            reader.add_match(SYSLOG_IDENTIFIER=IDENTIFIER)
+            if self.selection.user is not None:
+                reader.add_match(POPAD_USER=self.selection.user)
+            if self.cursor:
+                reader.seek_cursor(self.cursor)  # or where it was, if it is gone
+            elif self.selection.since:
+                reader.seek_realtime(self.selection.since)
+            behind = self.cursor
+            for number, found in enumerate(reader, 1):
+                if found["__CURSOR"] == behind:
+                    continue
+                when = found["__REALTIME_TIMESTAMP"]
+                if self.selection.until and when > self.selection.until:
+                    return False
+                self.cursor = found["__CURSOR"]
+                fields = {name[len(PREFIX) :].lower(): text(value) for name, value in found.items() if is_ours(name)}
+                if "event" in fields:
+                    yield Entry(when, fields)
+                if number >= AT_ONCE:
+                    return True
+        return False
+
+
+def is_ours(name: str) -> bool:
+    """Whether popad has given the field."""
+    return name.startswith(PREFIX)
+
+
+def text(value: object) -> str:
+    """A field as text. Where an entry has it several times, the first counts."""
+    if isinstance(value, list):
+        value = value[0]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return str(value)[:FIELD]
+
+
+def why_not() -> str:
+    """Why this user would see no entry, or a few only; "" where all can be read."""
+    if not any(map(os.path.isdir, PLACES)):
+        return "there is no journal on this host; --logfmt reads lines of what popad has written to standard error"
+    if os.geteuid() == 0 or any(os.access(path, os.R_OK) for path in system_files()):
+        return ""
+    return "only root and members of the group systemd-journal may read the system's journal"
+
+
+def system_files() -> "Iterator[str]":
+    """The files that hold what services write now."""
+    try:
+        with open(MACHINE_ID, encoding="ascii") as file:
+            machine = file.read().strip()
+    except (OSError, ValueError):
+        return
+    for place in PLACES:
+        yield os.path.join(place, machine, "system.journal")
