@@ -154,6 +154,9 @@ SESSION_INTERRUPTED = Event(
     NOTICE,
     "{rhost}: session of {user} was told to end ({signal})",
 )
+SESSION_KICKED = Event(
+    "session-kicked", "e5b016a51dcd4947909570be9fb86357", NOTICE, "{rhost}: session of {user} was ended by {by}"
+)
 ACCESS_DENIED = Event(
     "access-denied", "268bd6d26243492386b94553453e13ba", NOTICE, "{rhost}: refused by hosts.allow and hosts.deny"
 )

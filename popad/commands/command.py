@@ -88,6 +88,34 @@ def metrics(given: argparse.Namespace) -> int:
     return metrics(given)
 
 
+def wrong_for_who(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad who` is called; "" for nothing."""
+    from popad.commands.who import wrong
+
+    return wrong(given)
+
+
+def who(given: argparse.Namespace) -> int:
+    """Run `popad who`."""
+    from popad.commands.who import who
+
+    return who(given)
+
+
+def wrong_for_kick(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad kick` is called; "" for nothing."""
+    from popad.commands.kick import wrong
+
+    return wrong(given)
+
+
+def kick(given: argparse.Namespace) -> int:
+    """Run `popad kick`."""
+    from popad.commands.kick import kick
+
+    return kick(os.environ, given)
+
+
 def tls_helper(_: argparse.Namespace) -> int:
     """Run `popad tls-helper`."""
     from popad.commands.tls_helper import tls_helper
@@ -209,6 +237,29 @@ COMMANDS = {
             "[--directory DIRECTORY]": "the journal's files in this directory",
         },
         example="popad metrics --state /var/lib/popad-metrics/state --output /var/lib/node_exporter/popad.prom",
+    ),
+    "who": Command(
+        "show the live sessions: who, from where, what they do, since when",
+        who,
+        {
+            "[--watch]": "a screen that stays up to date, until q is typed",
+            "[--json]": "print an object for each session",
+        },
+        wrong_for_who,
+        "popad who --watch",
+    ),
+    "kick": Command(
+        "end sessions so that nothing is deleted",
+        kick,
+        {
+            "[--user]": "WHO is a user, even where it is a number or could be an address",
+            "[--address]": "WHO is an address, or a network as ADDRESS/BITS",
+            "[--session]": "WHO is the number of a session, as popad who has it",
+            "[--json]": "print an object for each session with what became of it",
+            "WHO": "a session if it is a number, else an address if it is one, else a user",
+        },
+        wrong_for_kick,
+        "popad kick jane; popad kick 2001:db8::/32; popad kick 4711",
     ),
     "tls-helper": Command("hold the keys of TLS, on the socket that systemd has passed", tls_helper),
     "auth-helper": Command("answer sessions on the socket that systemd has passed", auth_helper),

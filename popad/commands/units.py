@@ -6,7 +6,7 @@ import subprocess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 from popad.errors import SettingWrong
 from popad.settings import PREFIX, Settings
@@ -37,6 +37,22 @@ def show(unit: str) -> "Mapping[str, str]":
         if equals:
             found[name] = f"{found[name]} {value}" if name in found else value  # Listen= has a line each
     return found
+
+
+def show_all(units: "Sequence[str]", properties: "Sequence[str]") -> list[dict[str, str]]:
+    """These properties of all units that are loaded and match the patterns, in one call. Raises OSError where systemd
+    does not answer. Only a line feed ends a line: a session chooses its StatusText.
+    """
+    command = ["systemctl", "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *units]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired:
+        raise OSError("systemd does not answer") from None
+    if done.returncode != 0:
+        raise OSError(done.stderr.decode("utf-8", "replace").strip() or "systemd does not answer")
+    blocks = done.stdout.decode("utf-8", "replace").split("\n\n")
+    found = [dict(line.split("=", 1) for line in block.split("\n") if "=" in line) for block in blocks]
+    return [each for each in found if each]
 
 
 def in_use() -> list[str]:

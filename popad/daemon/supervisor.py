@@ -39,6 +39,7 @@ from popad.privsep import immortal, spawn
 from popad.privsep.channel import message_pair
 from popad.privsep.identity import AddressSpace, NoNewPrivileges, leave_no_core_file
 from popad.session import monitor
+from popad.session.shown import Shown
 from popad.settings import Settings
 from popad.sources import is_in, source_of
 
@@ -345,7 +346,9 @@ class Supervisor:
 
 def facts_for_all(settings: Settings) -> Facts:
     """What the settings say of every client of a daemon. Raises SettingWrong."""
-    return facts_of(settings, with_rules=settings.wrappers != "never")
+    facts = facts_of(settings, with_rules=settings.wrappers != "never")
+    facts.notifier = Shown
+    return facts
 
 
 def listens_on(listener: socket.socket) -> str:

@@ -30,6 +30,7 @@ from popad.protocol.authorization import PASSWORD
 from popad.session import ending, monitor, postauth, preauth
 from popad.session.context import Context
 from popad.session.preauth import Preauth
+from popad.session.shown import Shown
 from popad.settings import Settings
 
 ROUNDS = 12  # CPython 3.11 rewrites code that has run 8 times
@@ -71,6 +72,7 @@ def warm_up() -> None:
     place = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"popad-{os.urandom(8).hex()}")  # noqa: S108 - not to be guessed
     os.mkdir(place, 0o700)
     facts = Facts(Settings({"POPAD_STATE": place, "POPAD_CACHE": place, "POPAD_LOGIN_TIMEOUT": "1"}), None, None)
+    facts.notifier = Shown
     taken, journal.taken = journal.taken, silent
     end_when_told, ending.end_when_told = ending.end_when_told, not_told  # this process has signals of its own
     try:
@@ -104,6 +106,7 @@ def log_in(facts: Facts, opened: ExitStack) -> None:
     client.shutdown(_socket.SHUT_WR)
     if arrived := arrive(connection, facts):
         context = Context(arrived)
+        opened.callback(context.ready().close)
         child = Preauth(spawn.Child(None, requests[0]), credentials[0])
         made = monitor.Monitor(context, monitor.Relays(HelperRelay(relay)), child)
         made.preparation.steps.append(lambda: answer(helpers_end))
@@ -122,7 +125,9 @@ def read_mail(facts: Facts, mailbox: str, opened: ExitStack) -> None:
     opened.callback(updates.close)
     store = Mbox(mailbox, updates.files_of(mailbox), PATIENCE, MESSAGES, 0)
     opened.callback(os.close, store.fd)
-    postauth.serve(Context(Arrival(connection, facts)), "nobody", Maildrop(store), b"")
+    context = Context(Arrival(connection, facts))
+    opened.callback(context.ready().close)
+    postauth.serve(context, "nobody", Maildrop(store), b"")
 
 
 def connected(opened: ExitStack) -> tuple[_socket.socket, Connection]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from popad.net.connection import Connection
     from popad.net.encryption import Encryption
     from popad.net.wrappers import Rules
+    from popad.notify import Notifier
     from popad.settings import Settings
 
 from popad.errors import PeerGone, PeerSilent, SettingWrong
@@ -34,6 +35,7 @@ class Facts:
         self.settings = settings
         self.rules = rules
         self.identity = identity  # uid, gid; None: all processes share one uid
+        self.notifier: Callable[[Connection], Notifier] | None = None  # of a session; None: systemd's, if it is there
 
 
 class Arrival:

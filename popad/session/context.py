@@ -31,6 +31,7 @@ class Context:
         self.binding = b""  # the digest of the certificate that the client was shown
         self.certified = ""  # the name in the client's own
         self.notifier: Notifier | None = None
+        self.new_notifier = arrived.facts.notifier
         if arrived.encryption:
             self.encrypted(arrived.encryption)
         self.state: SharedDirectory | MaildropUnavailable  # POPAD_STATE and POPAD_CACHE: Preparation opens them
@@ -78,6 +79,8 @@ class Context:
         self.certified = answer.certified
         if answer.certified:
             self.known |= {"tls_client": answer.certified}
+        if self.notifier:
+            self.notifier.status(self.status())
 
     def log(self, event: "Event", **fields: "Value") -> None:
         """Write an entry about this session, unless POPAD_LOG leaves it out."""
@@ -89,12 +92,18 @@ class Context:
     def ready(self) -> "Notifier":
         """Tell systemd that the greeting has left, if it has not heard yet."""
         if self.notifier is None:
-            from popad import notify
+            if self.new_notifier:
+                self.notifier = self.new_notifier(self.connection)
+            else:
+                from popad import notify
 
-            self.notifier = notify.Notifier(notify.Direct)
-            lives = self.settings.login_timeout + self.settings.auth_timeout
-            self.notifier.ready(f"authorization, {self.rhost}{', ' + self.tls if self.tls else ''}", lives)
+                self.notifier = notify.Notifier(notify.Direct)
+            self.notifier.ready(self.status(), self.settings.login_timeout + self.settings.auth_timeout)
         return self.notifier
+
+    def status(self) -> str:
+        """How the session stands before its login, for `popad who`: commands/standing.py reads it."""
+        return f"authorization, {self.rhost}{', ' + self.tls if self.tls else ''}"
 
     def make_room(self) -> None:
         """As root, for a user who has logged in: on a full disk there shall be room to delete mail."""

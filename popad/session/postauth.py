@@ -127,7 +127,7 @@ class PostauthClient:
     ) -> None:
         """`tls` is the version that the connection has, if any."""
         self.name = name
-        self.tls = f", {tls}" if tls else ""
+        self.arrived = (f", {tls}" if tls else "") + (f", from {connection.rhost}" if connection.proxy else "")
         self.connection = connection
         self.timeout = timeout
         self.notifier = notifier
@@ -141,7 +141,7 @@ class PostauthClient:
             return data
         self.drop.finish(wait=False)
         deleted = f", {self.drop.deleted} deleted" if self.drop.deleted else ""
-        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}{self.tls}")
+        self.notifier.status(f"{self.name}: {self.drop.messages} messages{deleted}{self.arrived}")
         return self.connection.read(self.deadline - time.monotonic(), self.takes)
 
     def write(self, data: bytes) -> None:

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.serving import POPAD_WITHOUT_JOURNAL, Client, Entry, Server, children_of, links_of, open_checkout
+from tests.support.serving import (
+    POPAD_WITHOUT_JOURNAL,
+    PYTHON,
+    Client,
+    Entry,
+    Server,
+    children_of,
+    links_of,
+    open_checkout,
+)
 
 LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp shows it
 
@@ -107,6 +116,13 @@ class Daemon:
     def ended(self) -> int:
         """The exit status, waited for."""
         return self.process.wait(PATIENCE)
+
+
+def named_popad(server: Server) -> tuple[str, str]:
+    """A program for daemon() whose command line is that of an installed popad, as `popad who` knows it."""
+    launcher = server.path / "popad"
+    launcher.write_text(f"import sys; sys.path.insert(0, {str(open_checkout())!r}); {POPAD_WITHOUT_JOURNAL[-1]}")
+    return PYTHON, str(launcher)
 
 
 def tcp_connections() -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import ssl
 from collections.abc import Iterator
 
@@ -102,6 +103,26 @@ def test_stls(tls: Server) -> None:
         assert b"STLS" not in client.body()
         assert client.say("STLS").startswith(b"-ERR")
         fetch(client, name)
+
+
+def test_popad_who_says_it(tls: Server) -> None:
+    """From STLS on, and after the login; how long the client is silent is known of its own connection."""
+    name = tls.add_user()
+
+    def shown(port: int) -> dict[str, object]:
+        listed = tls.machine.run(["/usr/sbin/popad", "who", "--json"]).stdout
+        (found,) = [each for each in map(json.loads, listed.splitlines()) if each["port"] == port]
+        return dict(found)
+
+    with stls(tls) as client:
+        wait_until(lambda: shown(client.port)["tls"] == "TLSv1.3")
+        assert (shown(client.port)["state"], shown(client.port)["user"]) == ("authorization", None)
+        client.ok(f"USER {name}")
+        client.ok(f"PASS {PASSWORD}")
+        wait_until(lambda: shown(client.port)["messages"] == 3)
+        after = shown(client.port)
+        assert (after["tls"], after["user"], after["address"]) == ("TLSv1.3", name, "127.0.0.1")
+        assert isinstance(after["idle"], int)
 
 
 def test_systemctl_status_says_it(tls: Server) -> None:

@@ -230,7 +230,7 @@ def calls_of(tree: ast.AST, module: str, function: str) -> list[ast.Call]:
 
 def test_who_logs() -> None:
     """A session by its context; the daemon for its limits and its life; net/, privsep/proxied.py and
-    tls/start.py for a client that gets no session; the TLS helper for its certificates.
+    tls/start.py for a client that gets no session; the TLS helper for its certificates; `popad kick` for who called it.
     """
     logging = set()
     for path in SOURCES:
@@ -242,6 +242,7 @@ def test_who_logs() -> None:
         "context.py",
         "helper.py",
         "helper_process.py",
+        "kick.py",
         "proxied.py",
         "refusing.py",
         "start.py",

@@ -47,6 +47,7 @@ TABLE = {
     "protocol": "seen",
     "session-closed": "closed",
     "session-interrupted": "seen",
+    "session-kicked": "seen",  # the session has entries of its own
     "access-denied": "seen",
     "limit-reached": "limited",
     "session-stopped": "seen",

@@ -46,7 +46,7 @@ def test_what_stays_in_memory_loads_no_command_line(module: str) -> None:
     assert shown.stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", ["report", "metrics"])
+@pytest.mark.parametrize("name", ["report", "metrics", "who", "kick"])
 def test_a_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--help"])
     assert f"example: {COMMANDS[name].example}" in " ".join(capsys.readouterr().out.split())
