@@ -73,8 +73,9 @@ def test_a_file_of_the_sessions_own_does_not_count() -> None:
 
 
 def test_a_pipe_in_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put there when its name had been looked at: it is not opened, so nobody waits for a writer for ever."""
+    """Put there when its name had been looked at: it is not opened."""
     reading, writing = os.pipe()
+    os.close(writing)  # who opens the other end and reads finds nothing, and goes on
     with memory_file(f"{NAME} 192.0.2.7 1 2", b"jane: 3 messages\n") as file:
         look = processes.is_shown
         looks: list[str] = []
@@ -89,7 +90,6 @@ def test_a_pipe_in_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch) -> Non
         assert processes.shown(HERE, os.geteuid()) is None
         assert len(looks) == 1
     os.close(reading)
-    os.close(writing)
 
 
 def test_only_so_much_is_read() -> None:

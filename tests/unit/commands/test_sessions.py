@@ -188,6 +188,9 @@ def test_a_client_of_the_daemon_that_came_by_a_proxy(server: Server) -> None:
         wait_until(lambda: of(running)[4321].messages == 3)
         found = of(running)[4321]
         assert (found.address, found.proxy, found.idle) == ("192.0.2.7", "127.0.0.1", None)
+        # A unit's name has the proxy's address, so the status has the client's.
+        shown = processes.shown(found.pid or 0, 0)
+        assert shown and shown[1] == f"{NAME}: 3 messages, from 192.0.2.7"
 
 
 @needs_root
