@@ -81,7 +81,7 @@ def sessions() -> tuple[list[Session], bool]:
     shown = units.show_all([units.SESSION.replace("@", "@*"), units.DAEMON], PROPERTIES) if units.are_there() else []
     found = [session for unit in shown if unit.get("Id") != units.DAEMON and (session := of_unit(unit))]
     groups = [unit.get("ControlGroup", "") for unit in shown if unit.get("Id") == units.DAEMON]
-    of_daemon, is_all = of_processes(daemons(groups), helpers())
+    of_daemon, is_all = of_processes(daemons(groups), helpers(), groups)
     found += of_daemon
     add_idle(found)
     return sorted(found, key=lambda each: (each.since or 0, each.pid or 0)), is_all
@@ -127,12 +127,16 @@ def is_daemon(arguments: "Sequence[str]") -> bool:
     return False
 
 
-def of_processes(found: "Sequence[Process]", helpers: "Container[int]") -> tuple[list[Session], bool]:
+def of_processes(
+    found: "Sequence[Process]", helpers: "Container[int]", groups: "Container[str]" = ()
+) -> tuple[list[Session], bool]:
     """Which of them are sessions; and whether all of those could be looked into.
 
-    Only root can. Whoever has logged in is known by the uid alone, so no session can hide. Where all processes have one
-    uid, as nobody was root, what a session says is all that there is.
+    Only root can. Whoever has logged in is known by the uid alone, so no session can hide; that of any user's program
+    with such a command line does not count. Where all processes have one uid, as nobody was root, what a session says
+    is all that there is.
     """
+    pids = {each.pid for each in found}
     owner = 0 if any(each.uid == 0 for each in found) else min((each.uid for each in found), default=0)
     sessions: dict[int, Session] = {}
     is_all = True
@@ -141,7 +145,8 @@ def of_processes(found: "Sequence[Process]", helpers: "Container[int]") -> tuple
             shown = processes.shown(each.pid, owner)
         except PermissionError:
             shown, is_all = None, False
-        has_user = owner == 0 and is_user(each, helpers)
+        is_ours = each.parent in pids or (each.group != "" and each.group in groups)
+        has_user = owner == 0 and is_ours and is_user(each, helpers)
         if shown or has_user:
             name, line = shown or ("", "")
             standing = Standing(line)

@@ -218,9 +218,18 @@ def test_what_a_session_has_forked_is_none(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_popads_own_users_are_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "shown", lambda *_: None)
-    main, helper, preauth, user = (Process(pid, 1, 1, uid, "/x") for pid, uid in enumerate((0, 42, 0x7E000003, 1000)))
-    found, _ = sessions.of_processes([main, helper, preauth, user], {42})
-    assert [each.pid for each in found] == [3]
+    main, *others = (Process(pid, 1, 1, uid, "/x") for pid, uid in enumerate((0, 42, 0x7E000003, 1000), 1))
+    found, _ = sessions.of_processes([main, *others], {42})
+    assert [each.pid for each in found] == [4]
+
+
+def test_a_users_program_with_such_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session, unless it is in the daemon's control group: as one that has outlived its daemon is."""
+    monkeypatch.setattr(processes, "shown", lambda *_: None)
+    main, program = Process(2, 1, 1, 0, "/popad"), Process(3, 1, 1, 1000, "/user")
+    assert sessions.of_processes([main, program], (), ["/popad"])[0] == []
+    program.group = "/popad"
+    assert [each.pid for each in sessions.of_processes([main, program], (), ["/popad"])[0]] == [3]
 
 
 def test_where_all_have_one_uid(monkeypatch: pytest.MonkeyPatch) -> None:
