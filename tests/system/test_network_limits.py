@@ -198,6 +198,11 @@ def table(machine: Machine) -> str:
     return machine.run(["nft", "list", "table", "inet", "popad"], check=False).stdout
 
 
+def test_the_unit_is_verified(machine: Machine) -> None:
+    said = machine.run(["systemd-analyze", "verify", "--man=no", SERVICE])
+    assert said.stdout + said.stderr == ""
+
+
 def test_it_is_off_until_it_is_enabled(machine: Machine) -> None:
     machine.run(["systemctl", "restart", "popad.socket"])
     assert machine.show(SERVICE, "ActiveState", "UnitFileState") == {

