@@ -77,18 +77,29 @@ def shown(pid: int, owner: int) -> tuple[str, str] | None:
 
 def read(path: str, owner: int) -> tuple[str, str] | None:
     """The session may put another file in the place of the one that was looked at, one that hangs who opens it: so it
-    is looked at without being opened first. Raises OSError.
+    is looked at without being opened first. The name alone tells nothing: in a file system of a user's own a pipe or a
+    device can have it, and root's as well. Raises OSError.
     """
     place = os.open(path, os.O_PATH)
     try:
         link = os.readlink(f"{PROC}/self/fd/{place}")
-        if not is_shown(link) or os.fstat(place).st_uid != owner:
+        status = os.fstat(place)
+        if not is_shown(link) or status.st_uid != owner or status.st_dev != memory_files():
             return None
         with open(f"{PROC}/self/fd/{place}", "rb") as file:
             line = file.read(LARGEST).partition(b"\n")[0]
     finally:
         os.close(place)
     return link.removeprefix(PREFIX).removesuffix(SUFFIX), line.decode("utf-8", "replace")
+
+
+def memory_files() -> int:
+    """The device of all memory files, which no user can mount."""
+    file = os.memfd_create(NAME)
+    try:
+        return os.fstat(file).st_dev
+    finally:
+        os.close(file)
 
 
 def is_shown(link: str) -> bool:

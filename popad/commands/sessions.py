@@ -136,8 +136,8 @@ def of_processes(
     with such a command line does not count. Where all processes have one uid, as nobody was root, what a session says
     is all that there is.
     """
-    pids = {each.pid for each in found}
     owner = 0 if any(each.uid == 0 for each in found) else min((each.uid for each in found), default=0)
+    pids = {each.pid for each in found if each.uid == owner}  # a user's program may have begun others
     sessions: dict[int, Session] = {}
     is_all = True
     for each in found:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,24 @@ def test_a_pipe_in_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch) -> Non
         assert processes.shown(HERE, os.geteuid()) is None
         assert len(looks) == 1
     os.close(reading)
+
+
+def test_what_only_has_the_name_of_such_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a file system of a user's own, whose root is not ours: a pipe would hang who opens it, and a device may do
+    anything.
+    """
+    monkeypatch.setattr(processes, "PREFIX", f"{tmp_path}/")
+    monkeypatch.setattr(processes, "SUFFIX", "")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"root: 0 messages\n")
+    writing = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(writing, b"x" * 2000)  # who opens it all the same does not wait
+    for name in ("pipe", "file"):
+        place = os.open(tmp_path / name, os.O_PATH)
+        assert processes.is_shown(os.readlink(f"/proc/self/fd/{place}"))
+        assert processes.shown(HERE, os.geteuid()) is None
+        os.close(place)
+    os.close(writing)
 
 
 def test_only_so_much_is_read() -> None:

@@ -232,6 +232,13 @@ def test_a_users_program_with_such_a_command_line(monkeypatch: pytest.MonkeyPatc
     assert [each.pid for each in sessions.of_processes([main, program], (), ["/popad"])[0]] == [3]
 
 
+def test_what_such_a_program_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the same command line, and is no session, either."""
+    monkeypatch.setattr(processes, "shown", lambda *_: None)
+    main, program, forked = (Process(*each, "/x") for each in ((2, 1, 1, 0), (3, 1, 1, 1000), (4, 1, 3, 1000)))
+    assert sessions.of_processes([main, program, forked], ())[0] == []
+
+
 def test_where_all_have_one_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that was not started as root: what a session says is all that there is."""
     lines = {2: "authorization, 192.0.2.7", 3: "jane: 3 messages"}
