@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from popad.auth.identity import Owner
     from popad.privsep.channel import Channel
 
+from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.identity import become
 
@@ -26,3 +27,16 @@ def begin(owner: "Owner", work: "Callable[[Channel], object]") -> spawn.Child:
         work(channel)
 
     return spawn.with_channel(as_that_user)
+
+
+def readable(field: bytes | bytearray) -> str:
+    """Text that such a child has said, as it may be printed: a mailbox or another server may have made it up."""
+    text = field.decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def number(field: bytes | bytearray) -> int:
+    """A number that such a child has said. Raises ContractBroken."""
+    if not field.isdigit():
+        raise ContractBroken("a number that is none")
+    return int(field)

@@ -189,29 +189,27 @@ def heard(channel: Channel, name: str) -> "dict[str, int | str]":
     while True:
         kind, *fields = channel.receive_request(SHAPES, None)
         if kind == b"failed":
-            raise NotConverted(decoded(fields[0]))
+            raise NotConverted(as_user.readable(fields[0]))
         if kind == b"missing":
-            raise NothingThere(decoded(fields[0]))
+            raise NothingThere(as_user.readable(fields[0]))
         if kind == b"done":
             if shown > began and sys.stderr.isatty():
                 sys.stderr.write("\n")
-            counts = {each: int(field) for each, field in zip(COUNTS, fields[: len(COUNTS)], strict=True)}
-            return counts | {each: decoded(field) for each, field in zip(TEXTS, fields[len(COUNTS) :], strict=True)}
+            counts = {each: as_user.number(field) for each, field in zip(COUNTS, fields[: len(COUNTS)], strict=True)}
+            return counts | {
+                each: as_user.readable(field) for each, field in zip(TEXTS, fields[len(COUNTS) :], strict=True)
+            }
         if time.monotonic() - shown > QUIET:
             shown = time.monotonic()
-            sys.stderr.write(line.format(f"{name}: {int(fields[0])} of {int(fields[1])} messages"))
+            sys.stderr.write(
+                line.format(f"{name}: {as_user.number(fields[0])} of {as_user.number(fields[1])} messages")
+            )
             sys.stderr.flush()
 
 
 def encoded(text: str) -> bytes:
     """Text for the channel."""
     return text.encode("utf-8", "backslashreplace")[:TEXT]
-
-
-def decoded(field: bytearray) -> str:
-    """Text of a user's process, as it may be printed."""
-    text = field.decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def group_id(name: str) -> int:

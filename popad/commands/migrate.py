@@ -205,29 +205,22 @@ def hear(child: "Child", row: "dict[str, Any]", progress: "Progress") -> None:
         while not child.channel.waits(PATIENCE):
             progress.say()
         what, *fields = child.channel.receive_request(SHAPES, None)
-        words = [bytes(field).decode("ascii", "backslashreplace") for field in fields]
+        words = [as_user.readable(field) for field in fields]
         if what == b"step":
             progress.say(f"{words[0]} of {words[1]} messages")
         elif what == b"change":
-            row["changes"].append({"message": as_number(words[0]), "id": words[1], "why": words[2]})
+            row["changes"].append({"message": as_user.number(fields[0]), "id": words[1], "why": words[2]})
         elif what == b"missing":
-            row["not_found"].append({"message": as_number(words[0]), "id": words[1]})
+            row["not_found"].append({"message": as_user.number(fields[0]), "id": words[1]})
         elif what == b"failed":
             row["error"] = words[0]
             return
         else:
-            row |= dict(zip(COUNTS, map(as_number, words), strict=False))
+            row |= dict(zip(COUNTS, map(as_user.number, fields[:-1]), strict=True))
             row["list"] = words[-1]
             return
         if len(row["changes"]) > MOST or len(row["not_found"]) > MOST:
             raise ContractBroken("it says too much")
-
-
-def as_number(text: str) -> int:
-    """Raises ContractBroken."""
-    if not text.isdigit():
-        raise ContractBroken("a number that is none")
-    return int(text)
 
 
 def octets(text: str, most: int) -> bytes:

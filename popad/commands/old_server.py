@@ -60,7 +60,7 @@ class Asked:
         self.server = server
         try:
             self.line = socket.create_connection((server.host, server.port), PATIENCE)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that the DNS cannot have
             raise NotAnswered(f"{server}: {error}") from error
         self.incoming = self.line.makefile("rb")
         try:
@@ -105,7 +105,8 @@ class Asked:
 
     def sizes(self, most: int) -> dict[int, int]:
         """Octets of each message, as it counts them."""
-        sizes = self.listing(b"LIST", most)
+        listed = self.listing(b"LIST", most)
+        sizes = {number: rest.partition(b" ")[0] for number, rest in listed.items()}  # more may stand behind a size
         if not all(text.isdigit() and len(text) <= 18 for text in sizes.values()):
             raise NotAnswered("LIST: a size that is no number")
         return {number: int(text) for number, text in sizes.items()}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from popad.commands import command, convert, effective, units
+from popad.errors import ContractBroken
 from popad.maildrop.conversion.building import NotConverted
 from popad.privsep.channel import Channel, message_pair
 from tests.support.conversions import Mails
@@ -205,6 +206,15 @@ def test_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     with pytest.raises(NotConverted, match=r"no\\x1b\[1m. room"):
         convert.heard(ours, "jane")
     assert capsys.readouterr().err == "jane: 7 of 9 messages\n"
+    for channel in (ours, theirs):
+        channel.close()
+
+
+def test_a_child_that_says_no_number() -> None:
+    ours, theirs = map(Channel, message_pair())
+    theirs.send((b"done", *[b"7"] * (len(convert.COUNTS) - 1), b"x", b"", b""))
+    with pytest.raises(ContractBroken, match="a number that is none"):
+        convert.heard(ours, "jane")
     for channel in (ours, theirs):
         channel.close()
 

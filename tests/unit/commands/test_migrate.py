@@ -304,6 +304,23 @@ def test_a_child_that_says_what_it_may_not(
     assert f"{NAME}: failed: the process that looked at it has failed: " in said
 
 
+@pytest.mark.parametrize("kind", [b"failed", b"missing", b"change", b"done"])
+def test_a_child_that_says_odd_octets(run: Any, monkeypatch: pytest.MonkeyPatch, kind: bytes) -> None:
+    """As another server has made them up, in an answer or in an id: they do nothing to a terminal."""
+    odd = b"\x1b]0;owned\x07\r"
+    fields = {b"failed": (odd,), b"missing": (b"1", odd), b"change": (b"1", odd, odd), b"done": (*[b"1"] * 5, odd)}
+
+    def tell(channel: Channel, _: Any) -> None:
+        channel.send((kind, *fields[kind]))
+        if kind in (b"missing", b"change"):
+            channel.send((b"done", *[b"1"] * 5, b"written"))
+
+    monkeypatch.setattr(migrate, "tell", tell)
+    said = run("--from", "qpopper", "--user", NAME)[1]
+    assert "\\x1b]0;owned" in said
+    assert said.replace("\n", "").isprintable()
+
+
 def test_a_child_that_dies(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(*_: Any) -> known.Found:
         raise ContractBroken("what")

@@ -181,6 +181,18 @@ def test_sizes_that_are_none() -> None:
         session.sizes(MOST)
 
 
+def test_what_stands_behind_a_size() -> None:
+    """Nothing, mostly; a server may say more (RFC 1939 section 5, LIST)."""
+    with asked({b"LIST": b"+OK\r\n1 120 seen\r\n2  7\r\n.\r\n"}) as session:
+        assert session.sizes(MOST) == {1: 120, 2: 7}
+
+
+@pytest.mark.parametrize("name", ["mail..example", "x" * 64])
+def test_a_name_that_cannot_be(name: str) -> None:
+    with pytest.raises(NotAnswered, match=name):
+        Asked(Old(name, 110), "a", b"b")
+
+
 def test_a_header_or_a_message_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_server, "LARGEST_HEADER", 100)
     endless = b"+OK\r\n" + b"X: y\r\n" * 50 + b".\r\n"
