@@ -33,6 +33,7 @@ from popad.maildrop.mbox.file import signature
 from popad.maildrop.mbox.locks import Lock
 from popad.maildrop.mbox.separators import LONGEST_LINE
 from popad.maildrop.mbox.store import IN_USE, Mbox
+from popad.maildrop.open import former_server
 from popad.maildrop.uidl import header_pieces
 
 TRIES = 10  # at a mailbox that gets mail between the look at it and the lock
@@ -76,7 +77,7 @@ def locked(
     """The mailbox as nobody changes it now, its unique-ids, and a list of those of messages that are gone."""
     limits = settings.lock_timeout, settings.max_messages, settings.max_octets
     for _ in range(TRIES):
-        store = Mbox(path, state.files_of(path), *limits, settings.locks)
+        store = Mbox(path, state.files_of(path), *limits, settings.locks, former=former_server("mbox", settings))
         if store.fd < 0:
             raise NothingThere(f"{path} is not there")
         try:

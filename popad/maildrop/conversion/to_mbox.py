@@ -33,6 +33,7 @@ from popad.maildrop.maildir.store import Maildir
 from popad.maildrop.mbox.scan import Scan, hide_internal_data
 from popad.maildrop.mbox.separators import FROM
 from popad.maildrop.mbox.store import Mbox
+from popad.maildrop.open import former_server
 from popad.maildrop.uidl import HexIds, header_pieces
 
 TRIES = 10  # at a Maildir from which messages go while it is read
@@ -109,7 +110,7 @@ def store_list(place: Place, settings: "Settings", state: "SharedDirectory", cop
 
 def source_of(path: str, settings: "Settings") -> Source:
     """The Maildir as it is now. Raises MaildropUnavailable, NothingThere."""
-    store = Source(path, settings.max_messages, 0, former=settings.uidl or None, marks_seen=False)
+    store = Source(path, settings.max_messages, 0, former=former_server("maildir", settings), marks_seen=False)
     if not store.directories.are_there:
         raise NothingThere(f"{path} is not there")
     return store

@@ -67,6 +67,14 @@ def test_the_list_that_there_was_counts(mails: Mails) -> None:
     assert id_list.unpack((mails.maildir / id_list.NAME).read_bytes())["gone"] == "UID8-9"
 
 
+def test_ids_that_another_server_has_left_in_headers_count(tmp_path: Path) -> None:
+    """Though no session has listed them yet."""
+    mails = Mails(tmp_path, POPAD_UIDL="qpopper")
+    mails.mbox.write_bytes(ONE.replace(b"Date: 1", b"Date: 1\nX-UIDL: abcdefghijkl"))
+    mails.to_maildir()
+    assert [message.unique_id for message in mails.shown(mails.maildir)] == ["abcdefghijkl"]
+
+
 def test_ids_of_removed_messages_stay_taken(mails: Mails) -> None:
     first = mails.shown(mails.mbox)[0].unique_id
     with mails.opened(mails.mbox) as store:

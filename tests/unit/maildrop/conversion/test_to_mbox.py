@@ -48,6 +48,16 @@ def test_clients_find_what_they_knew(mails: Mails) -> None:
     assert mails.mbox.stat().st_mode & 0o7777 == 0o600
 
 
+def test_a_server_that_leaves_no_ids_in_maildirs(tmp_path: Path) -> None:
+    """But in mbox files: what headers have is not believed of messages that had other ids."""
+    mails = Mails(tmp_path, POPAD_UIDL="qpopper")
+    mails.make_maildir()
+    mails.deliver("1600000001.a.h", b"X-UIDL: abcdefghijkl\n" + ONE)
+    before = mails.shown(mails.maildir)
+    mails.to_mbox()
+    assert mails.shown(mails.mbox) == before
+
+
 def test_it_is_only_read(mails: Mails) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in mails.maildir.rglob("*"))
     mails.to_mbox()
