@@ -14,6 +14,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import IO
 
 from popad.auth import verifiers
 from popad.auth.identity import Account, LoginFailed, Unavailable, Unknown
@@ -186,11 +187,21 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
 
 def read(path: str) -> tuple[str, tuple[int, ...]]:
     """The text of the file, if nobody but its owner can have written it, and its stamp. FileWrong and OSError."""
+    with opened(path) as file:
+        status = os.fstat(file.fileno())
+        try:
+            return file.read().decode("utf-8"), stamp_of(status)
+        except UnicodeDecodeError as wrong:
+            raise FileWrong(f"{path}: not UTF-8 at octet {wrong.start}") from None
+
+
+def opened(path: str) -> "IO[bytes]":
+    """A file of secrets, if nobody but its owner may read or write it. FileWrong and OSError."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise FileWrong(f"{path}: not a regular file")
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
+    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise FileWrong(f"{path}: not a regular file any more")
         if status.st_uid not in (0, os.geteuid()):
@@ -199,10 +210,10 @@ def read(path: str) -> tuple[str, tuple[int, ...]]:
             raise FileWrong(
                 f"{path}: mode {stat.S_IMODE(status.st_mode):04o}, others may read or write it (chmod 0600)"
             )
-        try:
-            return file.read().decode("utf-8"), stamp_of(status)
-        except UnicodeDecodeError as wrong:
-            raise FileWrong(f"{path}: not UTF-8 at octet {wrong.start}") from None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def parse(fields: list[str], where: str) -> Credential:

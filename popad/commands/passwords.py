@@ -2,6 +2,10 @@
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
+
 from popad.auth import credentials
 from popad.privsep.channel import wipe
 
@@ -10,27 +14,30 @@ LARGEST = 1 << 26  # octets
 
 
 class Passwords:
-    """All of them in one piece of memory, so that a child can forget them at once."""
+    """All of them in one piece of memory and nowhere else, so that a child can forget them at once."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytearray) -> None:
         """Raises ValueError that names the line."""
-        self.text = bytearray(text)
+        self.text = text
         self.places: dict[str, tuple[int, int]] = {}
-        place = 0
-        for number, whole in enumerate(text.split(b"\n"), 1):
-            begin, place = place, place + len(whole) + 1
-            if not (line := whole.removesuffix(b"\r")):
+        number = end = 0
+        while (begin := end) < len(text):
+            number += 1
+            end = text.find(b"\n", begin) + 1 or len(text)
+            stop = end - text.endswith(b"\n", begin, end)
+            stop -= text.endswith(b"\r", begin, stop)
+            if begin == stop:
                 continue
-            name, colon, _ = line.partition(b":")
+            colon = text.find(b":", begin, stop)
+            if colon <= begin:
+                raise ValueError(f"line {number}: expected NAME:PASSWORD")
             try:
-                known = name.decode("utf-8")
+                known = text[begin:colon].decode("utf-8")
             except UnicodeDecodeError:
                 raise ValueError(f"line {number}: the name is not UTF-8") from None
-            if not colon or not name:
-                raise ValueError(f"line {number}: expected NAME:PASSWORD")
             if known in self.places:
                 raise ValueError(f"line {number}: {known!a} stands here twice")
-            self.places[known] = begin + len(name) + 1, begin + len(line)
+            self.places[known] = colon + 1, stop
 
     def of(self, name: str) -> bytes | None:
         """The password of a user; None where there is none."""
@@ -48,9 +55,16 @@ def read(path: str | None) -> Passwords:
     ValueError.
     """
     if path is None:
-        text = sys.stdin.buffer.read(LARGEST + 1)
-    else:
-        text = credentials.read(path)[0].encode()
-    if len(text) > LARGEST:
+        return Passwords(whole(sys.stdin.buffer))
+    with credentials.opened(path) as file:
+        return Passwords(whole(file))
+
+
+def whole(file: "IO[bytes]") -> bytearray:
+    """What it has. It is read to where it stays, as what a copy leaves in memory nobody could overwrite. ValueError."""
+    text = bytearray(LARGEST + 1)
+    count = file.readinto(text)  # type: ignore[attr-defined]  # all buffered files have it
+    if count > LARGEST:
         raise ValueError(f"more than {LARGEST} octets of passwords")
-    return Passwords(text)
+    del text[count:]
+    return text
