@@ -199,9 +199,9 @@ def opened(path: str) -> "IO[bytes]":
     """A file of secrets, if nobody but its owner may read or write it. FileWrong and OSError."""
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise FileWrong(f"{path}: not a regular file")
-    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(file.fileno())
+        status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise FileWrong(f"{path}: not a regular file any more")
         if status.st_uid not in (0, os.geteuid()):
@@ -211,9 +211,9 @@ def opened(path: str) -> "IO[bytes]":
                 f"{path}: mode {stat.S_IMODE(status.st_mode):04o}, others may read or write it (chmod 0600)"
             )
     except BaseException:
-        file.close()
+        os.close(fd)
         raise
-    return file
+    return open(fd, "rb")
 
 
 def parse(fields: list[str], where: str) -> Credential:
