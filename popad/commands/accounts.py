@@ -60,8 +60,19 @@ class Accounts:
                 maildrop = identity.place(self.maildrop or self.settings.maildrop, entry.pw_name, entry.pw_dir)
             except identity.Refused:
                 continue  # there is no place where it could be
-            if os.path.lexists(maildrop.partition(":")[2]):
+            if may_be_there(maildrop.partition(":")[2]):
                 yield entry.pw_name
+
+
+def may_be_there(path: str) -> bool:
+    """Whether there is something, or only its owner can tell (on NFS root may be nobody)."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def people() -> range:

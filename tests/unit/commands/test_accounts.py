@@ -60,3 +60,11 @@ def test_people_who_have_a_maildrop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     definitions.write_text("# UID_MIN 1\nUID_MIN\t\t 1001\nUID_MAX 2000\nUMASK 022\n")
     assert list(known.all()) == ["carol"]
     assert list(accounts_of(MAILDROP="mbox:/var/mail/{domain}/{user}").all()) == []
+
+
+def test_a_home_that_root_cannot_look_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has it is not left out without a word: that of an NFS server, which takes root for nobody; here a loop."""
+    (tmp_path / "ann").symlink_to("ann")
+    entry = pwd.struct_passwd(("ann", "x", 1000, 1000, "", f"{tmp_path}/ann", ""))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [entry])
+    assert list(accounts_of(MAILDROP="mbox:{home}/mbox").all()) == ["ann"]
