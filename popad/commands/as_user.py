@@ -24,7 +24,10 @@ def begin(owner: "Owner", work: "Callable[[Channel], object]") -> spawn.Child:
 
     def as_that_user(channel: "Channel") -> None:
         become(owner.uid, owner.gid, owner.groups)
-        work(channel)
+        try:
+            work(channel)
+        except BrokenPipeError:
+            pass  # who has asked for it is gone
 
     return spawn.with_channel(as_that_user)
 

@@ -44,6 +44,18 @@ def test_nothing_is_done_as_root(capfd: pytest.CaptureFixture[str]) -> None:
     assert "asked to become uid 0" in capfd.readouterr().err
 
 
+@needs_root
+def test_who_has_asked_is_gone(capfd: pytest.CaptureFixture[str]) -> None:
+    """As one that was told to end: the child ends, too, and nothing is said to the terminal."""
+
+    def tell(channel: Channel) -> None:
+        channel.waits(None)
+        channel.send((b"done",))
+
+    assert as_user.begin(owner("nobody", []), tell).end() == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_who_can_be_whom(monkeypatch: pytest.MonkeyPatch) -> None:
     someone = owner("nobody", [])
     for uid, possible in ((0, True), (someone.uid, True), (someone.uid - 1, False)):
