@@ -163,6 +163,11 @@ def look_for_traces(drop: Drop, former: tuple[str, str], dry_run: bool, step: "S
     if server == former_ids.COURIER or not isinstance(store, Mbox):
         raise MaildropUnavailable("SYS/PERM", f"{server} leaves no ids in mbox files")
     said = list(counted(header_ids.said(store, former), len(drop.own), step))
+    if (
+        drop.listed
+    ):  # since then clients may know messages by popad's own ids: none passes on to who has sent it in a header
+        popads = {*texts(drop.own)}
+        said = ["" if each in popads else each for each in said]
     found = kept(drop, said, dry_run)
     if any(said):  # it writes ids into all messages that it lists, and mail is appended
         found.nobody_knows(max(number for number, known in enumerate(said, 1) if known))

@@ -68,6 +68,17 @@ def test_a_list_is_made_of_headers(box: Box, tmp_path: Path) -> None:
         assert shown(box) == (own if what == NOT_WRITTEN else [OLD, NEW, *own[2:]])
 
 
+def test_an_id_of_popads_own_does_not_pass_on(box: Box, tmp_path: Path) -> None:
+    """Not to a message whose sender has written the id of another into its header, when a list is made once more."""
+    box.append(message(1, f"X-UIDL: {OLD}"), message(2))
+    looked(tmp_path, QPOPPER)
+    before = shown(box)
+    box.append(message(3, f"X-UIDL: {before[1]}"))
+    before = shown(box)
+    assert looked(tmp_path, QPOPPER).list == UNCHANGED
+    assert shown(box) == before
+
+
 def test_dovecots_headers(box: Box, tmp_path: Path) -> None:
     box.append(message(1, "X-IMAPbase: 9 7", "X-UID: 5"), message(2), message(3, "X-UID: 7"))
     found = looked(tmp_path, DOVECOT)
