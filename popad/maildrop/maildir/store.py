@@ -217,7 +217,7 @@ class Maildir(Store):
             status = os.fstat(fd)
         finally:
             os.close(fd)
-        if len(block) != status.st_size:
+        if not block or len(block) != status.st_size:
             return b""
         counted = WireSize()
         counted.add(block)

@@ -541,11 +541,13 @@ def test_a_message_that_is_read_ahead(tmp_path: Path) -> None:
     assert mail.there() == {"new": [], "cur": ["1600000001.a,W=99:2,S", "1600000002.a,W=99:2,S"]}
 
 
-def test_what_is_too_large_to_be_read_ahead(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"x" * (BLOCK + 1), b""], ids=["too large", "empty"])
+def test_what_is_not_read_ahead(tmp_path: Path, content: bytes) -> None:
     mail = Mail(tmp_path)
-    mail.deliver(b"x" * (BLOCK + 1))
+    mail.deliver(content)
     with mail.opened() as store:
         assert store.prefetch(0) == b""
+        assert b"".join(store.content(0)) == content
 
 
 def test_a_message_that_goes_before_it_is_marked(tmp_path: Path) -> None:
