@@ -5,6 +5,7 @@ Nothing is deleted there. Each answer is bounded: in the time that a line may ta
 
 import socket
 import ssl
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 
 PORT, TLS_PORT = 110, 995
 PATIENCE = 60.0  # seconds for each line
+AT_LEAST = 0.001  # seconds, as none would be for ever
 LONGEST_LINE = 1024  # octets of an answer's first line, or of a line of a list: RFC 2449 section 4 has 512
 MOST_CAPABILITIES = 1000  # lines
 PIECE = 65536  # octets of a message's line that are read together
 LARGEST_HEADER = 1 << 24  # octets: popad serves longer ones, to nobody's use
+LARGEST_MESSAGE = 1 << 32  # octets: of one that is read for its header alone
 AHEAD = 50  # commands that are sent before their answers are read, where the server knows PIPELINING
 
 
@@ -62,7 +65,7 @@ class Asked:
             self.line = socket.create_connection((server.host, server.port), PATIENCE)
         except (OSError, UnicodeError) as error:  # a name that the DNS cannot have
             raise NotAnswered(f"{server}: {error}") from error
-        self.incoming = self.line.makefile("rb")
+        self.incoming, self.place = b"", 0  # what was read and, from there on, not taken
         try:
             self.begin(name.encode(), password)
         except BaseException:
@@ -85,12 +88,11 @@ class Asked:
 
     def encrypt(self) -> None:
         """Go on with TLS. What was read ahead in the clear is forgotten."""
-        self.incoming.close()
+        self.incoming, self.place = b"", 0
         try:
             self.line = self.server.encrypted(self.line)
         except OSError as error:
             raise NotAnswered(f"{self.server}: {error}") from error
-        self.incoming = self.line.makefile("rb")
 
     def knows(self, capability: bytes) -> bool:
         """Whether CAPA lists it."""
@@ -145,7 +147,7 @@ class Asked:
         self.ask(b"RETR %d" % number)
         is_wanted = begins_line = True
         count = 0
-        for piece in self.lines_of_message(None):
+        for piece in self.lines_of_message(LARGEST_MESSAGE):
             if is_wanted and (count := count + len(piece)) > most:
                 raise NotAnswered(f"RETR {number}: more than {most} octets")
             if is_wanted:
@@ -160,13 +162,13 @@ class Asked:
         self.close()
 
     def close(self) -> None:
-        self.incoming.close()
         self.line.close()
 
     # -- lines
 
     def send(self, commands: "Sequence[bytes]") -> None:
         try:
+            self.line.settimeout(PATIENCE)
             self.line.sendall(b"".join(command + b"\r\n" for command in commands))
         except OSError as error:
             raise NotAnswered(f"{self.server}: {error}") from error
@@ -197,7 +199,7 @@ class Asked:
             yield line
         raise NotAnswered(f"{self.server}: a list of more than {most} lines")
 
-    def lines_of_message(self, most: int | None) -> "Iterator[bytes]":
+    def lines_of_message(self, most: int) -> "Iterator[bytes]":
         """Up to the line with the dot: lines, long ones in pieces, without the dots that were stuffed, LF for CRLF."""
         begins_line, count, held = True, 0, b""
         while True:
@@ -214,13 +216,22 @@ class Asked:
             elif piece.endswith(b"\r"):
                 piece, held = piece[:-1], b"\r"
             count += len(piece)
-            if most is not None and count > most:
-                raise NotAnswered(f"{self.server}: a header of more than {most} octets")
+            if count > most:
+                raise NotAnswered(f"{self.server}: a header or a message of more than {most} octets")
             if piece:
                 yield piece
 
     def read(self, most: int) -> bytes:
+        """A line or, of a longer one, so many octets, within PATIENCE in all; nothing at the end of the connection."""
+        deadline = time.monotonic() + PATIENCE
         try:
-            return self.incoming.readline(most)
-        except (OSError, ValueError) as error:
+            while (end := self.incoming.find(b"\n", self.place)) < 0 and len(self.incoming) - self.place < most:
+                self.line.settimeout(max(deadline - time.monotonic(), AT_LEAST))
+                if not (more := self.line.recv(PIECE)):
+                    break
+                self.incoming, self.place = self.incoming[self.place :] + more, 0
+        except OSError as error:
             raise NotAnswered(f"{self.server}: {error}") from error
+        size = min(end + 1 if end >= 0 else len(self.incoming), self.place + most) - self.place
+        self.place += size
+        return self.incoming[self.place - size : self.place]

@@ -196,7 +196,7 @@ def test_a_name_that_cannot_be(name: str) -> None:
 def test_a_header_or_a_message_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_server, "LARGEST_HEADER", 100)
     endless = b"+OK\r\n" + b"X: y\r\n" * 50 + b".\r\n"
-    with asked({b"TOP 1 0": endless}) as session, pytest.raises(NotAnswered, match="a header of more than 100 octets"):
+    with asked({b"TOP 1 0": endless}) as session, pytest.raises(NotAnswered, match="more than 100 octets"):
         list(session.headers([1]))
     with asked({b"RETR 1": endless}) as session, pytest.raises(NotAnswered, match="more than 100 octets"):
         list(session.headers([1]))
@@ -207,7 +207,37 @@ def test_a_header_or_a_message_without_an_end(monkeypatch: pytest.MonkeyPatch) -
         session.line.shutdown(socket.SHUT_WR)
         assert session.heard() == b"+OK"
         with pytest.raises(NotAnswered, match="in the middle of a message"):
-            list(session.lines_of_message(None))
+            list(session.lines_of_message(100))
+
+
+def test_a_body_without_an_end_behind_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no TOP: it is not kept, and not read for ever."""
+    monkeypatch.setattr(old_server, "LARGEST_MESSAGE", 100)
+    message = b"+OK\r\nX: y\r\n\r\n" + b"body\r\n" * 50 + b".\r\n"
+    with asked({b"RETR 1": message}) as session, pytest.raises(NotAnswered, match="more than 100 octets"):
+        list(session.headers([1]))
+
+
+def test_a_line_that_comes_octet_by_octet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is that of the line, not of each octet."""
+    monkeypatch.setattr(old_server, "PATIENCE", 0.3)
+    has_given_up = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            while not has_given_up.wait(0.02):
+                connection.sendall(b"+")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(NotAnswered, match="timed out"):
+                Asked(Old("127.0.0.1", listening.getsockname()[1]), "a", b"b")
+        finally:
+            has_given_up.set()
+            thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("greeting", [b"-ERR busy\r\n", b"220 smtp\r\n", b"\r\n"])
