@@ -82,7 +82,8 @@ class Model:
             said = self.unauthenticated(verb.upper(), rest, words)
         if not self.known and said[0] == b"-ERR":
             self.errors += 1
-            self.over = self.errors == authorization.MAX_ERRORS
+            is_header = isinstance(line, bytes) and line.partition(b" ")[0].upper() == authorization.PROXY
+            self.over = self.errors == authorization.MAX_ERRORS or is_header
         return said
 
     def refuse(self) -> None:
