@@ -1,4 +1,4 @@
-"""On CPython 3.12 and later: what is loaded before a process forks is not counted any more, so its children copy fewer
+"""On CPython 3.12 and 3.13: what is loaded before a process forks is not counted any more, so its children copy fewer
 pages of it.
 
 Python counts the references to an object in the object, and a process that was forked copies each page that it writes
