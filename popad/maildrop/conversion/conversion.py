@@ -11,6 +11,12 @@ from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadabl
 from popad.maildrop.conversion.building import NotConverted
 from popad.maildrop.conversion.moving import why_not
 from popad.maildrop.conversion.report import Report
+from popad.maildrop.conversion.to_maildir import to_maildir
+from popad.maildrop.conversion.to_mbox import to_mbox
+
+# What stores load when they need it: a user may not be able to read the program, as in a checkout below /root.
+from popad.maildrop.maildir import former_ids  # noqa: F401
+from popad.maildrop.mbox import header_ids  # noqa: F401
 
 FORMATS = {("mbox", "maildir"), ("maildir", "mbox")}
 
@@ -34,12 +40,8 @@ def convert(
         raise NotConverted(reason)
     try:
         if scheme == "mbox":
-            from popad.maildrop.conversion.to_maildir import to_maildir
-
             to_maildir(path, place, settings, state, report, renames=renames)
         else:
-            from popad.maildrop.conversion.to_mbox import to_mbox
-
             to_mbox(path, place, settings, state, report, renames=renames, writes_flags=writes_flags)
     except (MaildropUnavailable, MaildropChanged, MaildropUnreadable, MessageGone, OSError) as failure:
         raise NotConverted(str(failure)) from failure
