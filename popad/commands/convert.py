@@ -97,8 +97,8 @@ def one(name: str, given: argparse.Namespace, accounts: Accounts, state: SharedD
         return 0 if given.all else failed(name, source, target, str(nothing), given)
     except (identity.LoginFailed, identity.Unavailable, NotConverted) as failure:
         return failed(name, source, target, str(failure), given)
-    except ContractBroken:
-        return failed(name, source, target, "the process that converts it has died", given)
+    except ContractBroken as broken:
+        return failed(name, source, target, f"the process that converts it has failed: {broken}", given)
     seconds = round(time.monotonic() - began, 3)
     if given.json:
         print(json.dumps({"user": name, "from": source, "to": target, "converted": True, **said, "seconds": seconds}))
@@ -146,7 +146,7 @@ def in_a_child(
             return b"failed", encoded(str(failure))
         return b"done", *said_by(report)
 
-    child = as_user.begin(owner, work)
+    child = as_user.begin(owner, work, outlives=True)
     try:
         return heard(child.channel, owner.name)
     except KeyboardInterrupt:
@@ -187,7 +187,7 @@ def heard(channel: Channel, name: str) -> "dict[str, int | str]":
     began = shown = time.monotonic()
     line = "\r{}" if sys.stderr.isatty() else "{}\n"
     while True:
-        kind, *fields = channel.receive_request(SHAPES, None)
+        kind, *fields = as_user.receive(channel, SHAPES, QUIET)
         if kind == b"failed":
             raise NotConverted(as_user.readable(fields[0]))
         if kind == b"missing":

@@ -202,9 +202,7 @@ def tell(channel: "Channel", look: "Callable[[Step], Found]") -> None:
 def hear(child: "Child", row: "dict[str, Any]", progress: "Progress") -> None:
     """What the child says, put into the row. Raises ContractBroken."""
     while True:
-        while not child.channel.waits(PATIENCE):
-            progress.say()
-        what, *fields = child.channel.receive_request(SHAPES, None)
+        what, *fields = as_user.receive(child.channel, SHAPES, PATIENCE, progress.say)
         words = [as_user.readable(field) for field in fields]
         if what == b"step":
             progress.say(f"{words[0]} of {words[1]} messages")
