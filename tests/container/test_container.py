@@ -322,6 +322,66 @@ class TestServing:
         assert served.podman("exec", served.name, "popad", "check").stdout.splitlines()[-1] == "no problem found"
 
 
+class TestAdministration:
+    """The administrator's commands, as README has them for a container."""
+
+    PRIVILEGED = ("podman exec --privileged popad popad", "podman logs --timestamps popad 2>&1 | podman exec -i popad")
+
+    def test_readme_says_so(self) -> None:
+        text = " ".join((CHECKOUT / "README.md").read_text().split())
+        assert all(each in text for each in self.PRIVILEGED)
+
+    def test_who_and_kick(self, served: Container) -> None:
+        """With both capabilities that the container itself has not; a message that was marked as deleted stays."""
+
+        def run(*command: str) -> str:
+            return served.podman("exec", "--privileged", served.name, "popad", *command).stdout
+
+        def who() -> dict[str, tuple[str, int | None, int | None]]:
+            shown = map(json.loads, run("who", "--json").splitlines())
+            return {each["user"]: (each["address"], each["messages"], each["deleted"]) for each in shown}
+
+        served.deliver(MESSAGE, MESSAGE)
+        client = served.logged_in()
+        client.dele(1)
+        with contextlib.closing(served.client()):
+            wait_until(lambda: who() == {NAME: ("127.0.0.1", 2, 1), None: ("127.0.0.1", None, None)})
+        assert f"of {NAME} (vmail) from 127.0.0.1: ended" in run("kick", NAME)
+        with pytest.raises((OSError, EOFError, poplib.error_proto)):
+            client.noop()
+        client.close()
+        again = served.logged_in()
+        assert again.stat()[0] == 2
+        again.quit()
+        assert "session-interrupted" in served.events()
+
+    def test_report_of_its_log(self, engine: Engine) -> None:
+        """As podman has it, with the times."""
+        with container(engine) as running:
+            running.deliver(MESSAGE, MESSAGE)
+            client = running.logged_in()
+            client.retr(1)
+            client.dele(2)
+            client.quit()
+            wait_until(lambda: running.events().count("session-closed") == 1)
+            log = running.podman("logs", "--timestamps", running.name).stderr
+            counting = ("popad", "report", "--logfmt", "-", "--json")
+            said = json.loads(running.podman("exec", "-i", running.name, *counting, stdin=log).stdout)
+        assert {name: count for name, count in said["events"].items() if count} == dict.fromkeys(
+            (
+                "daemon-started",
+                "session-opened",
+                "login-passed",
+                "maildrop-loaded",
+                "maildrop-updated",
+                "session-closed",
+            ),
+            1,
+        )
+        assert (said["sums"]["retrieved"], said["sums"]["deleted"], said["notes"]) == (1, 1, [])
+        assert said["distributions"]["login"]["number"] == 1
+
+
 class TestConfinement:
     def test_serves_with_no_other_place_to_write_at_all(self, engine: Engine) -> None:
         """Not even podman's /tmp and /run in memory."""

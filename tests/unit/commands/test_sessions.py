@@ -31,12 +31,12 @@ UNIT = {
 @pytest.fixture
 def of_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process is a user's."""
-    monkeypatch.setattr(processes, "look", lambda pid: Process(pid, 1, 1, USER.pw_uid, "/popad.slice/x"))
+    monkeypatch.setattr(processes, "look", lambda pid: Process(pid, 1, 1, USER.pw_uid, UNIT["ControlGroup"]))
 
 
 @pytest.fixture
 def of_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "look", lambda pid: Process(pid, 1, 1, 0, "/popad.slice/x"))
+    monkeypatch.setattr(processes, "look", lambda pid: Process(pid, 1, 1, 0, UNIT["ControlGroup"]))
 
 
 def session_of(**changed: str) -> Session:
@@ -105,6 +105,11 @@ def test_on_the_way_up_and_down() -> None:
 
 def test_a_unit_that_has_ended_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "look", lambda _: None)
+    assert sessions.of_unit(UNIT) is None
+
+
+def test_another_process_has_the_number_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "look", lambda pid: Process(pid, 1, 1, USER.pw_uid, "/user.slice"))
     assert sessions.of_unit(UNIT) is None
 
 
