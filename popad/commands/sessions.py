@@ -92,7 +92,8 @@ def of_unit(shown: "Mapping[str, str]") -> Session | None:
     active, pid = shown.get("ActiveState"), int(shown.get("MainPID") or 0)
     waits = active in ("inactive", "failed") and (shown.get("Job") or "0") != "0"
     process = processes.look(pid) if pid else None
-    if process and process.group and process.group != shown.get("ControlGroup"):
+    # A kernel that keeps no groups says "/" of all.
+    if process and process.group not in ("", "/", shown.get("ControlGroup")):
         process = None  # the session has ended since, and another has its number
     if not process and active != "activating" and not waits:
         return None
