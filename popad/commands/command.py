@@ -81,6 +81,13 @@ def report(given: argparse.Namespace) -> int:
     return report(given)
 
 
+def wrong_for_metrics(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad metrics` is called; "" for nothing."""
+    from popad.commands.report.metrics import wrong
+
+    return wrong(given)
+
+
 def metrics(given: argparse.Namespace) -> int:
     """Run `popad metrics`."""
     from popad.commands.report.metrics import metrics
@@ -234,8 +241,10 @@ COMMANDS = {
         {
             "[--state FILE]": "go on where the last run with this file ended: counters only grow",
             "[--output FILE]": "replace this file in one step, for node_exporter's textfile collector",
+            "[--http]": "answer a request of Prometheus on the connection that systemd has passed",
             "[--directory DIRECTORY]": "the journal's files in this directory",
         },
+        wrong_for_metrics,
         example="popad metrics --state /var/lib/popad-metrics/state --output /var/lib/node_exporter/popad.prom",
     ),
     "who": Command(

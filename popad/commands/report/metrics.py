@@ -1,6 +1,7 @@
 """`popad metrics`: counters and histograms of the journal, for Prometheus."""
 
 import argparse
+import os
 import sys
 
 from popad.commands.report import state
@@ -11,22 +12,59 @@ from popad.commands.report.replacing import replace
 from popad.commands.report.totals import Totals
 
 INTERRUPTED = 130  # the shells' exit status for SIGINT
+FAILURES = (OSError, Unreadable, state.StateWrong)
+
+
+def wrong(given: argparse.Namespace) -> str:
+    """What is wrong with the options; "" for nothing."""
+    return "--http and --output do not go together" if given.http and given.output is not None else ""
 
 
 def metrics(given: argparse.Namespace) -> int:
-    """Print the text, or write it to a file. Returns the exit status: 1 where entries cannot be read, or kept."""
+    """Print the text, write it to a file or send it to a client. Returns the exit status: 1 where entries cannot be
+    read, or kept. Raises NotInvokedRight where there is to be a client, and is none.
+    """
     try:
-        totals, cursor = state.load(given.state) if given.state is not None else (Totals(), "")
-        journal = Journal(Selection(), given.directory, cursor)
-        for entry in journal:
-            totals.count(entry)
-        if given.state is not None:
-            state.save(given.state, totals, journal.cursor)  # first: what is not shown now is shown the next time
-        replace(given.output or "-", exposition(totals))
-    except (OSError, Unreadable, state.StateWrong) as error:
+        if given.http:
+            answer(given)
+        else:
+            replace(given.output or "-", text(given))
+    except FAILURES as error:
         sys.stderr.write(f"popad metrics: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return INTERRUPTED
     return 0
+
+
+def text(given: argparse.Namespace) -> str:
+    """What is to be shown. Raises OSError, Unreadable, StateWrong."""
+    if given.state is None:
+        return exposition(counted(Journal(Selection(), given.directory), Totals()))
+    with state.alone(given.state):  # the first of many that come while a large journal is read for the first time
+        totals, cursor = state.load(given.state)
+        journal = Journal(Selection(), given.directory, cursor)
+        counted(journal, totals)
+        state.save(given.state, totals, journal.cursor)  # first: what is not shown now is shown the next time
+    return exposition(totals)
+
+
+def counted(journal: Journal, totals: Totals) -> Totals:
+    """The totals, with all entries. Raises Unreadable."""
+    for entry in journal:
+        totals.count(entry)
+    return totals
+
+
+def answer(given: argparse.Namespace) -> None:
+    """Answer a request on the connection that systemd has passed. Raises NotInvokedRight, and what text() raises."""
+    import socket
+
+    from popad.commands.report.scraped import serve
+    from popad.net.activation import accept
+
+    passed = accept(os.environ)
+    with socket.socket(fileno=os.dup(passed.fileno())) as client:
+        if failure := serve(client, lambda: text(given), FAILURES):
+            raise failure

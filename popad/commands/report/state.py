@@ -1,9 +1,13 @@
 """Totals between two runs of `popad metrics`: so they only grow, also when the journal forgets its oldest entries."""
 
+import contextlib
+import fcntl
 import json
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 from popad.commands.report.distribution import Distribution
@@ -17,6 +21,17 @@ COUNTS = ("number", "total", "largest")
 
 class StateWrong(Exception):
     """The file is not what this program has written; the text says so."""
+
+
+@contextlib.contextmanager
+def alone(path: str) -> "Iterator[None]":
+    """Keep other runs with this file waiting, which else would read the same entries meanwhile. Raises OSError."""
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)  # the file itself is replaced
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def load(path: str) -> tuple[Totals, str]:

@@ -2,12 +2,15 @@
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 from popad.commands.command import main
+from popad.commands.report.state import alone
 from tests.support.entries import REMOTE, as_journal, history
+from tests.support.patience import wait_until
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REMOTE), reason="needs systemd-journal-remote")
 
@@ -61,3 +64,20 @@ def test_a_state_that_is_none_stays(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["metrics", "--state", str(tmp_path / "state"), "--directory", str(tmp_path)]) == 1
     assert "not a state of popad metrics" in capsys.readouterr().err
     assert (tmp_path / "state").read_text() == "{}"
+
+
+def test_runs_at_the_same_time_wait_for_one_another(tmp_path: Path) -> None:
+    """What each reads of a large journal, the next need not read."""
+    order = []
+
+    def other() -> None:
+        with alone(str(tmp_path / "state")):
+            order.append("the other")
+
+    with alone(str(tmp_path / "state")):
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        wait_until(lambda: re.search(rf"-> FLOCK .* {os.getpid()} ", Path("/proc/locks").read_text()))
+        order.append("the first")
+    waiting.join()
+    assert order == ["the first", "the other"]
