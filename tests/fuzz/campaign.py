@@ -6,8 +6,6 @@ corpus when it is mended: test_fuzz.py tries all of that in every test run.
 """
 
 import argparse
-import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,10 +16,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.support.environment import environment
 from tests.support.here import CACHE, CHECKOUT
 
 CORPUS = Path(__file__).with_name("corpus")
-PYTHON = "/usr/bin/python3"
 ATHERIS = "atheris==3.0.0"
 QUICK, USUAL = 2, 60  # seconds a target
 LARGEST = 4096  # octets of an input: more than any parser's limit but the mbox's, whose block the target makes small
@@ -37,30 +35,6 @@ def targets() -> list[str]:
     return sorted(
         path.stem for path in Path(__file__).parent.glob("*.py") if re.search("^def try_one", path.read_text(), re.M)
     )
-
-
-def environment() -> Path:
-    """The Python of a virtual environment with atheris; made where it is missing. Raises CalledProcessError."""
-    version = subprocess.run([PYTHON, "--version"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(ATHERIS.encode() + version).hexdigest()[:12]
-    place = CACHE / f"fuzz-venv-{key}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "fuzz-venv.lock", "w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        if not (place / "complete").exists():
-            subprocess.run([PYTHON, "-m", "venv", "--clear", "--system-site-packages", place], check=True)
-            pip = [
-                str(place / "bin/pip"),
-                "-q",
-                "--disable-pip-version-check",
-                "install",
-                "--only-binary",
-                ":all:",
-                ATHERIS,
-            ]
-            subprocess.run(pip, check=True)
-            (place / "complete").touch()
-    return place / "bin/python"
 
 
 def run(python: Path, target: str, seconds: int) -> Result:
@@ -119,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := set(asked.targets) - set(targets()):
         parser.error(f"no target {' '.join(sorted(unknown))}; there are: {' '.join(targets())}")
     try:
-        python = environment()
+        python = environment("fuzz", ATHERIS)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"{ATHERIS} is not to be had: {error}")
         return NOT_POSSIBLE

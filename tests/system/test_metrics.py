@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import prometheus, unpacked
+from tests.support import dashboard, prometheus, unpacked
+from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.prometheus import Prometheus
 from tests.system.conftest import PASSWORD, Server
@@ -24,6 +25,7 @@ URL = f"http://localhost:{PORT}/metrics"
 GUESSER = "127.0.4.1"
 # Each of its scrapes starts a process: not so often that it is all that the machine does.
 OFTEN = "global: {scrape_interval: 2s, evaluation_interval: 2s}\n"
+RULES = f"rule_files: [{CHECKOUT}/packaging/examples/popad-alerts.yml]\n"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def scraped(asked: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (block,) = (found for found in blocks() if found.document == "popad-admin.8" and "job_name: popad" in found.text)
     place = tmp_path_factory.mktemp("prometheus")
     try:
-        with prometheus.scraping(asked.machine, OFTEN + block.text + "\n", place) as running:
+        with prometheus.scraping(asked.machine, OFTEN + RULES + block.text + "\n", place) as running:
             wait_until(lambda: running.value("count_over_time(popad_messages_deleted_total[1m])") >= 2, pause=0.2)
             yield running
     except unpacked.Unavailable as reason:
@@ -165,6 +167,27 @@ def scraped(asked: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def families(text: str) -> set[str]:
     return set(re.findall(r"^# TYPE (\S+) ", text, re.M))
+
+
+# What has nothing to show, as nothing of it has happened.
+NOTHING = {"Connections refused, by limit", "Errors, by event", "Warnings, by event"}
+
+
+def test_each_plot_of_the_dashboard_has_something_to_show(scraped: Prometheus) -> None:
+    """With the job and the server that its own variables find."""
+    variables = {"job": scraped.ask("label/job/values", **{"match[]": "popad_entries_total"})}
+    assert variables == {"job": ["popad"]}
+    for panel, expression in dashboard.expressions(job="popad", instance=".+"):
+        series = scraped.query(expression)
+        assert series or panel in NOTHING, (panel, expression)
+
+
+def test_no_alert_fires_here(scraped: Prometheus) -> None:
+    """With the rules loaded, which are evaluated without an error."""
+    (group,) = scraped.ask("rules")["groups"]
+    assert {rule["name"] for rule in group["rules"]} == {"PopadMailboxError", "PopadLoginsFail", "PopadLoginsSlow"}
+    wait_until(lambda: all(rule["health"] == "ok" for rule in scraped.ask("rules")["groups"][0]["rules"]), pause=0.2)
+    assert scraped.ask("alerts")["alerts"] == []
 
 
 def test_prometheus_scrapes(asked: Server, scraped: Prometheus) -> None:
