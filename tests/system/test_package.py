@@ -116,6 +116,13 @@ def test_install_compiles_the_application(installed: Machine) -> None:
     assert sources
 
 
+def test_install_has_bash_and_zsh_complete(installed: Machine) -> None:
+    """Where their own loaders look; what is offered: unit/test_completion.py."""
+    load = "source /usr/share/bash-completion/completions/popad && complete -p popad"
+    assert installed.run(["bash", "-c", load]).stdout == "complete -F _popad popad\n"
+    assert installed.run(["head", "-1", "/usr/share/zsh/vendor-completions/_popad"]).stdout == "#compdef popad\n"
+
+
 LOADED = """
 import sys
 sys.path.append("/usr/lib/popad")
