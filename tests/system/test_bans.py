@@ -1,4 +1,4 @@
-"""The examples for fail2ban: Debian's, on a machine's journal, bans whom it should whatever clients say."""
+"""The examples for fail2ban and CrowdSec: Debian's ban whom they should, whatever clients say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import unpacked
+from tests.support.crowdsec import Crowdsec, prepared, reading
 from tests.support.here import CHECKOUT
 from tests.support.machine import PACKAGES, Machine, needs, tree
 from tests.support.patience import wait_until
@@ -86,6 +88,23 @@ def guarded(request: pytest.FixtureRequest, package: Path) -> Iterator[Server]:
         machine.run(["bash", "-ec", "\n".join(block.commands)])
         wait_until(lambda: machine.run(["fail2ban-client", "status", "popad"], check=False).returncode == 0, pause=0.1)
         yield Server(machine, request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def crowdsec(guarded: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowdsec | None]:
+    """Beside it CrowdSec, set up as the page says; None where it cannot be had."""
+    try:
+        running = prepared(tmp_path_factory.mktemp("crowdsec"))
+    except unpacked.Unavailable:
+        yield None
+        return
+    (block,) = (found for found in blocks() if found.document == "popad-admin.8" and "/etc/crowdsec" in found.text)
+    copies = [line.split()[-2:] for line in block.commands if line.startswith("install -D")]
+    assert len(copies) == 3
+    for name, path in copies:
+        running.install(EXAMPLES / name, path.removeprefix("/etc/crowdsec/"))
+    with reading(running, guarded.machine):
+        yield running
 
 
 def status(server: Server) -> tuple[int, set[str]]:
@@ -183,14 +202,30 @@ def test_who_guesses_is_banned(guarded: Server) -> None:
         assert [is_shut_out(guarded, source) for source in (*GUESSERS, CUSTOMER, OFFICE)] == [True, True, False, False]
 
 
+def test_crowdsec_decides_the_same(guarded: Server, crowdsec: Crowdsec | None) -> None:
+    """By the entries that the tests above have made: nobody of whom a name, or a user of the host, has lied."""
+    if crowdsec is None:
+        pytest.skip("crowdsec cannot be unpacked here")
+    lie(guarded)
+    wait_until(lambda: crowdsec.banned() >= set(GUESSERS), pause=0.2)
+    assert crowdsec.banned() == set(GUESSERS)
+    assert "_UID=0" in (crowdsec.place / "asked").read_text().split()
+
+
 def test_no_user_of_the_host_has_anybody_banned(guarded: Server) -> None:
     """The journal takes entries of anybody, with any field that is not the journal's own."""
+    before = len(guarded.machine.journal(f"POPAD_RHOST={VICTIM}"))
+    lie(guarded)
+    guess(guarded, LIAR, b"x")
+    wait_until(lambda: seen_all(guarded), pause=0.2)
+    assert len(guarded.machine.journal(f"POPAD_RHOST={VICTIM}")) == before + MANY
+    assert VICTIM not in status(guarded)[1]
+
+
+def lie(server: Server) -> None:
+    """What a user of the host can write."""
     entry = {"MESSAGE": FAILED, "MESSAGE_ID": "320fffff62cd4ef3a03e2b0efecbb3b6", "SYSLOG_IDENTIFIER": "popad"}
     entry |= {"POPAD_EVENT": "login-failed", "POPAD_RHOST": VICTIM, "PRIORITY": "5"}
     text = "".join(f"{name}={value}\n" for name, value in entry.items()) + "_UID=0\n"
     for _ in range(MANY):
-        guarded.machine.run(["runuser", "-u", "nobody", "--", "logger", "--journald"], stdin=text)
-    guess(guarded, LIAR, b"x")
-    wait_until(lambda: seen_all(guarded), pause=0.2)
-    assert len(guarded.machine.journal(f"POPAD_RHOST={VICTIM}")) == MANY
-    assert VICTIM not in status(guarded)[1]
+        server.machine.run(["runuser", "-u", "nobody", "--", "logger", "--journald"], stdin=text)

@@ -759,6 +759,7 @@ NOT_HERE = [
     ("popad-admin.8", "enable --now popad-metrics.socket", "test_metrics.py types it"),
     ("popad-admin.8", "job_name: popad", "test_metrics.py has Prometheus read it"),
     ("popad-admin.8", "systemctl reload fail2ban", "no fail2ban in this machine: test_bans.py types it"),
+    ("popad-admin.8", "systemctl reload crowdsec", "nor CrowdSec: test_bans.py has it read the files"),
     ("popad-admin.8", "cp popad-metrics.service", "no documents in the machine: test_report.py starts the service"),
     ("README.md", "pip install .", "test_wheel.py types it, with another directory than /opt/popad"),
 ]
