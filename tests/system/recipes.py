@@ -45,7 +45,7 @@ class Block:
 
 def blocks() -> list[Block]:
     """All of them."""
-    return [*_pages(), *_readme(), *_units()]
+    return [*_pages(), *indented("README.md"), *_units()]
 
 
 def _pages() -> Iterator[Block]:
@@ -55,9 +55,11 @@ def _pages() -> Iterator[Block]:
             yield Block(page, literal.replace("\\e", "\\").rstrip("\n"))
 
 
-def _readme() -> Iterator[Block]:
-    for indented in re.findall(r"(?<=\n\n)(?:    .*\n)+", (CHECKOUT / "README.md").read_text()):
-        yield Block("README.md", "\n".join(line[4:] for line in indented.splitlines()))
+def indented(path: str) -> Iterator[Block]:
+    """The blocks of a document in Markdown, in its order."""
+    document = CHECKOUT / path
+    for found in re.findall(r"(?<=\n\n)(?:    .*\n)+", document.read_text()):
+        yield Block(document.name, "\n".join(line[4:] for line in found.splitlines()))
 
 
 def _units() -> Iterator[Block]:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.here import CHECKOUT
 from tests.system.conftest import Server
+from tests.system.recipes import blocks
 
 POLL_LIMIT = CHECKOUT / "packaging/examples/poll-limit.conf"
 SYSTEMD_WITH_POLL_LIMIT = 255
@@ -19,6 +20,12 @@ def test_poll_limit(server: Server) -> None:
         assert server.machine.run(["systemd-analyze", "verify", "--man=no", "popad.socket"]).stderr == ""
         wanted = {"PollLimitIntervalUSec": "500ms", "PollLimitBurst": "75", "MaxConnectionsPerSource": "10"}
         assert server.machine.show("popad.socket", *wanted) == wanted
+
+
+def test_mail_in_homes_is_as_in_the_manual() -> None:
+    (block,) = (each for each in blocks() if each.document == "popad.8" and "ProtectHome=no" in each.text)
+    lines = (CHECKOUT / "packaging/examples/homes.conf").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == block.text.splitlines()
 
 
 def test_package_has_the_examples(server: Server) -> None:

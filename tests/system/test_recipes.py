@@ -20,6 +20,7 @@ from tests.support.pop3 import Pop3
 from tests.system.conftest import MESSAGES, PASSWORD, SETTINGS, Server, mbox
 from tests.system.recipes import DELIVERIES, Block, blocks
 from tests.system.standalone import standalone_on
+from tests.system.terminal import at_a_terminal
 
 GUESSER = "127.0.2.9"  # where wrong passwords come from: other tests need not wait for them
 UNANSWERED = 1.0  # seconds without an answer to a SYN: it was dropped
@@ -251,7 +252,7 @@ def virtual_users(server: Server, block: Block) -> None:
     machine.write("/srv/mail/jane", "From a Thu Jan  1 00:00:00 1970\nSubject: x\n\nx\n\n", mode=0o600, owner="vmail")
     typed = [line for line in adding.commands if not line.endswith(":")]
     try:
-        asked = machine.python(TERMINAL, "; ".join(typed), PASSWORD)
+        asked = at_a_terminal(machine, "; ".join(typed), PASSWORD)
         assert re.findall(r"\w+:", asked)[:-1] == [line for line in adding.commands if line.endswith(":")]
         with server.drop_in("popad@.service", drop_in.text), server.settings(f"{settings.text}\n"):
             assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
@@ -263,26 +264,6 @@ def virtual_users(server: Server, block: Block) -> None:
         assert (machine.root / "etc/popad/credentials").read_bytes() == b""
     finally:
         machine.run(["rm", "-f", "/etc/popad/credentials"])
-
-
-# Runs the first argument in a shell at a terminal, answers each question for a password with the second, and prints
-# what the terminal showed.
-TERMINAL = """
-import os, pty, sys
-pid, terminal = pty.fork()
-if not pid:
-    os.execv("/bin/bash", ["bash", "-ec", sys.argv[1]])
-shown = b""
-try:
-    while block := os.read(terminal, 4096):
-        shown += block
-        if block.endswith(b": "):
-            os.write(terminal, sys.argv[2].encode() + b"\\n")
-except OSError:
-    pass  # the terminal of a shell that has ended
-print(shown.decode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
 
 
 def one_line_of_credentials(server: Server, block: Block) -> None:
@@ -663,8 +644,8 @@ def lists_of_users(server: Server, block: Block) -> None:
     assert block in (both, many)
     make, look, names = both.commands
     try:
-        machine.python(TERMINAL, make, PASSWORD)
-        assert "the password of jane" in machine.python(TERMINAL, look, PASSWORD)
+        at_a_terminal(machine, make, PASSWORD)
+        assert "the password of jane" in at_a_terminal(machine, look, PASSWORD)
         machine.write("/root/list", f"jane:another\njohn:{PASSWORD}\n", mode=0o600)
         machine.run(["sh", "-c", f"cd /root && {many.commands[0]}"])
         listed = machine.run(names.split()).stdout.splitlines()
