@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.here import CHECKOUT
@@ -26,6 +28,14 @@ def test_mail_in_homes_is_as_in_the_manual() -> None:
     (block,) = (each for each in blocks() if each.document == "popad.8" and "ProtectHome=no" in each.text)
     lines = (CHECKOUT / "packaging/examples/homes.conf").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == block.text.splitlines()
+
+
+def test_package_has_the_documents_that_manuals_name(server: Server) -> None:
+    listed = server.machine.run(["dpkg", "--listfiles", "popad"]).stdout.split()
+    manuals = "".join(page.read_text() for page in (CHECKOUT / "packaging/man").iterdir())
+    named = set(re.findall(r"/usr/share/doc/popad/[\w./-]+\w", manuals))
+    assert len(named) > 3
+    assert named <= set(listed)
 
 
 def test_package_has_the_examples(server: Server) -> None:
