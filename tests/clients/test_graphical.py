@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,13 @@ from tests.support import certificates
 from tests.support.daemon import daemon, free_ports
 from tests.support.here import CACHE
 from tests.support.patience import PATIENCE, wait_until
+from tests.support.screen import screen
 from tests.support.serving import NAME, PASSWORD, Server
 
 from .mail import MAIL, NAMES
 
 FOLDERS = {"inbox": "inbox", "outbox": "sent", "draft": "draft", "queue": "queue", "trash": "trash", "junk": "junk"}
 needs = [tool for tool in ("sylpheed", "Xvfb", "import") if shutil.which(tool) is None]
-
-
-@pytest.fixture
-def screen() -> Iterator[str]:
-    """A display that nobody sees."""
-    reading, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1000x700x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL) as process:
-        os.close(writing)
-        with open(reading, encoding="ascii") as numbers:
-            yield f":{numbers.readline().strip()}"
-        process.terminate()
 
 
 def configure(home: Path, port: int, at_once: bool, chain: Path) -> None:
@@ -74,17 +62,16 @@ def configure(home: Path, port: int, at_once: bool, chain: Path) -> None:
 
 @pytest.mark.skipif(bool(needs), reason=f"not installed: {' '.join(needs)}")
 @pytest.mark.parametrize("at_once", [False, True], ids=["STLS", "at once"])
-def test_sylpheed(server: Server, screen: str, at_once: bool) -> None:
+def test_sylpheed(server: Server, at_once: bool) -> None:
     server.deliver(MAIL)
     pair = certificates.make(server.path, "localhost")
     ports = free_ports(socket.AF_INET, "127.0.0.1", 2)
     where = [f"--listen=127.0.0.1:{ports[0]}", f"--listen-tls=127.0.0.1:{ports[1]}"]
     home = server.path / "home"
     configure(home, ports[at_once], at_once, pair.chain)
-    environment = {**os.environ, "HOME": str(home), "DISPLAY": screen, "LC_ALL": "C.UTF-8"}
-    with daemon(
-        server, certificates.settings(pair) | {"POPAD_PLAINTEXT": "tls"}, arguments=where, ports=ports
-    ) as served:
+    settings = certificates.settings(pair) | {"POPAD_PLAINTEXT": "tls"}
+    with daemon(server, settings, arguments=where, ports=ports) as served, screen() as display:
+        environment = {**os.environ, "HOME": str(home), "DISPLAY": display, "LC_ALL": "C.UTF-8"}
         client = subprocess.Popen(
             ["sylpheed", "--receive-all"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
