@@ -1,6 +1,7 @@
 """`popad who`: the live sessions, as a table, as JSON, or as a screen that stays up to date."""
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -141,13 +142,20 @@ def watch() -> int:
 
 def keep_showing(screen: "curses.window") -> None:
     """Look, show, and wait for a key or for the next look. Raises OSError."""
+    import curses
+
+    with contextlib.suppress(curses.error):  # a terminal without colours
+        curses.use_default_colors()  # not white on black where all else is black on white
+    with contextlib.suppress(curses.error):  # one that always shows its cursor
+        curses.curs_set(0)
     screen.timeout(int(EVERY * 1000))
     while True:
         found, is_all = sessions()
         height, width = screen.getmaxyx()
         screen.erase()
         for place, line in enumerate(page(found, is_all, time.time(), height)):
-            screen.insnstr(place, 0, line, width)  # not addnstr: it cannot write to the last cell of a screen
+            look = curses.A_BOLD if line.startswith(HEADINGS[0]) else curses.A_NORMAL
+            screen.insnstr(place, 0, line, width, look)  # not addnstr: it cannot write to the last cell of a screen
         screen.refresh()
         if screen.getch() == ord("q"):
             return

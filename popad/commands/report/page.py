@@ -29,6 +29,7 @@ HEAD = f"""<!DOCTYPE html>
 </head>
 <body>
 """
+A_DAY = 86_400_000_000  # microseconds
 NAME, REASON = 90, 200  # characters that are shown
 
 
@@ -42,7 +43,8 @@ def parts(figures: "Figures", notes: list[str], texts: "dict[str, tuple[str, str
     lines = [element("p", text(line), class_="soft") for line in (heading(figures), *notes)]
     yield element("header", element("h1", "popad report") + "".join(lines))
     yield element("div", "".join(tiles(figures)), class_="tiles")
-    plotted = [*over_time(figures), *how_long(figures), *by_week(figures)]
+    week = [*by_week(figures)]
+    plotted = [*over_time(figures), *how_long(figures, "" if week else "wide"), *week]
     yield element("div", "\n".join(plotted), class_="cards plots")
     yield element("main", "\n".join((*troubles(figures, texts), *map(card, tables(figures)))), class_="cards")
 
@@ -82,7 +84,7 @@ def over_time(figures: "Figures") -> "Iterator[str]":
     yield element("section", element("h2", "Over time") + "".join(shown), class_="wide")
 
 
-def how_long(figures: "Figures") -> "Iterator[str]":
+def how_long(figures: "Figures", class_: str) -> "Iterator[str]":
     """The times as plots."""
     shown = []
     for column, (name, title) in enumerate(TIMES.items()):
@@ -91,12 +93,13 @@ def how_long(figures: "Figures") -> "Iterator[str]":
             said = ", ".join(f"{percent} % {duration(found.percentile(percent))}" for percent in PERCENTS)
             shown.append(labelled(title, said, plots.times(found, title), powers(), f"c{column}"))
     if shown:
-        yield element("section", element("h2", "How long it takes") + "".join(shown))
+        yield element("section", element("h2", "How long it takes") + "".join(shown), class_=class_)
 
 
 def by_week(figures: "Figures") -> "Iterator[str]":
-    """Logins by day and hour."""
-    if any(map(any, figures.timeline.week)):
+    """Logins by day and hour, where there is more than a day to compare."""
+    steps = figures.timeline.all_steps()
+    if steps and steps[-1][0] - steps[0][0] > A_DAY and any(map(any, figures.timeline.week)):
         days = element("div", "".join(element("span", day) for day in plots.DAYS), class_="days")
         plot = plots.week(figures.timeline.week, COLUMNS[0])
         hours = axis(*(f"{hour:02d}:00" for hour in (0, 6, 12, 18)), "24:00")

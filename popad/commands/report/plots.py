@@ -16,8 +16,8 @@ from popad.commands.report.tables import PERCENTS
 
 HEIGHT = 100.0
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-SHORTEST, LONGEST, A_DECADE = 3, 10, 5  # powers of ten of microseconds: 1 ms to almost 3 hours; bars in each
-TICKS = {3: "1 ms", 5: "100 ms", 7: "10 s", 9: "17 min"}
+SHORTEST, LONGEST, A_DECADE = 2, 10, 5  # powers of ten of microseconds: 0.1 ms to almost 3 hours; bars in each
+TICKS = {2: "0.1 ms", 4: "10 ms", 6: "1 s", 8: "100 s"}
 
 
 def svg(content: str, width: float, height: float, label: str) -> str:
@@ -55,7 +55,8 @@ def times(found: Distribution, label: str) -> str:
         if number:
             high = max(2.0, HEIGHT * number / most)
             from_, to = (duration(round(10 ** (SHORTEST + (place + add) / A_DECADE))) for add in (0, 1))
-            shapes.append(bar(place, HEIGHT - high, 0.9, high, f"{from_} to {to}: {count(number)}"))
+            said = f"{from_} to {to}" if place else f"up to {to}"
+            shapes.append(bar(place, HEIGHT - high, 0.9, high, f"{said}: {count(number)}"))
     for percent in PERCENTS:
         x = f"{on_scale(found.percentile(percent)):.6g}"
         shapes.append(element("line", "", x1=x, x2=x, y1=0, y2=HEIGHT, vector_effect="non-scaling-stroke"))

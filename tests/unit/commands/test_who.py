@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -145,4 +146,6 @@ def test_watch_on_a_terminal(key: bytes) -> None:
         assert shown.wait(PATIENCE) == 0
     os.close(ours)
     assert b"sessions" in seen
+    assert b"\x1b[?25l" in seen, "the cursor, which would stand on a session, is hidden"
+    assert not re.search(rb"\x1b\[(\d+;)*(30|37|40)[;m]", seen), "the terminal has its own colours"
     assert seen.rfind(b"\x1b[?1049h") < seen.rfind(b"\x1b[?1049l"), "the screen before is there again"

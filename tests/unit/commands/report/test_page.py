@@ -76,6 +76,13 @@ def test_a_history_with_each_event() -> None:
     assert {"svg", "rect", "table", "details"} <= elements.names
 
 
+def test_hours_of_the_week_where_there_is_more_than_a_day() -> None:
+    login = "login-passed", {"user": "alice", "rhost": "192.0.2.7"}
+    day = 86_400_000_000
+    assert "Logins by day and hour" not in Elements(shown((START, *login), (START + day - 1, *login))).texts
+    assert "Logins by day and hour" in Elements(shown((START, *login), (START + 2 * day, *login))).texts
+
+
 def test_nothing() -> None:
     assert "0 entries" in Elements(shown()).texts
 
