@@ -23,22 +23,23 @@ from popad.journal import printable
 from popad.sources import network
 
 INTERRUPTED = 130  # the shells' exit status for SIGINT
+A_MOMENT = "a moment, as yesterday, -1h30min or 2026-11-23 18:00"
 
 
 def wrong(given: argparse.Namespace) -> str:
     """What is wrong with how it is called; "" for nothing."""
     if given.logfmt and given.directory:
         return "--logfmt and --directory do not go together"
-    for name, value, parse in (
-        ("--since", given.since, moment),
-        ("--until", given.until, moment),
-        ("--address", given.address, network),
+    for name, value, parse, form in (
+        ("--since", given.since, moment, A_MOMENT),
+        ("--until", given.until, moment, A_MOMENT),
+        ("--address", given.address, network, "an address or a network"),
     ):
         try:
             if value is not None:
                 parse(value)
         except (ValueError, OSError):
-            return f"{name}: {value!a} is not {'an address or a network' if name == '--address' else 'a moment'}"
+            return f"{name}: {value!a} is not {form}"
     return ""
 
 

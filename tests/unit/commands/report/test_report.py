@@ -86,7 +86,7 @@ def test_from_standard_input() -> None:
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        (["--since", "soon"], "--since: 'soon' is not a moment"),
+        (["--since", "soon"], "--since: 'soon' is not a moment, as yesterday"),
         (["--until", ""], "--until: '' is not a moment"),
         (["--address", "example.org"], "--address: 'example.org' is not an address or a network"),
         (["--logfmt", "-", "--directory", "/d"], "do not go together"),
