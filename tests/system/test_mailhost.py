@@ -18,7 +18,8 @@ from tests.system.recipes import indented
 from tests.system.terminal import at_a_terminal
 
 PAGE = "packaging/doc/MAILHOST.md"
-HOST, ADDRESS, STRANGER = "mail.example.org", "192.0.2.25", "192.0.2.99"
+HOST, ADDRESS = "mail.example.org", "192.0.2.25"
+STRANGER, GUESSER = "192.0.2.99", "192.0.2.98"
 PASSWORD = "correct horse"
 INTERNET = "# Needs the Internet\n"
 LINEAGE = f"/etc/letsencrypt/live/{HOST}"
@@ -32,7 +33,7 @@ def machine(request: pytest.FixtureRequest, package: Path) -> Iterator[Machine]:
     """An address, and a name in the DNS, which /etc/hosts is here; and the package, copied to it."""
     with Machine(tree(request.param, (*PACKAGES, *PROGRAMS))) as booted:
         booted.run(["rm", "-f", "/etc/dpkg/dpkg.cfg.d/99mmdebstrap"])  # which leaves documents out
-        for address in (ADDRESS, STRANGER):
+        for address in (ADDRESS, STRANGER, GUESSER):
             booted.run(["ip", "address", "add", f"{address}/32", "dev", "lo"])
         booted.write("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{ADDRESS} {HOST}\n")
         booted.copy(package, f"/root/{package.name}")
@@ -225,11 +226,27 @@ def test_nobody_logs_in_from_elsewhere_without_tls(mailhost: MailHost) -> None:
         assert client.say("USER jane").startswith(b"-ERR")
 
 
+def submissions(machine: Machine, source: str) -> smtplib.SMTP:
+    """A mail client that is about to send."""
+    client = smtplib.SMTP(timeout=PATIENCE)
+    plain = machine.connect(ADDRESS, 465, source=source)
+    client.sock = believing(machine).wrap_socket(plain, server_hostname=HOST)
+    assert client.getreply()[0] == 220
+    return client
+
+
 def test_nobody_sends_with_another_password(mailhost: MailHost) -> None:
-    plain = mailhost.machine.connect(ADDRESS, 465, source=STRANGER)
-    with smtplib.SMTP(timeout=PATIENCE) as client:
-        client.sock = believing(mailhost.machine).wrap_socket(plain, server_hostname=HOST)
-        assert client.getreply()[0] == 220
+    with submissions(mailhost.machine, STRANGER) as client:
         with pytest.raises(smtplib.SMTPAuthenticationError):
             client.login("jane@example.org", "wrong")
         assert client.login("jane@example.org", PASSWORD)[0] == 235
+
+
+def test_an_address_may_try_ten_passwords_a_minute(mailhost: MailHost) -> None:
+    """Right ones count, too, and take no time."""
+    for _ in range(10):
+        with submissions(mailhost.machine, GUESSER) as client:
+            assert client.login("jane@example.org", PASSWORD)[0] == 235
+    with submissions(mailhost.machine, GUESSER) as client, pytest.raises(smtplib.SMTPResponseException) as refused:
+        client.login("jane@example.org", PASSWORD)
+    assert b"too many AUTH commands" in refused.value.smtp_error
