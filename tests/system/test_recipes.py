@@ -235,20 +235,21 @@ def other_place(server: Server, block: Block) -> None:
 
 
 def virtual_users(server: Server, block: Block) -> None:
-    """popad.conf(5)'s settings, its drop-in, and popad-credentials(5)'s way to add a user, together."""
+    """popad.conf(5)'s owner, settings and drop-in, and popad-credentials(5)'s way to add a user, together."""
     machine = server.machine
-    settings, drop_in, adding, removing = (
+    owner, settings, drop_in, adding, removing = (
         next(found for found in blocks() if fragment in found.text and found.document == document)
         for document, fragment in (
+            ("popad.conf.5", "useradd --system"),
             ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail"),
             ("popad.conf.5", "ReadWritePaths=-/srv/mail"),
             ("popad-credentials.5", "--file /etc/popad/credentials jane"),
             ("popad-credentials.5", "--delete jane"),
         )
     )
-    assert block in (settings, drop_in, adding, removing)
-    machine.run(["sh", "-c", "id vmail || useradd --system --shell /usr/sbin/nologin vmail"])
-    machine.run(["install", "-d", "-m", "700", "-o", "vmail", "/srv/mail"])
+    assert block in (owner, settings, drop_in, adding, removing)
+    if machine.run(["id", "vmail"], check=False).returncode:
+        shell(server, "\n".join(owner.commands))
     machine.write("/srv/mail/jane", "From a Thu Jan  1 00:00:00 1970\nSubject: x\n\nx\n\n", mode=0o600, owner="vmail")
     typed = [line for line in adding.commands if not line.endswith(":")]
     try:
@@ -692,6 +693,7 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "POPAD_LOG=quiet", little_is_logged),
     ("popad-admin.8", "POPAD_DEBUG_USERS=jane", the_protocol_is_logged),
     ("popad-admin.8", "POPAD_EVENT=protocol", with_its_neighbour),
+    ("popad.conf.5", "useradd --system", virtual_users),
     ("popad.conf.5", "POPAD_VIRTUAL_USER=vmail", virtual_users),
     ("popad.conf.5", "ReadWritePaths=-/srv/mail", virtual_users),
     ("popad.conf.5", "maildir:{home}/Maildir", maildirs),
