@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -73,12 +75,13 @@ def stamp(when: int) -> str:
     return f"{date.stdout.strip()}.{rest:06d}000Z"
 
 
-def as_journal(entries: list[Written], directory: Path) -> None:
-    """Files of a journal with these entries: systemd-journal-remote(8) makes them."""
+def as_journal(entries: list[Written], directory: Path, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Files of a journal with these entries, and these fields in each: systemd-journal-remote(8) makes them."""
     text = []
     for when, event, fields in entries:
         known = journal.entry_of(event, fields)
         known |= {"_BOOT_ID": "1" * 32, "__REALTIME_TIMESTAMP": str(when), "__MONOTONIC_TIMESTAMP": str(when - START)}
+        known |= more
         text.append("".join(f"{name}={value}\n" for name, value in sorted(known.items())) + "\n")
     directory.mkdir(exist_ok=True)
     command = [REMOTE, "--seal=no", "-o", str(directory / f"{len(os.listdir(directory))}.journal"), "-"]

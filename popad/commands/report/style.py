@@ -14,9 +14,10 @@ h1 { margin: 0; font-size: 1.6rem; letter-spacing: -.01em; }
 h2 { margin: 0 0 .6rem; font-size: 1rem; }
 p { margin: .2rem 0; } .soft, th, .axis { color: var(--soft); font-size: .85rem; }
 section, .tile { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem; }
+.tile { padding: .8rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .7rem;
   margin: 1.2rem 0 .7rem; }
-.tile b { display: block; font-size: 1.45rem; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.3rem; line-height: 1.2; font-weight: 650; font-variant-numeric: tabular-nums; }
 .tile.bad b { color: var(--err); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: .7rem;
   grid-auto-flow: dense; margin-top: .7rem; }

@@ -39,6 +39,13 @@ def test_from_a_moment_to_another(directory: Path) -> None:
     assert found == [START + 250_000, START + 500_000]
 
 
+@pytest.mark.parametrize(("said", "when"), [("1790000000000123", START + 123), ("x", START), ("", START)])
+def test_the_moment_is_that_of_popad(said: str, when: int, tmp_path: Path) -> None:
+    """And not that of a journald which has let it wait."""
+    as_journal(history()[:1], tmp_path, {journald.SENT: said})
+    assert [entry.when for entry in Journal(Selection(), str(tmp_path))] == [when]
+
+
 def test_a_user(directory: Path) -> None:
     assert len([*Journal(Selection(user="alice"), str(directory))]) == 2 * len(journal.EVENTS)
     assert [*Journal(Selection(user="bob"), str(directory))] == []
