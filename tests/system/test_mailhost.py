@@ -243,6 +243,12 @@ def test_nobody_sends_with_another_password(mailhost: MailHost) -> None:
         assert client.login("jane@example.org", PASSWORD)[0] == 235
 
 
+def test_nobody_sends_without_a_password(mailhost: MailHost) -> None:
+    """On the port for users: not even to this host."""
+    with submissions(mailhost.machine, STRANGER) as client, pytest.raises(smtplib.SMTPRecipientsRefused):
+        client.sendmail("a@example.net", ["jane@example.org"], "Subject: x\n\nx\n")
+
+
 def test_an_address_may_try_ten_passwords_a_minute(mailhost: MailHost) -> None:
     """Right ones count, too, and take no time."""
     for _ in range(10):
