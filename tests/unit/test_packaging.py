@@ -230,3 +230,10 @@ class TestCredentialsPage:
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         assert hashlib.sha256(client_key).digest() == base64.b64decode(found[3])
         assert hmac.digest(salted, b"Server Key", "sha256") == base64.b64decode(found[4])
+
+
+def test_pictures_are_there_and_small() -> None:
+    """Those that documents show; and no other is kept."""
+    shown = re.findall(r"!\[[^]]+\]\((packaging/doc/gallery/[^)]+)\)", text("CONTRIBUTING.md"))
+    assert sorted(CHECKOUT / path for path in shown) == sorted((PACKAGING / "doc/gallery").iterdir())
+    assert all((CHECKOUT / path).stat().st_size < 150_000 for path in shown)
