@@ -242,6 +242,7 @@ COMMANDS = {
             "[--state FILE]": "go on where the last run with this file ended: counters only grow",
             "[--output FILE]": "replace this file in one step, for node_exporter's textfile collector",
             "[--http]": "answer a request of Prometheus on the connection that systemd has passed",
+            "[--logfmt FILE]": "not the journal but lines that popad has written to standard error; - reads them there",
             "[--directory DIRECTORY]": "the journal's files in this directory",
         },
         wrong_for_metrics,

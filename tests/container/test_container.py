@@ -367,6 +367,7 @@ class TestAdministration:
             log = running.podman("logs", "--timestamps", running.name).stderr
             counting = ("popad", "report", "--logfmt", "-", "--json")
             said = json.loads(running.podman("exec", "-i", running.name, *counting, stdin=log).stdout)
+            exposed = running.podman("exec", "-i", running.name, "popad", "metrics", "--logfmt", "-", stdin=log).stdout
         assert {name: count for name, count in said["events"].items() if count} == dict.fromkeys(
             (
                 "daemon-started",
@@ -380,6 +381,7 @@ class TestAdministration:
         )
         assert (said["sums"]["retrieved"], said["sums"]["deleted"], said["notes"]) == (1, 1, [])
         assert said["distributions"]["login"]["number"] == 1
+        assert 'popad_entries_total{event="login-passed"} 1\n' in exposed
 
 
 class TestConfinement:

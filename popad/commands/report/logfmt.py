@@ -1,6 +1,8 @@
 """Entries from lines of logfmt: what popad writes to standard error, where there is no journal."""
 
+import contextlib
 import re
+import sys
 from datetime import datetime
 
 TYPE_CHECKING = False
@@ -35,6 +37,13 @@ class Lines:
             elif is_whole:
                 self.others += 1
             is_begun = not is_whole
+
+
+@contextlib.contextmanager
+def lines_of(path: str) -> "Iterator[Lines]":
+    """Those of a file; "-" is standard input. Raises OSError."""
+    with sys.stdin.buffer if path == "-" else open(path, "rb") as stream:
+        yield Lines(stream)
 
 
 def entry_of(line: bytes) -> Entry | None:

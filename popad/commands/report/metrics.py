@@ -1,12 +1,19 @@
-"""`popad metrics`: counters and histograms of the journal, for Prometheus."""
+"""`popad metrics`: counters and histograms of the journal, or of lines of logfmt, for Prometheus."""
 
 import argparse
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from popad.commands.report.entry import Entry
+
 from popad.commands.report import state
 from popad.commands.report.entry import Selection
 from popad.commands.report.journald import Journal, Unreadable
+from popad.commands.report.logfmt import lines_of
 from popad.commands.report.openmetrics import exposition
 from popad.commands.report.replacing import replace
 from popad.commands.report.totals import Totals
@@ -17,7 +24,12 @@ FAILURES = (OSError, Unreadable, state.StateWrong)
 
 def wrong(given: argparse.Namespace) -> str:
     """What is wrong with the options; "" for nothing."""
-    return "--http and --output do not go together" if given.http and given.output is not None else ""
+    if given.http and given.output is not None:
+        return "--http and --output do not go together"
+    if given.logfmt is None:
+        return ""
+    others = (("--state", given.state), ("--http", given.http or None), ("--directory", given.directory))
+    return next((f"--logfmt and {name} do not go together" for name, value in others if value is not None), "")
 
 
 def metrics(given: argparse.Namespace) -> int:
@@ -40,6 +52,9 @@ def metrics(given: argparse.Namespace) -> int:
 
 def text(given: argparse.Namespace) -> str:
     """What is to be shown. Raises OSError, Unreadable, StateWrong."""
+    if given.logfmt is not None:
+        with lines_of(given.logfmt) as lines:
+            return exposition(counted(lines, Totals()))
     if given.state is None:
         return exposition(counted(Journal(Selection(), given.directory), Totals()))
     with state.alone(given.state):  # the first of many that come while a large journal is read for the first time
@@ -50,9 +65,9 @@ def text(given: argparse.Namespace) -> str:
     return exposition(totals)
 
 
-def counted(journal: Journal, totals: Totals) -> Totals:
-    """The totals, with all entries. Raises Unreadable."""
-    for entry in journal:
+def counted(entries: "Iterable[Entry]", totals: Totals) -> Totals:
+    """The totals, with all of them. Raises what reading them raises."""
+    for entry in entries:
         totals.count(entry)
     return totals
 

@@ -15,7 +15,7 @@ from popad.commands.report.as_json import as_json
 from popad.commands.report.entry import Selection
 from popad.commands.report.figures import Figures
 from popad.commands.report.journald import Journal, Unreadable
-from popad.commands.report.logfmt import Lines
+from popad.commands.report.logfmt import lines_of
 from popad.commands.report.moments import moment
 from popad.commands.report.replacing import replace
 from popad.commands.report.shown import count
@@ -78,8 +78,7 @@ def read(given: argparse.Namespace, selection: Selection, figures: Figures) -> "
     if given.logfmt is None:
         count_all(Journal(selection, given.directory), selection, figures)
         return
-    with sys.stdin.buffer if given.logfmt == "-" else open(given.logfmt, "rb") as stream:
-        lines = Lines(stream)
+    with lines_of(given.logfmt) as lines:
         count_all(lines, selection, figures)
     if lines.others:
         yield f"{count(lines.others)} lines are no entries, and not counted."

@@ -9,7 +9,7 @@ import pytest
 
 from popad.commands.command import main
 from popad.commands.report.state import alone
-from tests.support.entries import REMOTE, as_journal, history
+from tests.support.entries import REMOTE, as_journal, as_lines, history
 from tests.support.patience import wait_until
 
 pytestmark = pytest.mark.skipif(not os.path.exists(REMOTE), reason="needs systemd-journal-remote")
@@ -40,6 +40,25 @@ def test_without_a_state_it_is_what_the_journal_has(tmp_path: Path, capsys: pyte
     for _ in range(2):
         assert main(["metrics", "--directory", str(tmp_path / "journal")]) == 0
         assert entries(capsys.readouterr().out) == len(history())
+
+
+def test_of_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a container has them: the same counters as of a journal with these entries."""
+    (tmp_path / "lines").write_bytes(as_lines(history(), monkeypatch, tmp_path / "log"))
+    as_journal(history(), tmp_path / "journal")
+    said = []
+    for source in (["--logfmt", str(tmp_path / "lines")], ["--directory", str(tmp_path / "journal")]):
+        assert main(["metrics", *source]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert entries(said[0]) == len(history())
+
+
+@pytest.mark.parametrize("other", [["--state", "s"], ["--http"], ["--directory", "d"]])
+def test_lines_alone(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No cursor says where they go on."""
+    assert main(["metrics", "--logfmt", "-", *other]) == 2
+    assert f"--logfmt and {other[0]} do not go together" in capsys.readouterr().err
 
 
 def test_a_file_for_node_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
