@@ -243,6 +243,8 @@ class PrivateFiles:
     same on all file systems and after each restart.
     """
 
+    access = os.O_RDWR
+
     def __init__(self, directory: SharedDirectory, name: str, mailbox: str) -> None:
         self.directory = directory
         self.names = [name, f"{name}+"]
@@ -311,7 +313,7 @@ class PrivateFiles:
         Raises ForeignFile for any other, FileNotFoundError where there is none, OSError.
         """
         try:
-            fd = os.open(name, os.O_RDWR | SAME_FILE, dir_fd=self.directory.fd)
+            fd = os.open(name, self.access | SAME_FILE, dir_fd=self.directory.fd)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.ELOOP, errno.ENXIO, errno.EISDIR):
                 raise ForeignFile(f"{name} is not a file of this user") from error

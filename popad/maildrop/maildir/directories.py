@@ -7,6 +7,10 @@ import errno
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 from popad.errors import MaildropUnavailable
 from popad.maildrop.maildir.names import TRASHED, base_of, flags_of, order_for
 
@@ -99,11 +103,17 @@ class Directories:
         """Give a base of its own to each message whose base another, older one has, as after files were copied by hand:
         it would be hidden, and later be taken for the older one. Whether any was renamed.
         """
+        renamed = False
+        for fd, name, becomes in self.hidden(new, cur):
+            renamed |= rename_to_free(name, fd, becomes, fd)
+        return renamed
+
+    def hidden(self, new: list[str], cur: list[str]) -> "Iterator[tuple[int, str, str]]":
+        """Of each message whose base another, older one has: the directory, the name, the one that it is to get."""
         places: dict[str, list[tuple[int, str]]] = {}
         for fd, names in ((self.new, new), (self.cur, cur)):
             for name in names:
                 places.setdefault(base_of(name), []).append((fd, name))
-        renamed = False
         for base, found in places.items():
             files: dict[int, tuple[int, int, str]] = {}
             for fd, name in found if len(found) > 1 else ():
@@ -114,8 +124,7 @@ class Directories:
                 files[status.st_ino] = status.st_mtime_ns, fd, name
             for inode in sorted(files, key=lambda inode: (files[inode][0], inode))[1:]:
                 _, fd, name = files[inode]
-                renamed |= rename_to_free(name, fd, f"{base},twin={inode}{name[len(base) :]}", fd)
-        return renamed
+                yield fd, name, f"{base},twin={inode}{name[len(base) :]}"
 
     def look(self) -> Look:
         """What differs when a name has come or gone."""

@@ -52,6 +52,8 @@ class Maildir(Store):
     cur/; `missing_is_empty`: where the Maildir is not there and its parent is. Raises MaildropUnavailable.
     """
 
+    directories_of = Directories
+
     def __init__(
         self,
         path: str,
@@ -67,7 +69,7 @@ class Maildir(Store):
         self.max_messages = max_messages
         self.former = former
         self.marks_seen = marks_seen
-        self.directories = Directories(path, missing_is_empty=missing_is_empty)
+        self.directories = self.directories_of(path, missing_is_empty=missing_is_empty)
         self.names: list[str] = []
         self.in_new = bytearray()  # 1 where a message is in new/, 0 in cur/
         # Of each message: the size on the wire, the file's size, its time of change; NAMED where it was not read.

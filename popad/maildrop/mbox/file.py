@@ -74,14 +74,14 @@ def tick_of(seen: Signature) -> int:
     return COARSE_TICK if max(seen[3], seen[4]) % 1_000_000_000 == 0 else FINE_TICK
 
 
-def open_mailbox(path: str) -> int:
+def open_mailbox(path: str, access: int = os.O_RDWR) -> int:
     """A descriptor of the mailbox, or -1 where there is none. Raises MaildropUnavailable for all but a regular file."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):  # before the open: opening a device can do something
             raise MaildropUnavailable(PERMANENT, "not a regular file")
         try:
-            fd = os.open(path, os.O_RDWR | flags)
+            fd = os.open(path, access | flags)
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise

@@ -46,31 +46,15 @@ def recover(mailbox: int, files: "PrivateFiles") -> Recovery:
 
 def finish(mailbox: int, log: int, record: Record) -> None:
     """Bring the mailbox from any state that a crash (and appending by others) can leave to the end of the update."""
-    status = os.fstat(mailbox)
-    if status.st_ino != record.inode:
-        raise ForeignFile("it is of another file")
-    rest = Update(mailbox, log, plan_of(log, record))
-    size, read = status.st_size, rest.read
-    begin = record.target - record.before
-    if size < record.end or crc_of(read, begin, record.target) != record.crc_before:
-        raise ForeignFile("the mailbox was changed before the part that moves")
     os.fsync(mailbox)
-    if record.phase == MOVED and is_truncated(read, record, size):
+    size = os.fstat(mailbox).st_size
+    rest, window = judged(mailbox, log, record)
+    if window is None:
         update.store(log, record)
-        return  # what others appended is where it belongs
-    if record.phase == MOVED and size == record.size:
-        update.store(log, record)
-        rest.go_on(record)
+        if not is_truncated(rest.read, record, size):
+            rest.go_on(record)
         return
-    if size < record.size or crc_of(read, record.rest, record.rest + record.behind) != record.crc_behind:
-        raise ForeignFile("the mailbox was changed behind the part that moves")
-    stays = gaps(rest.spans, record.size)[::-1]
-    take(stays, record.target - record.first)
-    fd, spans = mailbox, take(stays, record.length)
-    if record.logged:
-        fd, spans = whole_window(rest, record, spans)
-    if record.phase == MOVING and not is_the_end(mailbox, record, fd, spans):
-        raise ForeignFile("the end of the mailbox was changed")
+    fd, spans = window
     if record.logged:
         copy(fd, spans, log, record.data)
         fd, spans = log, [(record.data, record.data + record.length)]
@@ -80,6 +64,34 @@ def finish(mailbox: int, log: int, record: Record) -> None:
         rest.end_window(record)
     record.size = size
     rest.go_on(record)
+
+
+def judged(mailbox: int, log: int, record: Record) -> "tuple[Update, tuple[int, Sequence[Span]] | None]":
+    """The update, and the window that has to be moved once more: its file, and where it is whole. None where all has
+    moved: then the truncate is missing, unless what others appended is where it belongs. Only reads.
+
+    Raises ForeignFile where the redo log must not be applied, OSError.
+    """
+    status = os.fstat(mailbox)
+    if status.st_ino != record.inode:
+        raise ForeignFile("it is of another file")
+    rest = Update(mailbox, log, plan_of(log, record))
+    size, read = status.st_size, rest.read
+    begin = record.target - record.before
+    if size < record.end or crc_of(read, begin, record.target) != record.crc_before:
+        raise ForeignFile("the mailbox was changed before the part that moves")
+    if record.phase == MOVED and (is_truncated(read, record, size) or size == record.size):
+        return rest, None
+    if size < record.size or crc_of(read, record.rest, record.rest + record.behind) != record.crc_behind:
+        raise ForeignFile("the mailbox was changed behind the part that moves")
+    stays = gaps(rest.spans, record.size)[::-1]
+    take(stays, record.target - record.first)
+    fd, spans = mailbox, take(stays, record.length)
+    if record.logged:
+        fd, spans = whole_window(rest, record, spans)
+    if record.phase == MOVING and not is_the_end(mailbox, record, fd, spans):
+        raise ForeignFile("the end of the mailbox was changed")
+    return rest, (fd, spans)
 
 
 def is_truncated(read: "Callable[[int, int], bytes]", record: Record, size: int) -> bool:

@@ -65,6 +65,8 @@ class Mbox(Store):
     session.
     """
 
+    access = os.O_RDWR
+
     def __init__(
         self,
         path: str,
@@ -89,7 +91,7 @@ class Mbox(Store):
         self.index: Index | None = None
         self.messages = Messages()
         self.first_scan: FirstScan | None = None  # of a mailbox that is not remembered
-        self.fd = open_mailbox(path)
+        self.fd = open_mailbox(path, self.access)
         self.signature: Signature = (0, 0, 0, 0, 0)
         self.reliable = False  # whether any change since `signature` was taken must leave another
         self.prefetched = False  # whether prefetch() has read since then
