@@ -67,8 +67,8 @@ def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened: list[tuple[int, os.stat_result]] = []
     real = file.open_mailbox
 
-    def open_mailbox(path: str) -> int:
-        fd = real(path)
+    def open_mailbox(path: str, *access: int) -> int:
+        fd = real(path, *access)
         if fd >= 0:
             opened.append((fd, os.fstat(fd)))
         return fd

@@ -39,6 +39,20 @@ def test_login(given: argparse.Namespace) -> int:
     return try_login(os.environ, given.name, given.address)
 
 
+def wrong_for_inspect(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad inspect` is called; "" for nothing."""
+    from popad.commands.inspection.inspect import wrong
+
+    return wrong(given)
+
+
+def inspect(given: argparse.Namespace) -> int:
+    """Run `popad inspect`."""
+    from popad.commands.inspection.inspect import inspect
+
+    return inspect(os.environ, given)
+
+
 def wrong_for_convert(given: argparse.Namespace) -> str:
     """What is wrong with how `popad convert` is called; "" for nothing."""
     from popad.commands.convert import wrong
@@ -185,6 +199,19 @@ COMMANDS = {
             "[--address ADDRESS]": "ADDRESS:PORT where popad listens; without it, where the unit in use does",
             "NAME": "the name that the client gives",
         },
+    ),
+    "inspect": Command(
+        "show what popad would serve of a maildrop, and why it would refuse it; nothing is changed",
+        inspect,
+        {
+            "[--user NAME]": "become this user; without it, the owner of MAILDROP",
+            "[--format FORMAT]": "mbox or maildir; without it, that of POPAD_MAILDROP",
+            "[--all]": "all rows of each list, not the first 10 (with --json: 1000)",
+            "[--json]": "print one object",
+            "[MAILDROP]": "a path, mbox:PATH or maildir:PATH; without it, the one that NAME is served",
+        },
+        wrong_for_inspect,
+        "popad inspect --user jane; popad inspect --format mbox /tmp/old-mail --all",
     ),
     "convert": Command(
         "copy maildrops from mbox to Maildir or back, with what clients know of them",
