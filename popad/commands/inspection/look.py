@@ -212,13 +212,13 @@ class Listed:
             tell.step(index, count)
         self.ids = seen.unique_ids()
         self.twins = twins_of(seen)
-        self.is_touched = seen.check()
-        if self.is_touched and not is_last:
+        seen.check()
+        if seen.was_touched and not is_last:
             raise MaildropChanged("it was written to while it was looked at")
 
     def say(self) -> None:
         seen, tell = self.seen, self.tell
-        if self.is_touched:
+        if seen.was_touched:
             tell.note("it was written to while it was looked at: the last message may not be whole")
         tell.count("messages", len(seen.sizes))
         tell.count("octets", sum(seen.sizes))

@@ -83,6 +83,7 @@ class SeenMbox(Mbox):
         self.seen_files = files
         self.redo_logs: list[RedoLog] = []
         self.index_state = NO_CACHE
+        self.was_touched = False  # since it was opened: the last message may not have been whole
         self.digests = array("Q")  # of popa3d, of the first messages
         super().__init__(path, files, 0, max_messages, max_octets, locks, cache, former)
         self.unwritten = self.ids = UnwrittenIds(files)
@@ -164,6 +165,7 @@ class SeenMbox(Mbox):
             self.verify()
         except (MaildropUnavailable, OSError) as error:
             raise MaildropUnreadable(str(error)) from error
+        self.was_touched = True
         return True
 
     def alone(self, work: "Callable[[], bool]") -> bool:
