@@ -216,7 +216,7 @@ def test_text(run: Any, server: Server) -> None:
         "       1         19 octets  ",
         "lines that begin with `From ` and are text:\n",
         f"  at {text.index(b'From the'):>11}  From the station go north.  (it has no date)\n",
-        f"  at {text.index(b'From ' + bytes([27])):>11}  From \\x1b[2J now on  (nothing follows it)\n",
+        f"  at {text.index(b'From ' + bytes([27])):>11}  From \\x1b[2J now on  (it has no date)\n",
         "messages that popa3d's id does not tell apart:\n",
         "served: a session lists this\n",
     ):
