@@ -1,5 +1,6 @@
 """`popad check`: the effective settings, and whether what they name exists and is safe."""
 
+import json
 import os
 import pwd
 import stat
@@ -8,50 +9,81 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-from popad.auth import credentials, identity, nss
+from popad.auth import credentials, nss
 from popad.auth.saslprep import prepared
-from popad.commands import network_limits, units
+from popad.commands import deliverers, network_limits, pam_service, tls_files, units
 from popad.commands.deployment import wrong_units
 from popad.commands.effective import Effective
+from popad.commands.names import why_not_typed, wrong_names
 from popad.commands.needs import missing
 from popad.commands.paths import FIRST_PERSON
 from popad.commands.settings_file import SettingsFile, nearest
-from popad.commands.tls_files import described, wrong_tls
+from popad.commands.tls_files import wrong_tls
 from popad.errors import SettingWrong
 from popad.settings import PREAUTH_UIDS, TABLE, Settings, sasl_mechanisms
 from popad.values import FORMER_SERVERS, NO_MECHANISM
 
-PAM_DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 SHARED_MODE = 0o1733
 STORE_NAMES = {"mbox": "mbox files", "maildir": "Maildirs"}
 
 
-def check(environ: "Mapping[str, str]", only_changed: bool = False) -> int:
+def check(environ: "Mapping[str, str]", only_changed: bool = False, as_json: bool = False) -> int:
     """Print the settings (of the unit in use, above it popad.conf, above that `environ`) and all that is wrong; or only
     the settings that are not the defaults. Returns the exit status: 1 where something is wrong.
     """
     effective = Effective(environ)
-    settings, file, given = effective.settings, effective.file, effective.given
+    file, given = effective.file, effective.given
+    written = file.values | given
+    complaints = [*file.wrong, *(place_of(each, file, given) for each in effective.unusable if each.name in written)]
+    notes: list[str] = []
+    if not only_changed:
+        notes += described(effective.settings)
+        complaints += wrong(effective.settings, file)
+    (print_json if as_json else print_text)(effective, only_changed, notes, complaints)
+    return 1 if complaints else 0
+
+
+def print_text(effective: Effective, only_changed: bool, notes: list[str], complaints: list[str]) -> None:
+    """For people: a line for each setting, note and complaint."""
     for name, row in TABLE.items():
         value = effective.values.get(name, row.default)
         if not only_changed or value != row.default:
             print(f"{name}={value}  # {effective.source(name)}{', ' + row.unit if row.unit else ''}")
-    written = file.values | given
-    complaints = [*file.wrong, *(place_of(each, file, given) for each in effective.unusable if each.name in written)]
-    if not only_changed:
-        if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
-            print(f"note: POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}")
-        for certificate in described(settings):
-            print(f"note: POPAD_TLS_CERTIFICATE: {certificate}")
-        for limits in network_limits.described():
-            print(f"note: {limits}")
-        complaints += wrong(settings, file)
+    for note in notes:
+        print(f"note: {note}")
     for complaint in complaints:
         print(f"wrong: {complaint}")
     if not only_changed or complaints:
         found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
         print(f"{found} found")
-    return 1 if complaints else 0
+
+
+def print_json(effective: Effective, only_changed: bool, notes: list[str], complaints: list[str]) -> None:
+    """For programs: one object. `about`: the setting, the unit or the file that a note or a complaint is about."""
+    settings = {
+        name: {"value": value, "default": row.default, "source": effective.source(name), "unit": row.unit or None}
+        for name, row in TABLE.items()
+        if (value := effective.values.get(name, row.default)) != row.default or not only_changed
+    }
+    print(json.dumps({"settings": settings, "notes": list(map(split, notes)), "wrong": list(map(split, complaints))}))
+
+
+def split(text: str) -> dict[str, str]:
+    """What it is about, and what is said of it."""
+    about, _, says = text.partition(": ")
+    return {"about": about, "says": says} if says else {"about": "", "says": text}
+
+
+def described(settings: Settings) -> "Iterator[str]":
+    """What is good to know, and not wrong."""
+    if os.geteuid() == 0 and not mapped(PREAUTH_UIDS):
+        yield f"POPAD_USER: this container has no uids for preauth children: they all run as {settings.user}"
+    for certificate in tls_files.described(settings):
+        yield f"POPAD_TLS_CERTIFICATE: {certificate}"
+    yield from network_limits.described()
+    yield from deliverers.described(settings.maildrop)
+    if units.are_there() and not units.in_use():
+        yield f"{' and '.join(units.SHAPES)}: none of them is enabled: systemctl enable --now {units.SOCKET}"
 
 
 def place_of(wrong: SettingWrong, file: SettingsFile, given: "Mapping[str, str]") -> str:
@@ -81,8 +113,9 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
             yield f"POPAD_VIRTUAL_USER: {settings.user} is the preauth user (POPAD_USER) and must not own mail"
     if settings.auth == "file":
         yield from wrong_credentials(settings)
-    elif not any(os.path.exists(f"{place}/{settings.pam_service}") for place in PAM_DIRECTORIES):
-        yield f"POPAD_PAM_SERVICE: no file {settings.pam_service} in {' or '.join(PAM_DIRECTORIES)}"
+    else:
+        yield from pam_service.wrong_service(settings.pam_service)
+        yield from wrong_names(settings)
     for name in settings.sasl:
         if name != NO_MECHANISM and name not in sasl_mechanisms(settings):
             needs = "POPAD_TLS_CLIENT_CA" if name == "EXTERNAL" else "POPAD_AUTH=file"
@@ -102,6 +135,7 @@ def wrong(settings: Settings, file: SettingsFile) -> "Iterator[str]":
     yield from wrong_tls(settings, units.in_use() if units.are_there() else [])
     yield from wrong_units(settings, file.values)
     yield from network_limits.wrong()
+    yield from deliverers.wrong_delivery(settings.maildrop)
 
 
 def why_no_former_ids(former: tuple[str, str], maildrop: str) -> str:
@@ -123,15 +157,18 @@ def wrong_user(setting: str, name: str) -> "Iterator[str]":
         yield f"{setting}: {name}: {unanswered}"
         return
     if entry is None:
-        yield f"{setting}: there is no user {name}"
+        yield f"{setting}: there is no user {name} (adduser --system --group {name})"
     elif entry.pw_uid == 0:
-        yield f"{setting}: {name} is root"
+        yield f"{setting}: {name} is root, and has to be another user (adduser --system --group)"
 
 
 def wrong_credentials(settings: Settings) -> "Iterator[str]":
     """The file must be safe to believe, each of its lines understood, and each name one that a client can give."""
     try:
         text, _ = credentials.read(settings.credentials)
+    except FileNotFoundError as error:
+        yield f"POPAD_CREDENTIALS: {error} (popad passwd --file {settings.credentials} NAME)"
+        return
     except (credentials.FileWrong, OSError) as error:
         yield f"POPAD_CREDENTIALS: {error}"
         return
@@ -152,17 +189,6 @@ def wrong_credentials(settings: Settings) -> "Iterator[str]":
                 yield f"POPAD_CREDENTIALS: {where}: nobody can log in as {name!a}: {reason}"
 
 
-def why_not_typed(name: str, settings: Settings) -> str:
-    """What keeps a client from giving this name; "" if nothing does."""
-    if len(name.encode()) > settings.max_argument:
-        return f"it is longer than POPAD_MAX_ARGUMENT ({settings.max_argument} octets)"
-    try:
-        meant = identity.user_of(name.encode(), settings)
-    except identity.Unknown as unknown:
-        return str(unknown)
-    return "" if meant == name else f"POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it {meant!a}"
-
-
 def wrong_maildrop(maildrop: str) -> "Iterator[str]":
     """The directory that stands before the first {user} or {home} must be there, and not be open to everybody."""
     path = maildrop.partition(":")[2]
@@ -172,7 +198,7 @@ def wrong_maildrop(maildrop: str) -> "Iterator[str]":
     try:
         mode = os.stat(directory).st_mode
     except OSError as error:
-        yield f"POPAD_MAILDROP: {error}"
+        yield f"POPAD_MAILDROP: {error} (install -d -g mail -m 2775 {directory})"
         return
     if mode & 0o002 and not mode & stat.S_ISVTX:
         yield f"POPAD_MAILDROP: everybody may rename mailboxes in {directory} (chmod o-w, or +t)"
@@ -195,7 +221,10 @@ def wrong_locks(settings: Settings) -> "Iterator[str]":
         if entry.pw_uid >= FIRST_PERSON or entry.pw_name == settings.virtual_user:
             may.append(entry.pw_uid == status.st_uid or (entry.pw_gid == status.st_gid and status.st_mode & 0o020))
     if not any(may):
-        yield f"POPAD_LOCKS: no user may make a lock file in {directory}, so no mailbox there will be served"
+        yield (
+            f"POPAD_LOCKS: no user may make a lock file in {directory}, so no mailbox there will be served:"
+            " POPAD_LOCKS=auto"
+        )
 
 
 def wrong_shared(setting: str, path: str) -> "Iterator[str]":
@@ -203,14 +232,15 @@ def wrong_shared(setting: str, path: str) -> "Iterator[str]":
     try:
         status = os.lstat(path)
     except OSError as error:
-        yield f"{setting}: {error}"
+        yield f"{setting}: {error} (install -d -m {SHARED_MODE:o} {path})"
         return
+    mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISDIR(status.st_mode):
-        yield f"{setting}: {path} is not a directory"
+        yield f"{setting}: {path} is not a directory (install -d -m {SHARED_MODE:o} where it is to be)"
     elif status.st_uid not in (0, os.geteuid()):
-        yield f"{setting}: {path} belongs to uid {status.st_uid}, not to root"
-    elif status.st_uid == 0 and stat.S_IMODE(status.st_mode) != SHARED_MODE:
-        yield f"{setting}: {path} has mode {stat.S_IMODE(status.st_mode):04o}, not {SHARED_MODE:04o}"
+        yield f"{setting}: {path} belongs to uid {status.st_uid}, not to root (chown root:root {path})"
+    elif status.st_uid == 0 and mode != SHARED_MODE:
+        yield f"{setting}: {path} has mode {mode:04o}, not {SHARED_MODE:04o} (chmod {SHARED_MODE:o} {path})"
 
 
 def wrong_socket(path: str) -> "Iterator[str]":
@@ -218,7 +248,7 @@ def wrong_socket(path: str) -> "Iterator[str]":
     try:
         mode = os.lstat(path).st_mode
     except OSError as error:
-        yield f"POPAD_AUTH_SOCKET: {error}"
+        yield f"POPAD_AUTH_SOCKET: {error} (systemctl start popad-auth.socket)"
         return
     if not stat.S_ISSOCK(mode) or mode & 0o077:
-        yield f"POPAD_AUTH_SOCKET: {path} is not a socket that only root may use"
+        yield f"POPAD_AUTH_SOCKET: {path} is not a socket that only root may use (systemctl restart popad-auth.socket)"

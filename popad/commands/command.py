@@ -12,24 +12,31 @@ def check(given: argparse.Namespace) -> int:
     """Run `popad check`."""
     from popad.commands.check import check
 
-    return check(os.environ, given.changed)
+    return check(os.environ, given.changed, given.json)
 
 
 def wrong_for_passwd(given: argparse.Namespace) -> str:
     """What is wrong with how `popad passwd` is called; "" for nothing."""
-    if given.name is None and not (given.list or given.batch):
-        return "the following arguments are required: NAME"
-    return ""
+    from popad.auth.verifiers import ITERATIONS
+    from popad.commands.passwd import wrong
+
+    if given.iterations is None:
+        given.iterations = str(ITERATIONS)
+    return wrong(given)
 
 
 def passwd(given: argparse.Namespace) -> int:
     """Run `popad passwd`."""
-    from popad.auth.verifiers import ITERATIONS
     from popad.commands.passwd import passwd
 
-    if given.iterations is None:
-        given.iterations = str(ITERATIONS)
     return passwd(given)
+
+
+def wrong_for_test_login(given: argparse.Namespace) -> str:
+    """What is wrong with how `popad test-login` is called; "" for nothing."""
+    from popad.commands.login_trial import wrong
+
+    return wrong(given)
 
 
 def test_login(given: argparse.Namespace) -> int:
@@ -175,7 +182,10 @@ COMMANDS = {
     "check": Command(
         "show the settings and check what they name",
         check,
-        {"[--changed]": "show only the settings that are not the defaults, and what is wrong with them"},
+        {
+            "[--changed]": "show only the settings that are not the defaults, and what is wrong with them",
+            "[--json]": "print one object",
+        },
     ),
     "passwd": Command(
         "read a password, print a line for the credentials file, or put it into the file",
@@ -199,6 +209,7 @@ COMMANDS = {
             "[--address ADDRESS]": "ADDRESS:PORT where popad listens; without it, where the unit in use does",
             "NAME": "the name that the client gives",
         },
+        wrong_for_test_login,
     ),
     "inspect": Command(
         "show what popad would serve of a maildrop, and why it would refuse it; nothing is changed",

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 from popad.commands import units
+from popad.commands.drop_ins import wrong_drop_ins
 from popad.commands.listening import wrong_listening
 from popad.commands.paths import is_below, mail_places, mount_points
+from popad.commands.port_holders import wrong_idle
 from popad.commands.sandbox import wrong_sandbox
 from popad.commands.units import HELPER, SESSION, SHAPES, SOCKET, show
 from popad.settings import Settings
@@ -44,6 +46,7 @@ def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]
         for unit, properties in shown.items():
             if properties.get("NeedDaemonReload") == "yes":
                 yield f"{unit}: its file or a drop-in has changed since systemd read it: systemctl daemon-reload"
+        yield from wrong_idle(shape, socket, shown[socket])
         yield from wrong_listening(shape, shown[socket])
         for unit in services:
             yield from units.wrong_environment(unit, shown[unit], file)
@@ -57,6 +60,8 @@ def wrong_units(settings: Settings, file: "Mapping[str, str]") -> "Iterator[str]
         yield from wrong_mounts(settings, served, shown[served], points)
         for unit in services:
             yield from wrong_sandbox(settings, unit, shown[unit])
+        for unit in dict.fromkeys((shape, socket, *services)):
+            yield from wrong_drop_ins(unit, shown[unit], needs_homes="{home}" in settings.maildrop)
 
 
 def wrong_pair(session: "Mapping[str, str]", helper: "Mapping[str, str]", file: "Mapping[str, str]") -> "Iterator[str]":

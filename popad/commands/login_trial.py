@@ -2,6 +2,7 @@
 sandbox; then a real one, over the port that is served, with what the journal has of it.
 """
 
+import argparse
 import os
 import socket
 import stat
@@ -37,6 +38,16 @@ INTERRUPTED = 130  # the shells' exit status for SIGINT
 
 class Stopped(Exception):
     """A step that a login does not get beyond; the text is said."""
+
+
+def wrong(given: argparse.Namespace) -> str:
+    """What is wrong with how it is called; "" for nothing."""
+    try:
+        if given.address is not None:
+            address_of(given.address)
+    except ValueError as reason:
+        return f"--address: {reason}"
+    return ""
 
 
 def try_login(environ: "Mapping[str, str]", name: str, address: str | None) -> int:
@@ -178,12 +189,9 @@ def sandbox(unit: str, maildrop: str) -> str:
 
 
 def reached(given: str | None) -> tuple[str, int]:
-    """Where popad listens, as a client on this host reaches it. Raises Stopped."""
+    """Where popad listens, as a client on this host reaches it."""
     if given is not None:
-        try:
-            return address_of(given)
-        except ValueError as wrong:
-            raise Stopped(str(wrong)) from None
+        return address_of(given)
     for shape in units.in_use() if units.are_there() else ():
         for host, port in configured(units.show(units.SHAPES[shape][0]).get("Listen", "")):
             return {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(host, host), port

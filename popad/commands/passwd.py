@@ -13,7 +13,7 @@ from popad.auth.identity import Unknown, checked_name
 from popad.auth.saslprep import prepared
 from popad.auth.verdict import MAX_PASSWORD
 from popad.commands import credentials_file
-from popad.commands.check import why_not_typed
+from popad.commands.names import why_not_typed
 from popad.configuration import CONFIGURATION, configuration
 from popad.errors import SettingWrong
 from popad.settings import Settings
@@ -23,11 +23,27 @@ NEED_FILE = ("delete", "list", "verify")
 MANY = 100  # lines of a list that are hashed between two words about it
 
 
+def wrong(given: argparse.Namespace) -> str:
+    """What is wrong with how it is called; "" for nothing."""
+    if given.name is None and not (given.list or given.batch):
+        return "the following arguments are required: NAME"
+    if alone := [option for option in NEED_FILE if getattr(given, option) and given.file is None]:
+        return f"--{alone[0]} needs --file"
+    asked = [option for option in ("delete", "list", "verify", "batch") if getattr(given, option)]
+    if len(asked) > 1:
+        return f"--{asked[0]} and --{asked[1]} do not go together"
+    if given.name is not None and (given.list or given.batch):
+        return f"--{asked[0]} takes no name"
+    least, most, iterations = verifiers.LEAST_ITERATIONS, verifiers.MAX_ITERATIONS, given.iterations
+    if not (iterations.isascii() and iterations.isdigit() and len(iterations) <= len(str(most))):
+        return f"iterations: {least} to {most}"
+    return "" if least <= int(iterations) <= most else f"iterations: {least} to {most}"
+
+
 def passwd(given: argparse.Namespace) -> int:
     """Do what was asked for. Returns the exit status: 1 where it cannot be done, or a password is not the one."""
     path: str | None = given.file
     try:
-        check(given)
         if given.list:
             return print_names(str(path))
         if given.verify:
@@ -45,20 +61,6 @@ def passwd(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return INTERRUPTED
-
-
-def check(given: argparse.Namespace) -> None:
-    """Raises ValueError where the options do not go together."""
-    if alone := [option for option in NEED_FILE if getattr(given, option) and given.file is None]:
-        raise ValueError(f"--{alone[0]} needs --file")
-    asked = [option for option in ("delete", "list", "verify", "batch") if getattr(given, option)]
-    if len(asked) > 1:
-        raise ValueError(f"--{asked[0]} and --{asked[1]} do not go together")
-    if given.name is not None and (given.list or given.batch):
-        raise ValueError(f"--{asked[0]} takes no name")
-    least, most, iterations = verifiers.LEAST_ITERATIONS, verifiers.MAX_ITERATIONS, given.iterations
-    if not (iterations.isascii() and iterations.isdigit()) or not least <= int(iterations) <= most:
-        raise ValueError(f"iterations: {least} to {most}")
 
 
 def checked(name: str) -> str:

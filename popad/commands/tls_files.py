@@ -42,7 +42,8 @@ def wrong_tls(settings: Settings, shapes: "list[str]") -> "Iterator[str]":
         yield f"POPAD_TLS_CERTIFICATE: {wrong}"
     else:
         for reason in expiring(contexts.certificates):
-            yield f"POPAD_TLS_CERTIFICATE: {reason}"
+            counts = "try-restart popad-tls-helper" if SOCKET in shapes else "reload popad"
+            yield f"POPAD_TLS_CERTIFICATE: {reason}: renew it, then systemctl {counts}"
         for each in contexts.certificates:
             if each.days_left is not None and (reason := why_incomplete(each.chain, each.key)):
                 yield f"POPAD_TLS_CERTIFICATE: {each.chain}: {reason}"

@@ -1,5 +1,6 @@
 """commands/check.py: `popad check` shows what is in force and complains about what is not safe."""
 
+import json
 import os
 import pwd
 import socket
@@ -10,7 +11,7 @@ import pytest
 
 from popad.auth import credentials, verifiers
 from popad.commands import check as checking
-from popad.commands import effective, units
+from popad.commands import effective, pam_service, units
 from popad.commands.check import check
 from popad.configuration import configuration
 from popad.settings import PREAUTH_UIDS, TABLE
@@ -109,7 +110,7 @@ def test_every_wrong_setting_is_named(place: Place, capsys: pytest.CaptureFixtur
         f"POPAD_TIMEOT: no such setting (POPAD_TIMEOUT?) ({file}:2)",
         f"POPAD_TIMEOUT: must be a whole number ({file}:1)",
         "POPAD_MIN_DELAY: must be a whole number (environment)",
-        f"POPAD_CACHE: [Errno 2] No such file or directory: '{place.cache}'",
+        f"POPAD_CACHE: [Errno 2] No such file or directory: '{place.cache}' (install -d -m 1733 {place.cache})",
     ]
 
 
@@ -122,6 +123,13 @@ def test_only_what_is_not_the_default(place: Place, capsys: pytest.CaptureFixtur
         "POPAD_TIMEOUT=soon  # environment, seconds\n"
         "wrong: POPAD_TIMEOUT: must be a whole number (environment)\n1 problem found\n"
     )
+
+
+def done_as_said(place: Place, capsys: pytest.CaptureFixture[str], complaint: str) -> None:
+    """The command in brackets is typed, and there is nothing left to complain about."""
+    command = complaint.rpartition("(")[2].removesuffix(")")
+    subprocess.run(command.split(), check=True)
+    assert checked(place, capsys)[2] == []
 
 
 def spoil_mode(place: Place) -> None:
@@ -236,22 +244,25 @@ def test_a_name_that_stands_twice(place: Place, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o733, 0o1777])
 def test_mode_of_the_state_directory(place: Place, capsys: pytest.CaptureFixture[str], mode: int) -> None:
     place.state.chmod(mode)
-    _, _, found = checked(place, capsys)
-    assert found == [f"POPAD_STATE: {place.state} has mode {mode:04o}, not 1733"]
+    (found,) = checked(place, capsys)[2]
+    assert found == f"POPAD_STATE: {place.state} has mode {mode:04o}, not 1733 (chmod 1733 {place.state})"
+    done_as_said(place, capsys, found)
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root: gives a directory away")
 def test_owner_of_the_state_directory(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     os.chown(place.state, 1, 1)
-    _, _, found = checked(place, capsys)
-    assert found == [f"POPAD_STATE: {place.state} belongs to uid 1, not to root"]
+    (found,) = checked(place, capsys)[2]
+    assert found == f"POPAD_STATE: {place.state} belongs to uid 1, not to root (chown root:root {place.state})"
+    done_as_said(place, capsys, found)
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root: what is right for a cache directory of root's")
 def test_mode_of_the_cache_directory(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.cache.chmod(0o777)
-    _, _, found = checked(place, capsys)
-    assert found == [f"POPAD_CACHE: {place.cache} has mode 0777, not 1733"]
+    (found,) = checked(place, capsys)[2]
+    assert found.startswith(f"POPAD_CACHE: {place.cache} has mode 0777, not 1733 (chmod ")
+    done_as_said(place, capsys, found)
 
 
 def test_no_cache_directory_is_wanted(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,10 +294,14 @@ def test_a_spool_that_is_of_a_group_or_in_homes(place: Place, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("user", "root", "POPAD_USER: root is root"),
-        ("user", "popad-no-such-user", "POPAD_USER: there is no user popad-no-such-user"),
-        ("virtual_user", "root", "POPAD_VIRTUAL_USER: root is root"),
-        ("virtual_user", "popad-no-such-user", "POPAD_VIRTUAL_USER: there is no user popad-no-such-user"),
+        ("user", "root", "POPAD_USER: root is root, and has to be another user (adduser --system --group)"),
+        ("user", "no-such", "POPAD_USER: there is no user no-such (adduser --system --group no-such)"),
+        (
+            "virtual_user",
+            "root",
+            "POPAD_VIRTUAL_USER: root is root, and has to be another user (adduser --system --group)",
+        ),
+        ("virtual_user", "no-such", "POPAD_VIRTUAL_USER: there is no user no-such (adduser --system --group no-such)"),
     ],
 )
 def test_users(place: Place, capsys: pytest.CaptureFixture[str], name: str, value: str, complaint: str) -> None:
@@ -321,11 +336,39 @@ def test_a_virtual_user_that_is_popads_own(place: Place, capsys: pytest.CaptureF
 
 
 def test_a_pam_service(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "PAM_DIRECTORIES", (str(place.path),))
-    missing = f"POPAD_PAM_SERVICE: no file popad-test in {place.path}"
+    monkeypatch.setattr(pam_service, "DIRECTORIES", (str(place.path),))
+    missing = f"POPAD_PAM_SERVICE: no file popad-test in {place.path} (the package's own is popad)"
     assert checked(place, capsys, auth="pam", pam_service="popad-test")[2] == [missing]
-    (place.path / "popad-test").touch()
+    monkeypatch.setattr(pam_service, "MODULES", (str(place.path),))
+    (place.path / "pam_x.so").touch()
+    (place.path / "popad-test").write_text("auth required pam_x.so\n")
     assert checked(place, capsys, auth="pam", pam_service="popad-test")[2] == []
+
+
+def test_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as the text has."""
+    place.state.chmod(0o755)
+    given = place.settings | {"POPAD_TIMEOUT": "soon"}
+    assert check(given, as_json=True) == 1
+    found = json.loads(capsys.readouterr().out)
+    wrong = checked(place, capsys, timeout="soon")[2]
+    assert [f"{each['about']}: {each['says']}" for each in found["wrong"]] == wrong
+    assert len(wrong) == (2 if ROOT else 1)
+    assert list(found["settings"]) == list(TABLE)
+    assert found["settings"]["POPAD_TIMEOUT"] == {
+        "value": "soon",
+        "default": TABLE["POPAD_TIMEOUT"].default,
+        "source": "environment",
+        "unit": "seconds",
+    }
+    check({"POPAD_TIMEOUT": "700"}, only_changed=True, as_json=True)
+    assert list(json.loads(capsys.readouterr().out)["settings"]) == ["POPAD_TIMEOUT"]
+
+
+def test_a_spool_that_is_made_as_it_says(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.mail.rmdir()
+    (found,) = checked(place, capsys)[2]
+    done_as_said(place, capsys, found)
 
 
 def test_configuration_as_systemd_reads_it(tmp_path: Path) -> None:

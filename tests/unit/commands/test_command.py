@@ -29,6 +29,30 @@ def test_the_usage_lists_each_command(name: str) -> None:
     assert f" {command.does}\n" in USAGE
 
 
+# A call of each that is wrong for a reason of its own, not argparse's.
+WRONG = {
+    "passwd": ["--delete", "jane"],
+    "test-login": ["--address", "localhost", "jane"],
+    "inspect": ["--format", "mh", "/x"],
+    "convert": ["--all", "--user", "jane", "maildir:/{user}"],
+    "migrate": ["--from", "cyrus", "--all"],
+    "report": ["--address", "x"],
+    "who": ["--watch", "--json"],
+    "kick": ["--session", "jane"],
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [*([name, *words] for name, words in WRONG.items()), *([name, "--none-of-it"] for name in COMMANDS)]
+)
+def test_wrong_usage_is_one_kind_of_failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"usage: popad {arguments[0]} ")
+    assert f"\npopad {arguments[0]}: error: " in said.err
+
+
 def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["passwd"]) == 2
     assert "required: NAME" in capsys.readouterr().err
@@ -46,7 +70,7 @@ def test_what_stays_in_memory_loads_no_command_line(module: str) -> None:
     assert shown.stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", ["report", "metrics", "who", "kick"])
+@pytest.mark.parametrize("name", ["inspect", "report", "metrics", "who", "kick"])
 def test_a_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([name, "--help"])
     assert f"example: {COMMANDS[name].example}" in " ".join(capsys.readouterr().out.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import io
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from popad.commands import effective, login_trial, units
-from popad.commands.login_trial import Stopped, reached, try_login, who_locks
+from popad.commands.login_trial import reached, try_login, who_locks, wrong
 from tests.support.daemon import daemon
 from tests.support.maildirs import Mail
 from tests.support.marks import needs_root
@@ -169,8 +170,8 @@ def test_who_has_it_locked(server: Server, monkeypatch: pytest.MonkeyPatch, caps
 
 @pytest.mark.parametrize("given", ["127.0.0.1", "localhost:110", ":110", "127.0.0.1:0", "[::1]"])
 def test_what_is_no_address(given: str) -> None:
-    with pytest.raises(Stopped):
-        reached(given)
+    assert wrong(argparse.Namespace(address=given)).startswith("--address: ")
+    assert wrong(argparse.Namespace(address="127.0.0.1:110")) == wrong(argparse.Namespace(address=None)) == ""
 
 
 def test_where_popad_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_where_the_helper_does_not_see_it(tmp_path: Path) -> None:
 def test_certificates_that_are_none_and_that_have_ended(tmp_path: Path) -> None:
     pair = end(make(tmp_path))
     assert list(wrong_tls(Settings(settings(pair)), [])) == [
-        f"POPAD_TLS_CERTIFICATE: {pair.chain}: certificate has expired"
+        f"POPAD_TLS_CERTIFICATE: {pair.chain}: certificate has expired: renew it, then systemctl reload popad"
     ]
     (said,) = described(Settings(settings(pair)))
     assert said == f"{pair.chain}: no name, ended"
