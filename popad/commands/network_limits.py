@@ -18,7 +18,7 @@ def described() -> "Iterator[str]":
     shown = units.show(UNIT) if units.are_there() else {}
     if shown.get("LoadState") == "loaded":
         is_on = shown.get("ActiveState") == "active"
-        yield f"{UNIT} is {'on' if is_on else 'off: nothing limits connections before systemd or popad takes them'}"
+        yield f"{UNIT}: {'on' if is_on else 'off: nothing limits connections before systemd or popad takes them'}"
 
 
 def wrong() -> "Iterator[str]":

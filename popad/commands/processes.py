@@ -33,8 +33,9 @@ def look(pid: int) -> Process | None:
         groups = [line.split(":", 2) for line in text(pid, "cgroup").split("\n") if line]
     except OSError:
         return None
-    own = [path for _, of, path in groups if of in ("", "name=systemd")]
-    return Process(pid, int(after_name[19]), int(after_name[1]), int(uid), own[0] if own else "")
+    # Where both hierarchies are there, systemd has its groups in one of them.
+    own = max((path for _, of, path in groups if of in ("", "name=systemd")), key=len, default="")
+    return Process(pid, int(after_name[19]), int(after_name[1]), int(uid), own)
 
 
 def text(pid: int, name: str) -> str:

@@ -81,11 +81,17 @@ def wrong_sandbox(settings: Settings, unit: str, shown: "Mapping[str, str]") -> 
     sandbox = Sandbox(unit, shown)
     yield from sandbox.missing()
     if settings.auth == "file" and unit != SESSION and (directive := sandbox.hides(settings.credentials)):
-        yield f"POPAD_CREDENTIALS: {unit} does not see {settings.credentials} ({directive})"
+        yield (
+            f"POPAD_CREDENTIALS: {unit} does not see {settings.credentials} ({directive}): move it to /etc/popad, and"
+            " change the setting"
+        )
     if unit == HELPER:
         return
     if settings.auth_socket and (directive := sandbox.hides(settings.auth_socket)):
-        yield f"POPAD_AUTH_SOCKET: {unit} does not see {settings.auth_socket} ({directive})"
+        yield (
+            f"POPAD_AUTH_SOCKET: {unit} does not see {settings.auth_socket} ({directive}): take the setting out of"
+            " popad.conf"
+        )
     written = [("POPAD_STATE", settings.state), ("POPAD_CACHE", settings.cache)]
     written += [("POPAD_MAILDROP", place) for place in mail_places(settings.maildrop)]
     for setting, path in written:

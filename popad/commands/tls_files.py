@@ -33,7 +33,8 @@ def wrong_tls(settings: Settings, shapes: "list[str]") -> "Iterator[str]":
     if SOCKET in shapes:
         for path in (*settings.tls_certificate, *settings.tls_key):
             if not is_below(path, DIRECTORY):
-                yield f"POPAD_TLS_CERTIFICATE: popad-tls-helper.service has what is in {DIRECTORY} alone, not {path}"
+                where = f"popad-tls-helper.service has what is in {DIRECTORY} alone"
+                yield f"POPAD_TLS_CERTIFICATE: {where}: move {path} there"
     if os.geteuid() != 0:
         return
     try:

@@ -100,4 +100,4 @@ def wrong_environment(unit: str, shown: "Mapping[str, str]", file: "Mapping[str,
         if name in SHIPPED:
             continue
         if file.get(name, value) != value:
-            yield f"{unit}: Environment={name}={value} does not count: popad.conf has {file[name]!a}"
+            yield (f"{unit}: Environment={name}={value} does not count: popad.conf has {file[name]!a}; take one out")

@@ -6,6 +6,8 @@ The table is in the output (pytest -rP).
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.machine import Machine, needs, tree
+from tests.support.patience import wait_until
 from tests.system.conftest import PASSWORD, SETTINGS, Server
 
 VIRTUAL = "POPAD_AUTH=file\nPOPAD_VIRTUAL_USER=mail\n"
@@ -33,6 +36,7 @@ class Broken:
     greeting: bytes = GREETED
     more: int = 0  # problems that follow from it
     undo: Sequence[str] = ()
+    mend: Sequence[str] = ()  # what it says is to be done: then there is no problem
     reload: bool = True
     status: int = 1
 
@@ -43,6 +47,11 @@ def verifier(name: str) -> str:
     return f"{name} SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==${zeros}:{zeros}\n"
 
 
+TAKEN_OUT = (
+    "rm /etc/systemd/system/popad@.service.d/test.conf",
+    "systemctl daemon-reload",
+    "systemctl restart popad",
+)
 CONFIGURATIONS = [
     Broken("a word for a number", "POPAD_TIMEOUT: must be a whole number", "POPAD_TIMEOUT=soon\n", greeting=REFUSED),
     Broken("a number out of bounds", "POPAD_TIMEOUT: must be between 1 and", "POPAD_TIMEOUT=0\n", greeting=REFUSED),
@@ -120,6 +129,7 @@ CONFIGURATIONS = [
         "/var/lib/popad has mode 0755",
         commands=["chmod 755 /var/lib/popad"],
         undo=["chmod 1733 /var/lib/popad"],
+        mend=["chmod 1733 /var/lib/popad"],
     ),
     Broken("a cache outside of the sandbox", "may not write to /srv", "POPAD_CACHE=/srv\n", more=1),
     Broken("no helper's socket", "POPAD_AUTH_SOCKET: [Errno 2]", "POPAD_AUTH_SOCKET=/run/popad/none.sock\n"),
@@ -181,6 +191,53 @@ CONFIGURATIONS = [
         more=1,
     ),
     Broken("more messages than memory", "POPAD_MAX_MESSAGES: 2097152", "POPAD_MAX_MESSAGES=2097152\n"),
+    Broken(
+        "a drop-in that lets go of a directive",
+        "popad@.service: /etc/systemd/system/popad@.service.d/test.conf has MemoryDenyWriteExecute=no in place of",
+        drop_ins={"popad@.service": "[Service]\nMemoryDenyWriteExecute=no\n"},
+        mend=[*TAKEN_OUT],
+    ),
+    Broken(
+        "a drop-in that lets calls in",
+        "popad@.service: /etc/systemd/system/popad@.service.d/test.conf has SystemCallFilter= in place of",
+        drop_ins={"popad@.service": "[Service]\nSystemCallFilter=\n"},
+        mend=[*TAKEN_OUT],
+    ),
+    Broken(
+        "homes for mail that is not there",
+        "/etc/systemd/system/popad@.service.d/test.conf has ProtectHome=no in place of ProtectHome=tmpfs: take it out",
+        drop_ins={"popad@.service": "[Service]\nProtectHome=no\n"},
+        mend=[*TAKEN_OUT],
+    ),
+    Broken(
+        "a capability for the helper",
+        "popad-auth.service: /etc/systemd/system/popad-auth.service.d/test.conf has CapabilityBoundingSet=CAP_KILL in",
+        drop_ins={"popad-auth.service": "[Service]\nCapabilityBoundingSet=CAP_KILL\n"},
+        mend=["rm /etc/systemd/system/popad-auth.service.d/test.conf", *TAKEN_OUT[1:]],
+    ),
+    Broken(
+        "a socket that does not accept",
+        "popad.socket: /etc/systemd/system/popad.socket.d/test.conf has Accept=no, and so no session begins",
+        drop_ins={"popad.socket": "[Socket]\nAccept=no\n"},
+        greeting=CLOSED,
+        mend=["rm /etc/systemd/system/popad.socket.d/test.conf", *TAKEN_OUT[1:]],
+    ),
+    Broken(
+        "a file that PAM does not find",
+        "POPAD_PAM_SERVICE: /etc/pam.d/popad:4: there is no common-none to include, so nobody can log in",
+        commands=["sed -i s/common-auth/common-none/ /etc/pam.d/popad"],
+        more=1,
+        undo=["sed -i s/common-none/common-auth/ /etc/pam.d/popad"],
+        mend=["sed -i s/common-none/common-auth/ /etc/pam.d/popad"],
+    ),
+    Broken(
+        "a user whose name nobody can type",
+        "nobody can log in as 'Jane': POPAD_LOWER_CASE or POPAD_STRIP_DOMAINS makes it another name",
+        "POPAD_LOWER_CASE=yes\n",
+        commands=["sed -i $aJane:x:1999:1999::/home/jane:/bin/sh /etc/passwd", "touch /var/mail/Jane"],
+        undo=["sed -i /:1999:/d /etc/passwd", "rm -f /var/mail/Jane /var/mail/jane"],
+        mend=["usermod --login jane Jane"],
+    ),
     Broken(
         "both shapes",
         "popad.socket and popad-standalone.service are both enabled",
@@ -253,6 +310,9 @@ def test_broken(server: Server, broken: Broken) -> None:
                 greeting = CLOSED
         if greeting == REFUSED:
             server.machine.wait_entry({"POPAD_EVENT": "setting-wrong"}, after=since)
+        mended = [server.machine.run(command.split()) for command in broken.mend]
+        if mended:
+            assert server.machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
         events = sorted(
             {
                 str(entry["POPAD_EVENT"])
@@ -293,3 +353,70 @@ def test_the_daemon_with_a_drop_in_for_its_socket(server: Server) -> None:
     finally:
         machine.run(["systemctl", "disable", "popad-standalone.service"])
         machine.run(["systemctl", "enable", "--now", "popad.socket"])
+
+
+def test_another_server_has_the_port(server: Server) -> None:
+    """Who it is, and what has to be typed; each command, in turn, and popad serves."""
+    machine = server.machine
+    machine.run(["systemctl", "stop", "popad.socket"])
+    machine.run(["systemd-run", "--quiet", "--unit=other", "python3", "-m", "http.server", "110"])
+    wait_until(lambda: ":110 " in machine.run(["ss", "-Hltn"]).stdout)
+    try:
+        done = machine.run(["popad", "check"], check=False)
+        said = [line for line in done.stdout.splitlines() if line.startswith("wrong: ")][-1]
+        assert said.startswith("wrong: popad.socket does not listen: port 110 is that of python3 (")
+        assert said.endswith(
+            "): systemctl disable --now other.service, or have it listen elsewhere; then systemctl start popad.socket"
+        )
+        as_nobody = machine.run(
+            ["setpriv", "--reuid=nobody", "--clear-groups", "/usr/sbin/popad", "check"], check=False
+        )
+        assert "port 110 is another program's (as root, ss -ltnp says whose)" in as_nobody.stdout
+    finally:
+        machine.run(["systemctl", "stop", "other.service"])
+    done = machine.run(["popad", "check"], check=False)
+    assert "wrong: popad.socket is enabled and does not run: systemctl start popad.socket\n" in done.stdout
+    machine.run(["systemctl", "start", "popad.socket"])
+    assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
+
+
+def test_no_shape_is_enabled(server: Server) -> None:
+    """Nothing wrong: inetd may serve."""
+    machine = server.machine
+    machine.run(["systemctl", "disable", "--now", "popad.socket"])
+    note = (
+        "note: popad.socket and popad-standalone.service: none of them is enabled: systemctl enable --now popad.socket"
+    )
+    try:
+        assert note in machine.run(["popad", "check"]).stdout.splitlines()
+    finally:
+        machine.run(["systemctl", "enable", "--now", "popad.socket"])
+    assert note not in machine.run(["popad", "check"]).stdout
+
+
+def test_opensmtpd_with_mbox_files(server: Server) -> None:
+    machine = server.machine
+    try:
+        machine.write("/etc/smtpd.conf", 'action "local" mbox alias <aliases>\n')
+        done = machine.run(["popad", "check"], check=False)
+        assert "wrong: /etc/smtpd.conf:1: OpenSMTPD takes no lock that popad sees" in done.stdout
+        machine.write("/etc/smtpd.conf", 'action "local" maildir alias <aliases>\n')
+        assert "note: /etc/smtpd.conf:1: OpenSMTPD delivers to Maildirs" in machine.run(["popad", "check"]).stdout
+    finally:
+        machine.run(["rm", "-f", "/etc/smtpd.conf"])
+
+
+def test_for_a_program(server: Server) -> None:
+    found = json.loads(server.machine.run(["popad", "check", "--json"]).stdout)
+    assert found["wrong"] == []
+    assert found["settings"]["POPAD_AUTH_SOCKET"]["source"] == "popad@.service"
+    assert {note["about"] for note in found["notes"]} <= {"", "popad-limits.service"}
+
+
+def test_it_is_quick(server: Server) -> None:
+    """And an ordinary user may run it."""
+    began = time.monotonic()
+    done = server.machine.run(["setpriv", "--reuid=nobody", "--clear-groups", "/usr/sbin/popad", "check"], check=False)
+    assert time.monotonic() - began < 5
+    assert done.stderr == ""
+    assert "Traceback" not in done.stdout

@@ -210,14 +210,14 @@ def test_it_is_off_until_it_is_enabled(machine: Machine) -> None:
         "UnitFileState": "disabled",
     }
     assert table(machine) == ""
-    assert "note: popad-limits.service is off" in machine.run(["popad", "check"], check=False).stdout
+    assert "note: popad-limits.service: off" in machine.run(["popad", "check"], check=False).stdout
 
 
 def test_it_comes_and_goes_with_popad(machine: Machine) -> None:
     machine.run(["systemctl", "enable", "--now", SERVICE])
     try:
         assert "chain arrives" in table(machine)
-        assert "note: popad-limits.service is on" in machine.run(["popad", "check"], check=False).stdout
+        assert "note: popad-limits.service: on" in machine.run(["popad", "check"], check=False).stdout
         with machine.connect() as client:
             assert client.recv(100).startswith(b"+OK")
         for shape, other in (

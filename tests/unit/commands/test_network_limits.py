@@ -22,10 +22,10 @@ def systemd(monkeypatch: pytest.MonkeyPatch, shown: Mapping[str, str], command: 
 @pytest.mark.parametrize(
     ("shown", "said"),
     [
-        (ON, ["popad-limits.service is on"]),
+        (ON, ["popad-limits.service: on"]),
         (
             {"LoadState": "loaded", "ActiveState": "inactive"},
-            ["popad-limits.service is off: nothing limits connections before systemd or popad takes them"],
+            ["popad-limits.service: off: nothing limits connections before systemd or popad takes them"],
         ),
         ({"LoadState": "not-found", "ActiveState": "inactive"}, []),
     ],

@@ -115,3 +115,17 @@ def test_only_so_much_is_read() -> None:
     with memory_file(f"{NAME} 192.0.2.7 1 2", b"x" * 1_000_000):
         found = processes.shown(HERE, os.geteuid())
         assert found and len(found[1]) == 1024
+
+
+def test_the_group_where_systemd_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host with both hierarchies one of them may be empty."""
+    process = tmp_path / "7"
+    process.mkdir()
+    (process / "stat").write_text(f"7 (x) {' '.join(['S', '1', *['0'] * 17, '99'])}\n")
+    (process / "status").write_text("Uid:\t0 0 0 0\n")
+    monkeypatch.setattr(processes, "PROC", str(tmp_path))
+    for text in ("9:name=systemd:/\n0::/system.slice/x.service\n", "1:name=systemd:/system.slice/x.service\n0::/\n"):
+        (process / "cgroup").write_text(f"8:pids:/other\n{text}")
+        found = processes.look(7)
+        assert found
+        assert (found.group, found.started) == ("/system.slice/x.service", 99)

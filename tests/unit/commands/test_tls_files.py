@@ -54,7 +54,7 @@ def test_where_the_helper_does_not_see_it(tmp_path: Path) -> None:
     pair = make(tmp_path)
     said = list(wrong_tls(Settings(settings(pair)), [SOCKET]))
     assert said == [
-        f"POPAD_TLS_CERTIFICATE: popad-tls-helper.service has what is in /etc/popad/tls alone, not {path}"
+        f"POPAD_TLS_CERTIFICATE: popad-tls-helper.service has what is in /etc/popad/tls alone: move {path} there"
         for path in (pair.chain, pair.key)
     ]
 

@@ -20,7 +20,7 @@ def test_what_is_wrong_in_an_environment() -> None:
     assert list(units.wrong_environment("popad@.service", SHOWN, {"POPAD_TIMEOUT": "6"})) == [
         "popad@.service: Environment=: POPAD_TYPO: no such setting",
         "popad@.service: Environment=: POPAD_PAM_SERVICE: must be one word without a slash",
-        "popad@.service: Environment=POPAD_TIMEOUT=5 does not count: popad.conf has '6'",
+        "popad@.service: Environment=POPAD_TIMEOUT=5 does not count: popad.conf has '6'; take one out",
     ]
 
 
