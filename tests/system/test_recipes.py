@@ -564,6 +564,31 @@ def a_login_is_explained(server: Server, block: Block) -> None:
     server.machine.run(["systemctl", "stop", "popad-auth.service"])  # no other test waits for that wrong password
 
 
+def a_mailbox_is_looked_at(server: Server, block: Block) -> None:
+    """What the page shows of it, line by line: the words that do not depend on the mailbox."""
+    prose = "Subject: way\n\nDirections:\n\nFrom the station go north.\n"
+    name = server.add_user([*MESSAGES, prose, MESSAGES[0], *MESSAGES * 3])
+    said = typed(server, block.commands[0], name)
+    for line in block.text.splitlines()[1:]:
+        expected = line[:18].rstrip() if line.startswith("  ") and line[2].isalpha() else line
+        if not line.startswith("   ") and not expected.startswith("  at"):
+            assert expected.replace("jane", name) in said, line
+    assert "From the station go north.  (it has no date)" in said
+    assert "messages that popa3d's id does not tell apart:\n       1 has " in said
+
+
+def other_maildrops_are_looked_at(server: Server, block: Block) -> None:
+    machine, name = server.machine, server.add_user()
+    machine.run(["mkdir", "-p", "/srv/restored"])
+    machine.run(["cp", "-p", f"/var/mail/{name}", f"/srv/restored/{name}"])
+    by_path, by_format = block.commands
+    assert "served: a session lists this\n" in typed(server, by_path, name)
+    machine.run(["popad", "convert", "--user", name, "maildir:{home}/Maildir"])
+    found = json.loads(typed(server, by_format.replace("{home}", "'{home}'"), name))
+    assert (found["served"], len(found["messages"])) == (True, 3)
+    machine.run(["rm", "-r", "/srv/restored", f"/home/{name}/Maildir"])
+
+
 def with_its_neighbour(_server: Server, block: Block) -> None:
     """A test of another block of the same section takes this one, too."""
     assert block.commands
@@ -690,6 +715,8 @@ TRIED: list[tuple[str, str, Try]] = [
     ("popad-admin.8", "popad report --since -1h --address", a_report_is_made),
     ("popad-admin.8", "credentials jane", another_password),
     ("popad-admin.8", "popad test-login jane", a_login_is_explained),
+    ("popad-admin.8", "popad inspect --user jane", a_mailbox_is_looked_at),
+    ("popad-admin.8", "popad inspect --format mbox", other_maildrops_are_looked_at),
     ("popad-admin.8", "POPAD_LOG=quiet", little_is_logged),
     ("popad-admin.8", "POPAD_DEBUG_USERS=jane", the_protocol_is_logged),
     ("popad-admin.8", "POPAD_EVENT=protocol", with_its_neighbour),

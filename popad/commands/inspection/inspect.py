@@ -27,7 +27,7 @@ from popad.commands.inspection.said import LISTS, NUMBERS, SHAPES, Telling
 from popad.commands.inspection.shown import AsJson, AsText
 from popad.commands.sandbox import Sandbox
 from popad.errors import ContractBroken
-from popad.values import maildrop_of_user
+from popad.values import maildrop, maildrop_of_user
 
 FORMATS = ("mbox", "maildir")
 PATIENCE = 2.0  # seconds without a word about how far it is, and between two
@@ -53,7 +53,12 @@ def wrong(given: argparse.Namespace) -> str:
     if scheme in FORMATS and given.format not in (None, scheme):
         return f"--format: {given.maildrop!a} says {scheme}"
     try:
-        maildrop_of_user(given.maildrop if scheme in FORMATS else f"mbox:{os.path.abspath(given.maildrop)}")
+        if scheme not in FORMATS:
+            maildrop_of_user(f"mbox:{os.path.abspath(given.maildrop)}")
+        elif given.user is not None:
+            maildrop(given.maildrop)  # {user} and {home} are known
+        else:
+            maildrop_of_user(given.maildrop)
     except ValueError as reason:
         return f"MAILDROP: {given.maildrop!a} {reason}"
     return ""
@@ -69,7 +74,7 @@ def inspect(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
     try:
         owner, what = meant(given, settings)
         show.begin(what, owner.name)
-        sandboxed(what, show)
+        sandboxed(what, show, is_served_there=given.maildrop is None)
         child = as_user.begin(owner, work(what, settings, None if given.all else FIRST[given.json]))
         try:
             hear(child, show)
@@ -136,21 +141,20 @@ def owner_of(path: str, settings: "Settings") -> Owner:
     return Owner(entry.pw_name, entry.pw_dir, entry, nss.groups(entry))
 
 
-def sandboxed(what: str, show: "AsText | AsJson") -> None:
-    """What the unit in use lets a session have of it."""
-    path = what.partition(":")[2]
-    place = os.path.dirname(path.rstrip("/"))
+def sandboxed(what: str, show: "AsText | AsJson", *, is_served_there: bool) -> None:
+    """What the unit in use lets a session have of it. Of a maildrop that is only looked at nothing is wrong then."""
+    place = os.path.dirname(what.partition(":")[2].rstrip("/"))
     for shape in units.in_use() if units.are_there() else ():
         unit = units.SHAPES[shape][1][0]
         box = Sandbox(unit, units.show(unit))
+        missing = mend = ""
         if directive := box.hides(place):
-            show.fact("sandbox", f"{unit} does not see {place} ({directive})")
-            show.wrong(f"{unit} does not see {place} ({directive}): popad check has the line to write")
+            missing, mend = f"{unit} does not see {place} ({directive})", ": popad check has the line to write"
         elif not box.writes(place):
-            show.fact("sandbox", f"{unit} may not write to {place}")
-            show.wrong(f"{unit} may not write to {place}: [Service] ReadWritePaths=-{place}")
-        else:
-            show.fact("sandbox", f"{unit} may write to {place}")
+            missing, mend = f"{unit} may not write to {place}", f": [Service] ReadWritePaths=-{place}"
+        show.fact("sandbox", missing or f"{unit} may write to {place}")
+        if missing and is_served_there:
+            show.wrong(missing + mend)
 
 
 # -- what the child says

@@ -74,6 +74,8 @@ def of(run: Any, *words: str, **settings: str) -> dict[str, Any]:
         (["--format", "mh", "/x"], "--format: 'mh' is not mbox or maildir"),
         (["--format", "mbox", "--user", "a"], "--format goes with MAILDROP"),
         (["--format", "mbox", "maildir:/x"], "--format: 'maildir:/x' says maildir"),
+        (["--user", "a", "mbox:/{usr}"], "MAILDROP: 'mbox:/{usr}' knows {user}, {domain} and {home} only"),
+        (["mbox:{home}/x"], "is not a store and an absolute path"),
         (["mbox:x"], "MAILDROP: 'mbox:x' is not a store and an absolute path without .."),
         (["/var/mail/jane.lock"], "is the lock file of another mailbox"),
         pytest.param([], "root has to say what is meant: MAILDROP, or --user NAME", marks=needs_root),
@@ -243,6 +245,10 @@ def test_of_whom_the_path_is(run: Any, server: Server) -> None:
     assert by_path[0] == 0
     assert by_path[1].startswith(f"mbox:{server.mailbox}, of {OWNER}\n")
     assert run("--user", OWNER, f"mbox:{server.mailbox}") == by_path
+    alone = server.mailbox.with_name(OWNER)
+    server.mailbox.rename(alone)
+    assert run("--user", OWNER, f"mbox:{server.path}/mail/{{user}}")[1].startswith(f"mbox:{alone}, of {OWNER}\n")
+    alone.rename(server.mailbox)
     assert run("--user", "daemon", str(server.mailbox))[0] == 1  # POPAD_USER, or a stranger
 
 
@@ -310,6 +316,9 @@ def test_what_a_sandbox_hides(server: Server, monkeypatch: pytest.MonkeyPatch, r
     monkeypatch.setattr(units, "show", lambda _: {"ProtectSystem": "strict"})
     (read_only,) = of(run)["wrong"]
     assert read_only.endswith(f"may not write to {server.path}/mail: [Service] ReadWritePaths=-{server.path}/mail")
+    status, out, _ = run(str(server.mailbox))  # which may be served nowhere
+    assert status == 0
+    assert f"  sandbox         popad@.service may not write to {server.path}/mail\n" in out
 
 
 # -- what it does not do
