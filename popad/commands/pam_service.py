@@ -15,13 +15,12 @@ CHECKED = "auth", "account"  # the types that popad asks
 
 
 class Line:
-    """A line of such a file: where it stands, its type, its control, and the module or the other file."""
+    """A line of such a file: where it stands, its type, and the module."""
 
-    def __init__(self, where: str, type_: str, control: str, module: str) -> None:
+    def __init__(self, where: str, type_: str, module: str) -> None:
         self.where = where
         self.type = type_.lstrip("-").lower()
         self.is_optional = type_.startswith("-")  # its module need not be there
-        self.control = control
         self.module = module
 
 
@@ -60,7 +59,7 @@ def read(path: str, lines: list[Line], deepest: int) -> "Iterator[str]":
             other = words[2]
         else:
             if len(words) >= 3:
-                lines.append(Line(where, *words[:3]))
+                lines.append(Line(where, words[0], words[2]))
             continue
         if not (included := found(other)):
             yield f"POPAD_PAM_SERVICE: {where}: there is no {other} to include, so nobody can log in: take the line out"

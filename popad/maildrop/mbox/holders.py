@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import struct
 import time
 
@@ -53,7 +54,7 @@ def of_lock_file(mailbox: int, dotlock: Dotlock) -> list[Holder]:
         return []  # a moment ago
     finally:
         dotlock.forget_void()
-    content = content_of(dotlock.path)
+    content = content_of(dotlock.path) if stat.S_ISREG(status.st_mode) else b""
     pid = pid_in(content)
     says = f"{kind}, {max(int(time.time() - status.st_mtime), 0)} seconds old, of uid {status.st_uid}"
     says += f", with {content.decode('ascii', 'backslashreplace')[:60]!a} in it" if content else ", empty"

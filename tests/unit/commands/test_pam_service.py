@@ -89,6 +89,17 @@ def test_files_that_include_one_another(place: Path) -> None:
     assert wrong(place, "@include popad\nauth required pam_unix.so\n") == []
 
 
+def test_a_file_that_cannot_be_read(place: Path) -> None:
+    (place / "popad").mkdir()
+    assert list(wrong_service("popad")) == [f"POPAD_PAM_SERVICE: [Errno 21] Is a directory: '{place}/popad'"]
+
+
+@pytest.mark.parametrize("line", ["@include", "auth include", "auth required", "auth"])
+def test_lines_that_are_cut_off(place: Path, line: str) -> None:
+    """PAM's own business, and no traceback."""
+    assert wrong(place, f"auth required pam_unix.so\n{line}\n") == []
+
+
 def test_no_file(place: Path) -> None:
     assert list(wrong_service("none")) == [
         f"POPAD_PAM_SERVICE: no file none in {place} (the package's own is popad)",

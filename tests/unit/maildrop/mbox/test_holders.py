@@ -2,14 +2,16 @@
 
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from popad.maildrop.mbox import holders as module
 from popad.maildrop.mbox.dotlock import OLD, Dotlock
-from popad.maildrop.mbox.holders import DOTLOCK, FCNTL, holders
+from popad.maildrop.mbox.holders import DOTLOCK, FCNTL, FLOCK, UNKNOWN, holders
 from tests.support.others import dead_pid, lock_held, may_lock
 from tests.support.trees import tree
 
@@ -42,6 +44,42 @@ def test_another_process(mailbox: tuple[Path, int], kind: int, says: str, bars: 
         assert found.says == f"{Path(f'/proc/{found.pid}/comm').read_text().rstrip()} ({found.pid}) {says}"
     assert may_lock(path, fcntl.LOCK_EX)
     assert holders(fd, None) == []
+
+
+def test_a_lock_that_is_of_a_descriptor(mailbox: tuple[Path, int]) -> None:
+    """The kernel says that there is one, and not whose."""
+    path, fd = mailbox
+    with path.open("r+b") as other:
+        fcntl.fcntl(other, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
+        (found,) = holders(fd, None)
+    assert (found.pid, found.bars) == (0, True)
+    assert found.says == f"{UNKNOWN} has it for itself"
+
+
+def test_a_process_that_cannot_be_seen(mailbox: tuple[Path, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, fd = mailbox
+    monkeypatch.setattr(module, "PROCESS", "/nonexistent/{}")
+    with lock_held(path):
+        (found,) = holders(fd, None)
+    assert found.says == f"{UNKNOWN} ({found.pid}) has it for itself"
+
+
+def test_a_lock_file_that_is_no_file(mailbox: tuple[Path, int]) -> None:
+    """It is waited for, and nothing of it is read."""
+    path, fd = mailbox
+    os.mkfifo(path.with_name("mailbox.lock"))
+    (found,) = holders(fd, Dotlock(str(path), required=False))
+    assert (found.bars, found.pid) == (True, 0)
+    assert "which is not a plain file" in found.says
+    assert found.says.endswith(", empty")
+
+
+def test_nothing_is_left_open(mailbox: tuple[Path, int]) -> None:
+    path, fd = mailbox
+    path.with_name("mailbox.lock").write_text("1\n")
+    opened = os.listdir("/proc/self/fd")
+    holders(fd, Dotlock(str(path), required=False))
+    assert os.listdir("/proc/self/fd") == opened
 
 
 def test_a_lock_file(mailbox: tuple[Path, int]) -> None:

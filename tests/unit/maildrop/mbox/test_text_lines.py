@@ -11,6 +11,7 @@ import pytest
 from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import text_lines as module
 from popad.maildrop.mbox.scan import Messages, Scan
+from popad.maildrop.mbox.separators import AHEAD, BEHIND
 from popad.maildrop.mbox.text_lines import text_lines
 from tests.peers.mailboxes import EDGES, crossing, generate
 
@@ -47,6 +48,25 @@ def test_where_blocks_are_cut(at: int) -> None:
     """A line is told once, and by all that stands around it."""
     text = FIRST + b"y" * (at - len(FIRST)) + b"\n\nFrom there\nit is a mile\n\n" + DATED + b"S: 2\n\nb\n"
     assert told(text) == [(at + 2, module.NO_DATE_NO_HEADER, b"From there")]
+
+
+@pytest.mark.parametrize("more", [1, 2, 7, 64])
+def test_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    """The same is told, in the same order."""
+    boxes = [b"From a\nSubject: s\n\nbody\n\nFrom it\n" * 60, b"x\nFrom y\n" * 200]
+    boxes += [text * 4 for _, text in generate(40, seed=5)]
+    for text in boxes:
+        read, froms = (lambda count, place, text=text: text[place : place + count]), [0]
+        monkeypatch.setattr(module, "BLOCK", 1 << 18)
+        whole = list(text_lines(read, len(text), froms))
+        monkeypatch.setattr(module, "BLOCK", AHEAD + BEHIND + more)
+        assert list(text_lines(read, len(text), froms)) == whole
+
+
+def test_a_file_that_shrinks_meanwhile() -> None:
+    text = FIRST + b"\nFrom there\n" * 1000
+    read = lambda count, place: text[place : place + count][:500]  # noqa: E731 - as short as that
+    assert list(text_lines(read, len(text), [0])) == []
 
 
 # What is told, and the same mailbox with that mended: the line separates then.
