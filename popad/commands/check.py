@@ -69,9 +69,9 @@ def print_json(effective: Effective, only_changed: bool, notes: list[str], compl
 
 
 def split(text: str) -> dict[str, str]:
-    """What it is about, and what is said of it."""
+    """What it is about, if it begins with that, and what is said of it."""
     about, _, says = text.partition(": ")
-    return {"about": about, "says": says} if says else {"about": "", "says": text}
+    return {"about": about, "says": says} if says and " " not in about else {"about": "", "says": text}
 
 
 def described(settings: Settings) -> "Iterator[str]":

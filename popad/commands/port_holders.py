@@ -19,9 +19,9 @@ def wrong_idle(shape: str, socket: str, shown: "Mapping[str, str]") -> "Iterator
     ports = sorted({port for _, port in configured(shown.get("Listen", ""))})
     others = [(port, who) for port in ports for who in holders(port)]
     for port, who in others:
-        yield f"{socket} does not listen: port {port} is {who}; then systemctl start {shape}"
+        yield f"{socket}: does not listen, as port {port} is {who}; then systemctl start {shape}"
     if not others:
-        yield f"{shape} is enabled and does not run: systemctl start {shape}"
+        yield f"{shape}: is enabled and does not run: systemctl start {shape}"
 
 
 def holders(port: int) -> "Iterator[str]":

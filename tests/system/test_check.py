@@ -364,7 +364,7 @@ def test_another_server_has_the_port(server: Server) -> None:
     try:
         done = machine.run(["popad", "check"], check=False)
         said = [line for line in done.stdout.splitlines() if line.startswith("wrong: ")][-1]
-        assert said.startswith("wrong: popad.socket does not listen: port 110 is that of python3 (")
+        assert said.startswith("wrong: popad.socket: does not listen, as port 110 is that of python3 (")
         assert said.endswith(
             "): systemctl disable --now other.service, or have it listen elsewhere; then systemctl start popad.socket"
         )
@@ -375,7 +375,7 @@ def test_another_server_has_the_port(server: Server) -> None:
     finally:
         machine.run(["systemctl", "stop", "other.service"])
     done = machine.run(["popad", "check"], check=False)
-    assert "wrong: popad.socket is enabled and does not run: systemctl start popad.socket\n" in done.stdout
+    assert "wrong: popad.socket: is enabled and does not run: systemctl start popad.socket\n" in done.stdout
     machine.run(["systemctl", "start", "popad.socket"])
     assert machine.run(["popad", "check"]).stdout.endswith("no problem found\n")
 

@@ -365,6 +365,15 @@ def test_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(json.loads(capsys.readouterr().out)["settings"]) == ["POPAD_TIMEOUT"]
 
 
+@pytest.mark.parametrize(
+    ("text", "about"), [("POPAD_STATE: x: y", "POPAD_STATE"), ("/etc/x:1: y", "/etc/x:1"), ("a b: c", ""), ("a", "")]
+)
+def test_what_it_is_about(text: str, about: str) -> None:
+    said = checking.split(text)
+    assert said["about"] == about
+    assert f"{about}: {said['says']}".removeprefix(": ") == text
+
+
 def test_a_spool_that_is_made_as_it_says(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.mail.rmdir()
     (found,) = checked(place, capsys)[2]

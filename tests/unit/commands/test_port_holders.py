@@ -55,9 +55,9 @@ def test_a_shape_that_does_not_run() -> None:
         port = listener.getsockname()[1]
         shown = {"ActiveState": "failed", "Listen": f"127.0.0.1:{port} (Stream)"}
         (said,) = wrong_idle(SOCKET, SOCKET, shown)
-        assert said.startswith(f"popad.socket does not listen: port {port} is that of ")
+        assert said.startswith(f"popad.socket: does not listen, as port {port} is that of ")
         assert said.endswith("; then systemctl start popad.socket")
         assert list(wrong_idle(SOCKET, SOCKET, shown | {"ActiveState": "active"})) == []
     (said,) = wrong_idle(SOCKET, SOCKET, shown)
-    assert said == "popad.socket is enabled and does not run: systemctl start popad.socket"
+    assert said == "popad.socket: is enabled and does not run: systemctl start popad.socket"
     assert list(wrong_idle(SOCKET, SOCKET, {})) == []

@@ -19,6 +19,7 @@ import pytest
 from popad.commands import as_user, command, effective, units
 from popad.commands.inspection import inspect
 from popad.maildrop.mbox import dotlock
+from popad.maildrop.mbox.parallel import WORTH_IT
 from popad.privsep.channel import Channel
 from tests.peers.layouts import LAYOUTS
 from tests.peers.mailboxes import EDGES, REFUSED, generate
@@ -346,10 +347,12 @@ def traced(server: Server, *words: str, **settings: str) -> list[str]:
 @pytest.mark.skipif(not any(Path(f"{place}/strace").exists() for place in os.defpath.split(":")), reason="needs strace")
 @pytest.mark.parametrize("format_", ["mbox", "maildir"])
 def test_no_file_is_opened_for_writing_and_none_is_locked(server: Server, format_: str) -> None:
-    """Twins, an index and a lock file are there; a session would write."""
-    server.deliver(TWINS + b"From a\nDate: 2\n\n" + b"x" * (1 << 20) + b"\n\n")
+    """Twins, an index and a lock file are there, in a mailbox that two processes scan; a session would write."""
+    large = b"From a\nDate: 2\n\n" + b"x" * 1000 + b"\n\n"
+    large *= WORTH_IT // len(large) + 1
+    server.deliver(TWINS + large)
     session(server, server.settings["POPAD_MAILDROP"])
-    server.deliver(TWINS * 2 + b"From a\nDate: 2\n\n" + b"x" * (1 << 20) + b"\n\n")
+    server.deliver(TWINS * 2 + large)
     server.mailbox.with_name(f"{NAME}.lock").write_text("1\n")
     os.utime(server.mailbox.with_name(f"{NAME}.lock"), (1, 1))
     put(server.path / "mail/maildir", LAYOUTS[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import contextlib
 import os
 import random
 import shutil
@@ -14,6 +14,7 @@ import pytest
 from popad.errors import MaildropChanged, MaildropUnavailable
 from popad.maildrop.looked_at import SeenDirectory
 from popad.maildrop.mbox import looked_at
+from popad.maildrop.mbox.dotlock import TEMPORARY_PREFIX
 from popad.maildrop.mbox.file import signature
 from popad.maildrop.mbox.index import Index
 from popad.maildrop.mbox.looked_at import SeenMbox
@@ -49,6 +50,13 @@ class Place(Box):
         super().close()
 
 
+def links() -> Iterator[str]:
+    """What this process has open."""
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/self/fd/{fd}")
+
+
 def look(box: Place, locks: str = "auto", wait: Callable[[SeenMbox], None] = lambda _: None) -> SeenMbox:
     """Without a change of anything; what it refuses is refused."""
     before = tree(box.path.parent)
@@ -80,9 +88,9 @@ def answer(work: Callable[[], Mbox]) -> list[tuple[int, str]] | tuple[str, str]:
 def box(quick_path: Path, still_clock: None) -> Iterator[Place]:
     (quick_path / "looked at").mkdir()
     box = Place(quick_path / "looked at")
-    threads = _thread._count()
     yield box
-    wait_until(lambda: _thread._count() <= threads)  # who touches a lock file ends behind it, and closes a descriptor
+    # Who touches a lock file closes its descriptor some time after the lock was released; others count descriptors.
+    wait_until(lambda: not any(TEMPORARY_PREFIX in link for link in links()))
     box.close()
     shutil.rmtree(quick_path / "looked at")
 
