@@ -83,7 +83,7 @@ def inspect(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
     except (NotFound, identity.LoginFailed, identity.Unavailable, OSError) as reason:
         return complain(str(reason))
     except ContractBroken as broken:
-        return complain(f"the process that looks at it has died: {broken}")
+        return complain(f"the process that looks at it has failed: {broken}")
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return INTERRUPTED
@@ -164,9 +164,7 @@ def hear(child: "Child", show: "AsText | AsJson") -> None:
     """All of it, shown. Raises ContractBroken."""
     progress = Progress()
     while True:
-        while not child.channel.waits(PATIENCE):
-            progress.say()
-        kind, *fields = child.channel.receive_request(SHAPES, None)
+        kind, *fields = as_user.receive(child.channel, SHAPES, PATIENCE, progress.say)
         name = kind.decode()
         if name in LISTS:
             show.row(name, dict(columns(name, fields)))

@@ -401,13 +401,13 @@ def test_a_child_that_says_what_it_may_not(
     monkeypatch.setattr(inspect, "look", lambda *given: given[-1].channel.send(says))
     status, _, err = run("--user", NAME)
     assert status == 1
-    assert err.startswith("popad inspect: the process that looks at it has died")
+    assert err.startswith("popad inspect: the process that looks at it has failed")
 
 
 @needs_root
 def test_a_child_that_dies(server: Server, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspect, "look", lambda *_: os._exit(1))
-    assert run("--user", NAME)[2].startswith("popad inspect: the process that looks at it has died")
+    assert run("--user", NAME)[2].startswith("popad inspect: the process that looks at it has failed")
 
 
 @needs_root
