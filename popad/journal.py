@@ -184,6 +184,12 @@ DAEMON_STARTED = Event(
     NOTICE,
     "popad {version} listens on {addresses}, for at most {max_sessions} sessions",
 )
+MEMORY_NOT_SHARED = Event(
+    "memory-not-shared",
+    "31c1b6f99dae454e80180a5b0ce8a2f9",
+    NOTICE,
+    "sessions take more memory and time than with Debian's Python: {reason}",
+)
 DAEMON_STOPPED = Event(
     "daemon-stopped",
     "0a7dcfecc80f44e0b999051df90983c1",

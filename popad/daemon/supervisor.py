@@ -120,8 +120,10 @@ class Supervisor:
             sys.excepthook(*sys.exc_info())  # a programming error, and none that mail has to wait for
         gc.collect()
         packing.use_up_holes()
-        immortal.make_all_immortal()
+        why_counted = immortal.make_all_immortal()
         gc.freeze()  # what is here now stays: no child's collector need touch, and so copy, its pages
+        if why_counted:
+            journal.send(journal.MEMORY_NOT_SHARED, reason=why_counted)
         self.start_helpers()
         self.start_spare()
         addresses = " ".join(map(listens_on, self.listeners))

@@ -23,10 +23,14 @@ KINDS = {
 }
 
 
-def make_all_immortal() -> bool:
-    """All that can be reached of these kinds, for good. Returns whether this is a Python in which it is possible."""
-    if not is_possible():
-        return False
+def make_all_immortal() -> str:
+    """All that can be reached of these kinds, for good. Returns why not, where this Python has such objects; else "",
+    as where it has none.
+    """
+    if not has_immortal_objects():
+        return ""
+    if why := why_not():
+        return why
     found: dict[int, object] = {}
     waiting = [each for each in gc.get_objects() if type(each) in KINDS]
     while waiting:
@@ -35,17 +39,27 @@ def make_all_immortal() -> bool:
             found[id(each)] = each
             waiting += [other for other in gc.get_referents(each) if type(other) in KINDS]
     mark(list(found.values()))
-    return True
+    return ""
 
 
-def is_possible() -> bool:
-    """By its version, and by a try with an object of our own."""
-    if sys.implementation.name != "cpython" or sys.abiflags or not FIRST <= sys.version_info[:2] <= LAST:
-        return False
+def has_immortal_objects() -> bool:
+    """By its version alone."""
+    return sys.implementation.name == "cpython" and sys.version_info[:2] >= FIRST
+
+
+def why_not() -> str:
+    """By its version, how it was built, and a try with an object of our own; "" where all is as it is known."""
+    version = "Python " + ".".join(map(str, sys.version_info[:2])) + sys.abiflags
+    if sys.abiflags:
+        return f"{version} is built otherwise than Debian's"
+    if sys.version_info[:2] > LAST:
+        return f"{version} is newer than what is known"
     probe: list[object] = [object()]
     mark(probe)
     more = probe * 100
-    return sys.getrefcount(more[0]) == sys.getrefcount(None)
+    if sys.getrefcount(more[0]) != sys.getrefcount(None):
+        return f"{version} has counted an object that was not to be counted"
+    return ""
 
 
 def mark(objects: list[object]) -> None:

@@ -53,6 +53,7 @@ TABLE = {
     "session-stopped": "seen",
     "helper-died": "seen",
     "daemon-started": "seen",
+    "memory-not-shared": "seen",
     "daemon-stopped": "seen",
     "reloaded": "seen",
     "reload-refused": "seen",

@@ -696,3 +696,13 @@ def test_where_it_listens_and_how_it_stops(server: Server) -> None:
         assert (stopped["finished"], stopped["told"]) == ("1", "1")
         assert len(running.entries("session-interrupted")) == 1
         assert len(running.entries("session-closed", 2)) == 2
+
+
+def test_memory_that_cannot_be_shared(server: Server) -> None:
+    """With a Python that is not as it is known; Debian's makes no such entry (above, and in tests/system)."""
+    otherwise = "from popad.privsep import immortal; immortal.FIRST = immortal.LAST = (3, 11); "
+    python, option, whole = POPAD_WITHOUT_JOURNAL
+    with daemon(server, QUICK, program=(python, option, otherwise + whole)) as running:
+        (entry,) = running.entries("memory-not-shared")
+        assert entry["reason"].startswith("Python 3.")
+        logged_in(running).ask("QUIT")
