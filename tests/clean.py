@@ -20,6 +20,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
+from tests.support.entered import entered
 from tests.support.here import CACHE
 from tests.support.machine import APT_SETTINGS, sources
 
@@ -29,22 +30,6 @@ THERE = "/usr/local/share/host-certificates.crt"
 # Of the environment: how the mirrors are reached, and what a terminal is.
 PASSED_ON: tuple[str, ...] = ("CI", "TERM", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
 PASSED_ON += ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-# The tree becomes /, and not with chroot(2): a machine that is booted in it does the same again.
-ENTER = """
-tree=$1 directory=$2
-shift 2
-mount --bind "$tree" "$tree"
-cd "$tree"
-mount --rbind /proc proc
-mount -t sysfs -o nosuid,nodev,noexec sysfs sys
-mount --rbind /dev dev
-mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
-hostname clean
-pivot_root . .
-umount -l .
-cd "$directory"
-exec env "$@"
-"""
 
 
 def make(tree: Path, directory: str) -> None:
@@ -59,6 +44,7 @@ def make(tree: Path, directory: str) -> None:
     settings = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
     (tree / "etc/apt/apt.conf.d/99host").write_text("\n".join(APT_SETTINGS.findall(settings)) + "\n")
     (tree / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
+    (tree / "etc/hostname").write_text("clean\n")
     (tree / "etc/hosts").write_text("127.0.0.1 localhost clean\n::1 localhost\n")
     if CERTIFICATES.exists():
         shutil.copy(CERTIFICATES, tree / THERE.lstrip("/"))
@@ -72,26 +58,9 @@ def run(tree: Path, directory: str, parts: list[str]) -> int:
     environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
     if CERTIFICATES.exists():
         environment |= {"PIP_CERT": THERE}
-    command = [f"{name}={value}" for name, value in environment.items()]
-    return subprocess.run(
-        [
-            # pdeathsig: a run that is killed takes all that it has started along.
-            *(
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--propagation=private",
-                "--uts",
-                "--ipc",
-            ),
-            *("--fork", "--kill-child=KILL", "sh", "-ec", ENTER, "sh", str(tree), directory),
-            *("-i", *command, "tests/run", *parts),
-        ],
-        stdin=subprocess.DEVNULL,
-        check=False,
-    ).returncode
+    words = [f"{name}={value}" for name, value in environment.items()]
+    command = entered(tree, directory, "env", "-i", *words, "tests/run", *parts)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 def remove(tree: Path) -> None:

@@ -70,8 +70,11 @@ def chain(place: Path, host: str = HOST) -> tuple[Pair, Path, Path]:
 
 def end(pair: Pair) -> Pair:
     """The certificate again, as one that has ended."""
-    again = ["openssl", "x509", "-in", str(pair.chain), "-signkey", str(pair.key), "-days", "-1"]
-    subprocess.run([*again, "-out", str(pair.chain)], check=True, capture_output=True)
+    again = ["openssl", "x509", "-in", str(pair.chain), "-signkey", str(pair.key), "-out", str(pair.chain)]
+    options = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, check=True).stderr
+    # OpenSSL 3.4 and later let no certificate end before it begins, which others begin now.
+    ended = ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
+    subprocess.run([*again, *(ended if "-not_before" in options else ["-days", "-1"])], check=True, capture_output=True)
     return pair
 
 
