@@ -22,12 +22,14 @@ from tests.bench import servers, trace, works
 from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import ServerFailed
 from tests.bench.ratios import Ratio, ratios
-from tests.bench.servers import SERVERS, Running
+from tests.bench.servers import SERVERS, Running, Server
 from tests.bench.soak import soak
 from tests.bench.works import WORKS, Size, Work
 from tests.support.here import CACHE, CHECKOUT
 from tests.support.instances import table
-from tests.support.machine import Machine, needs
+from tests.support.machine import Machine, MachineError, needs
+
+BEGINNING = "begin"  # in place of a work: a server that did not come to serve, whose ratios are not measured
 
 
 def arguments() -> argparse.Namespace:
@@ -47,7 +49,10 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--page-of", type=Path, metavar="FILE", help="make the page anew from a --json FILE; no more")
     parser.add_argument(
-        "--release", default="bookworm", help="of Debian (default: bookworm, which the peers are configured for)"
+        "--release",
+        "--tree",
+        default="bookworm",
+        help="of Debian, whose trees are booted: trixie, or bookworm (default)",
     )
     parser.add_argument("--package", type=Path, metavar="DEB", help="the popad to measure (default: build this tree's)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the servers (0)")
@@ -83,6 +88,16 @@ def measure(running: list[Running], works_: list[Work], size: Size, quick: bool,
                 progress(f"{work.name:8} round {round_ + 1}  {each.server.title:24} {time.monotonic() - begun:5.1f} s")
 
 
+def begin(server: Server, release: str, package: Path, machines: contextlib.ExitStack) -> Running:
+    """The server, with mail, in a machine that `machines` ends. Raises MachineError, RuntimeError, ServerFailed."""
+    with contextlib.ExitStack() as own:
+        machine = own.enter_context(Machine(servers.tree_of(server, release)))
+        running = servers.start(server, machine, package)
+        works.prepare(running)
+        machines.push(own.pop_all())
+    return running
+
+
 def progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -114,7 +129,12 @@ def tables(figures: Figures, running: list[Running]) -> str:
                 rows.append([title, *cells])
         heads = [work.name, *(f"{METRICS[name].title}, {METRICS[name].unit}" for name in metrics)]
         parts.append(table(rows, heads))
-    notes = sorted({f"* {server}, {metric}: {note}" for (server, metric), note in figures.notes.items()})
+    left_out = [
+        f"left out: {SERVERS[server].title}: {why}"
+        for (server, work), why in figures.failures.items()
+        if work == BEGINNING
+    ]
+    notes = left_out + sorted({f"* {server}, {metric}: {note}" for (server, metric), note in figures.notes.items()})
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
@@ -144,7 +164,7 @@ def write_page(directory: Path, figures: Figures, facts: dict[str, str], version
     from tests.bench import report  # loads matplotlib
 
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "index.html").write_text(report.page(figures, ratios(figures), facts, versions))
+    (directory / "index.html").write_text(report.page(figures, ratios(figures, facts["release"]), facts, versions))
     progress(f"the page: {directory / 'index.html'}")
 
 
@@ -175,13 +195,20 @@ def main() -> int:
         for name in SERVERS:
             if name not in options.servers or not any(work.concerns(SERVERS[name], options.quick) for work in chosen):
                 continue
-            machine = machines.enter_context(Machine(servers.tree_of(SERVERS[name], options.release)))
-            running.append(servers.start(SERVERS[name], machine, package))
-            works.prepare(running[-1])
-            progress(f"serving: {SERVERS[name].title} {running[-1].version}")
+            try:
+                running.append(begin(SERVERS[name], options.release, package, machines))
+            except (MachineError, ServerFailed, RuntimeError) as failure:
+                if name.startswith("popad"):
+                    raise
+                figures.failures[name, BEGINNING] = str(failure)
+                progress(f"left out: {SERVERS[name].title}: {failure}")
+            else:
+                progress(f"serving: {SERVERS[name].title} {running[-1].version}")
         measure(running, chosen, works.QUICK if options.quick else works.FULL, options.quick, figures)
+    if left_out := [SERVERS[server].title for server, work in figures.failures if work == BEGINNING]:
+        facts["left out"] = ", ".join(left_out)
     facts["minutes"] = f"{(time.monotonic() - begun) / 60:.1f}"
-    reached = ratios(figures)
+    reached = ratios(figures, options.release)
     print(f"{', '.join(f'{name} {value}' for name, value in facts.items())}\n")
     print(f"{tables(figures, running)}\n\n{table_of_ratios(reached)}")
     versions = {each.server.name: each.version for each in running if each.version}

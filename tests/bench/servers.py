@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench import generator
+from tests.bench.dovecot import words_of
 from tests.support import certificates
 from tests.support.machine import PACKAGES, Machine, tree
 from tests.support.patience import wait_until
@@ -24,6 +25,7 @@ PORT = 110
 START_SECONDS = 20.0
 CANNED = "/usr/local/bin/canned"
 UNIT = "peer.service"
+DOVECOT = "dovecot-pop3d"
 # popa3d's are compiled in: 500 slots in all, each taken for 10 s; its 50 a source do not matter, every session comes
 # from an address of its own. Fewer than 500, as the clock that it reads has whole seconds.
 POPA3D_SLOTS, POPA3D_SLOT_SECONDS = 480, 11.0
@@ -78,7 +80,7 @@ def greeting(machine: Machine) -> bytes | None:
 
 
 def start(server: Server, machine: Machine, package: Path) -> Running:
-    """Set the server up in the booted machine and wait until it greets."""
+    """Set the server up in the booted machine and wait until it greets. Raises RuntimeError where it does not."""
     # What wakes up now and then would do so in a measurement.
     machine.run(["systemctl", "stop", "*.timer"])
     if server.name.startswith("popad"):
@@ -101,7 +103,12 @@ def state(running: Running) -> str:
 def version(server: Server, machine: Machine) -> str:
     """Of the package, as dpkg has it."""
     name = "popad" if server.name.startswith("popad") else next(iter(server.packages), "")
-    return machine.run(["dpkg-query", "-W", "-f", "${Version}", name]).stdout if name else ""
+    return installed(machine, name) if name else ""
+
+
+def installed(machine: Machine, package: str) -> str:
+    """The version of a package, as dpkg has it."""
+    return machine.run(["dpkg-query", "-W", "-f", "${Version}", package]).stdout
 
 
 def tree_of(server: Server, release: str) -> Path:
@@ -153,32 +160,20 @@ def popa3d(machine: Machine) -> None:
     run_unit(machine, "[Service]\nType=forking\nExecStart=/usr/sbin/popa3d -D\n", "popa3d.service")
 
 
-DOVECOT = """
-protocols = pop3
-disable_plaintext_auth = no
-passdb {
-  driver = pam
-}
-userdb {
-  driver = passwd
-}
-mail_max_userip_connections = 0
-"""
-DOVECOT_MBOX = "mail_location = mbox:~/mail:INBOX=/var/mail/%u\nmail_access_groups = mail\n"
-
-
 def dovecot(machine: Machine) -> None:
     """Dovecot as it comes, on mbox."""
-    run_dovecot(machine, f"ssl = no\n{DOVECOT_MBOX}")
+    words = words_of(installed(machine, DOVECOT))
+    run_dovecot(machine, words.common + words.mbox + "ssl = no\n")
 
 
 def dovecot_tuned(machine: Machine) -> None:
     """Dovecot on Maildir, with login processes that serve many clients."""
-    run_dovecot(machine, "ssl = no\nmail_location = maildir:~/Maildir\nservice pop3-login {\n  service_count = 0\n}\n")
+    words = words_of(installed(machine, DOVECOT))
+    run_dovecot(machine, words.common + words.maildir + "ssl = no\n" + words.login(0))
 
 
-def run_dovecot(machine: Machine, more: str) -> None:
-    machine.write("/etc/dovecot/bench.conf", DOVECOT + more)
+def run_dovecot(machine: Machine, configuration: str) -> None:
+    machine.write("/etc/dovecot/bench.conf", configuration)
     machine.write("/etc/pam.d/dovecot", "auth required pam_unix.so nodelay\naccount required pam_unix.so\n")
     unit = "[Service]\nExecStart=/usr/sbin/dovecot -F -c /etc/dovecot/bench.conf\n"
     run_unit(machine, unit, "dovecot.service", "dovecot.socket")
@@ -218,9 +213,9 @@ def popad_accept_tls(machine: Machine) -> None:
 def dovecot_tls(machine: Machine, clients: int = 1) -> None:
     """Dovecot as it comes, on mbox, with TLS. `clients`: how many a login process serves, 0 for any number."""
     with_certificate(machine)
-    tls = f"ssl = yes\nssl_cert = <{TLS_PLACE}/tls.pem\nssl_key = <{TLS_PLACE}/tls.key\n"
-    tls += f"service pop3-login {{\n  service_count = {clients}\n  process_limit = 1000\n}}\n"
-    run_dovecot(machine, DOVECOT_MBOX + tls)
+    words = words_of(installed(machine, DOVECOT))
+    tls = words.certificate.format(chain=f"{TLS_PLACE}/tls.pem", key=f"{TLS_PLACE}/tls.key")
+    run_dovecot(machine, words.common + words.mbox + tls + words.login(clients, "process_limit = 1000"))
 
 
 def courier(machine: Machine) -> None:
@@ -258,8 +253,8 @@ SERVERS = {
         Server("popad-daemon", "popad -D", "mbox", popad_daemon, unit="popad-standalone.service"),
         Server("popad-accept", "popad, Accept=yes", "mbox", popad_accept, unit="popad.socket"),
         Server("popa3d", "popa3d -D", "mbox", popa3d, ("popa3d",), POPA3D_SLOTS),
-        Server("dovecot", "Dovecot, mbox", "mbox", dovecot, ("dovecot-pop3d",)),
-        Server("dovecot-tuned", "Dovecot, Maildir, tuned", "maildir", dovecot_tuned, ("dovecot-pop3d",)),
+        Server("dovecot", "Dovecot, mbox", "mbox", dovecot, (DOVECOT,)),
+        Server("dovecot-tuned", "Dovecot, Maildir, tuned", "maildir", dovecot_tuned, (DOVECOT,)),
         # The MTA is what its dependencies ask for: one without a daemon.
         Server("courier", "Courier, Maildir", "maildir", courier, ("courier-pop", "courier-authdaemon", "msmtp-mta")),
         Server("mailutils", "GNU mailutils, mbox", "mbox", mailutils, ("mailutils-pop3d",)),
@@ -282,13 +277,13 @@ SERVERS = {
         Server(
             "popad-accept-tls", "popad, Accept=yes, TLS", "mbox", popad_accept_tls, unit="popad.socket", works=["tls"]
         ),
-        Server("dovecot-tls", "Dovecot, TLS", "mbox", dovecot_tls, ("dovecot-pop3d",), works=["tls"]),
+        Server("dovecot-tls", "Dovecot, TLS", "mbox", dovecot_tls, (DOVECOT,), works=["tls"]),
         Server(
             "dovecot-tls-shared",
             "Dovecot, TLS, shared login processes",
             "mbox",
             partial(dovecot_tls, clients=0),
-            ("dovecot-pop3d",),
+            (DOVECOT,),
             works=["tls"],
         ),
         Server("canned", "canned replies (floor)", "", canned),

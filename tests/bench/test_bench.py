@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import mail, soak, trace, works
-from tests.bench.compare import as_json
+from tests.bench.compare import BEGINNING, as_json, tables
+from tests.bench.dovecot import OF_2_3, OF_2_4, Words, words_of
 from tests.bench.figures import METRICS, Figures
 from tests.bench.generator import Script, ServerFailed, parsed
 from tests.bench.ratios import (
@@ -22,12 +23,14 @@ from tests.bench.ratios import (
     TLS_DAEMON,
     TLS_ONE,
     TLS_SHARED,
+    asked,
     ratios,
 )
 from tests.bench.servers import SERVERS, Running
 from tests.support.machine import Machine
 from tests.support.patience import wait_until
 
+RELEASE = "bookworm"
 MAILDIR_JOBS = ("first", "later", "uidl", "retr", "dele_all")
 # The table of what is asked, as it was agreed.
 ASKED = {
@@ -167,22 +170,28 @@ REACHED = {
 
 class TestRatios:
     def test_are_those_that_are_asked(self) -> None:
-        assert {row.name: row.asked for row in TABLE} == ASKED
+        assert {row.name: row.asked for row in asked(RELEASE)} == ASKED
+
+    def test_debian_13_is_asked_for_more(self) -> None:
+        theirs = {row.name: row.asked for row in asked("trixie")}
+        assert theirs == ASKED | {"login_daemon": "<= 1.3", "pss_daemon_mb": "<= 1.2"}
+        reached = {each.row.name: each for each in ratios(figures(*ALL), "trixie")}
+        assert (reached["pss_daemon_mb"].value, reached["pss_daemon_mb"].verdict) == (2.0, "missed")
 
     def test_compare_medians_with_the_best_peer(self) -> None:
-        reached = {each.row.name: each for each in ratios(figures(*ALL))}
+        reached = {each.row.name: each for each in ratios(figures(*ALL), RELEASE)}
         assert reached.keys() == REACHED.keys()
         for name, (value, verdict) in REACHED.items():
             assert reached[name].value == pytest.approx(value), name
             assert reached[name].verdict == verdict, name
 
     def test_without_figures_there_are_none(self) -> None:
-        assert [each.verdict for each in ratios(Figures())] == ["not measured"] * len(TABLE)
+        assert [each.verdict for each in ratios(Figures(), RELEASE)] == ["not measured"] * len(TABLE)
 
     @pytest.mark.parametrize("missing", range(len(ALL)), ids=lambda number: "/".join(ALL[number][:2]))
     def test_need_every_figure_that_they_are_about(self, missing: int) -> None:
         server, metric, _ = ALL[missing]
-        without = {each.row.name: each.value for each in ratios(figures(*ALL[:missing], *ALL[missing + 1 :]))}
+        without = {each.row.name: each.value for each in ratios(figures(*ALL[:missing], *ALL[missing + 1 :]), RELEASE)}
         lost = {name for name, value in without.items() if value is None}
         assert lost, f"{server} {metric} is in no ratio"
         for name in without.keys() - lost:
@@ -195,13 +204,27 @@ class TestRatios:
     def test_in_json_are_numbers_by_name(self) -> None:
         made = figures(*ALL[1:])
         made.failures["courier", "big"] = "RETR: closed"
-        content = json.loads(as_json({"cores": "2"}, made, {}, ratios(made)))
+        content = json.loads(as_json({"cores": "2"}, made, {}, ratios(made, RELEASE)))
         assert content["ratios"]["small_rate"] is None
         assert content["ratios"]["greeting"] == pytest.approx(1.25)
         assert content["asked"]["growth"] == {"asked": "<= 10", "verdict": "missed"}
         assert content["failures"] == [{"server": "courier", "work": "big", "why": "RETR: closed"}]
         again = Figures.of(content)
         assert (again.values, again.failures) == (made.values, made.failures)
+
+
+@pytest.mark.parametrize(("version", "words"), [("1:2.3.19.1+dfsg1-2.1+deb12u1", OF_2_3), ("1:2.4.1+dfsg1-6", OF_2_4)])
+def test_dovecots_words_are_those_of_its_version(version: str, words: Words) -> None:
+    assert words_of(version) is words
+
+
+def test_a_peer_that_cannot_be_had_is_left_out_by_name() -> None:
+    made = figures(*[row for row in ALL if row[0] != "courier"])
+    made.failures["courier", BEGINNING] = "mmdebstrap trixie failed"
+    assert tables(made, []).endswith("left out: Courier, Maildir: mmdebstrap trixie failed")
+    verdicts = {each.row.name: each.verdict for each in ratios(made, "trixie")}
+    assert (verdicts["small_accept"], verdicts["maildir_first"]) == ("not measured", "not measured")
+    assert verdicts["big_retr"] == REACHED["big_retr"][1]
 
 
 class TestFigures:
@@ -226,9 +249,9 @@ class TestPage:
         made.notes["popa3d", "big_retr_s"] = "extrapolated from 3 of 20000 messages"
         made.failures["courier", "big"] = "RETR: <closed>"
         facts = dict.fromkeys(("date", "run", "cores", "processor", "release"), "made up")
-        page = report.page(made, ratios(made), facts, {"popa3d": "1.0.3"})
+        page = report.page(made, ratios(made, RELEASE), facts, {"popa3d": "1.0.3"})
         assert page.count("<svg") == 1 + sum(len(drawings) for drawings in plots.PLOTS.values())
-        met = sum(each.verdict == "met" for each in ratios(made))
+        met = sum(each.verdict == "met" for each in ratios(made, RELEASE))
         assert f"{met} of {len(TABLE)} ratios are met" in page
         assert "extrapolated from 3 of 20000" in page
         assert "Courier, Maildir failed: RETR: &lt;closed&gt;" in page
