@@ -1,13 +1,13 @@
 """Floods: what 20,000 connection attempts and slow clients do to a good client and to the host, in each shape.
 
-    /usr/bin/python3 -m tests.system.flood [--json FILE] [--attempts N]
+    /usr/bin/python3 -m tests.system.flood [--help]
 
 popad.socket, `popad -D` (popad-standalone.service) and Debian's `popa3d -D`, one after the other, each in a machine of
-its own on its own loopback. Four loads: connections that leave at once from one source; the same from 5,000 sources of
+its own on its own loopback. Five loads: connections that leave at once from one source; the same from 5,000 sources of
 127.0.0.0/8; slow clients at the limit of a source, of which a third send an octet now and then and never end the line,
-a third say nothing, and a third ask again and again and read nothing. Meanwhile one good client after the other logs in
-from an address of its own; where it is refused (the limit of all) it tries again after 50 ms, and what counts is the
-time until it is in.
+a third say nothing, and a third ask again and again and read nothing; wrong passwords from one source. Meanwhile one
+good client after the other logs in from an address of its own; where it is refused (the limit of all) it tries again
+after 50 ms, and what counts is the time until it is in.
 
 Bounded: attempts and seconds have limits, the network is the machine's own, and all of it ends with the machine.
 """
@@ -250,10 +250,38 @@ def slow_clients(result: Result, seconds: float = SLOW_SECONDS) -> None:
         client.close()
 
 
+def guesses(result: Result, seconds: float = SLOW_SECONDS) -> None:
+    """As many connections of one source as may be, each with another wrong password; `greeted` counts the verdicts."""
+    deadline = time.monotonic() + seconds
+    open_ones: dict[int, socket.socket] = {}
+    poll = select.epoll()
+    started = 0
+    while time.monotonic() < deadline:
+        while len(open_ones) < PER_SOURCE:
+            client = socket.create_connection(("127.0.0.1", PORT), PATIENCE, ("127.0.0.9", 0))
+            started += 1
+            client.sendall(f"USER guessed\r\nPASS {started}\r\n".encode())
+            open_ones[client.fileno()] = client
+            poll.register(client, select.EPOLLIN)
+        for fd, _ in poll.poll(0.05):
+            said = b""
+            with contextlib.suppress(OSError):
+                said = open_ones[fd].recv(1000)
+            result.greeted += b"-ERR" in said
+            if not said or b"-ERR" in said:
+                poll.unregister(fd)
+                open_ones.pop(fd).close()
+    for client in open_ones.values():
+        client.close()
+    poll.close()
+    result.attempts = started
+
+
 LOADS: dict[str, Callable[[Result], None]] = {
     "one source": one_source,
     f"{SOURCES} sources": many_sources,
     "slow, one source": slow_clients,
+    "guesses, one source": guesses,
 }
 
 
@@ -300,14 +328,17 @@ def log_lines(machine: Machine, after: str) -> int:
 
 
 @contextlib.contextmanager
-def popad(release: str, unit: str, *, limits: bool = False) -> Iterator[tuple[Machine, str]]:
+def popad(options: argparse.Namespace, unit: str, *, limits: bool = False) -> Iterator[tuple[Machine, str]]:
     """`limits`: with popad-limits.service."""
-    with Machine(tree(release, (*PACKAGES, "nftables") if limits else PACKAGES)) as machine:
+    with Machine(tree(options.release, (*PACKAGES, "nftables") if limits else PACKAGES)) as machine:
         (package,) = (CHECKOUT / "dist").glob("popad_*_all.deb")
         machine.install(package)
         add_user(machine)
         if limits:
             machine.run(["systemctl", "enable", "popad-limits.service"])
+        machine.write("/etc/popad/popad.conf", "\n".join([*options.setting, ""]))
+        machine.write("/etc/systemd/system/popad.socket.d/flood.conf", "\n".join(["[Socket]", *options.socket, ""]))
+        machine.run(["systemctl", "daemon-reload"])
         machine.run(["systemctl", "restart", unit])
         yield machine, unit
 
@@ -372,13 +403,17 @@ def main() -> None:
         choices=["popad.socket", "popad -D", "popad.socket, limits", "popad -D, limits", "popa3d -D"],
     )
     parser.add_argument("--load", action="append", choices=list(LOADS))
+    parser.add_argument(
+        "--socket", action="append", metavar="DIRECTIVE=VALUE", default=[], help="of popad.socket, besides its own"
+    )
+    parser.add_argument("--setting", action="append", metavar="NAME=VALUE", default=[], help="of popad.conf")
     options = parser.parse_args()
     random.seed(0)
     shapes: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[Machine, str]]]] = {
-        "popad.socket": lambda: popad(options.release, "popad.socket"),
-        "popad -D": lambda: popad(options.release, "popad-standalone.service"),
-        "popad.socket, limits": lambda: popad(options.release, "popad.socket", limits=True),
-        "popad -D, limits": lambda: popad(options.release, "popad-standalone.service", limits=True),
+        "popad.socket": lambda: popad(options, "popad.socket"),
+        "popad -D": lambda: popad(options, "popad-standalone.service"),
+        "popad.socket, limits": lambda: popad(options, "popad.socket", limits=True),
+        "popad -D, limits": lambda: popad(options, "popad-standalone.service", limits=True),
         "popa3d -D": lambda: popa3d(options.release),
     }
     if not os.access(POPA3D, os.X_OK):
