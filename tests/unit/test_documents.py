@@ -54,6 +54,14 @@ def test_the_parts_are_those_of_tests_run() -> None:
         assert set(line.split()) <= set(PARTS)
 
 
+def test_each_python_is_tried_or_named_as_one_that_is_not() -> None:
+    supported = set(re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"])))
+    tried = set(re.findall(r'"(3\.\d+)": "\w+"', (CHECKOUT / "tests/python").read_text()))
+    untried = set(re.findall(r"^Python (3\.\d+) is tried by nothing", CONTRIBUTING, re.M))
+    assert set(re.findall(r"SKIPPED Python (3\.\d+)", RUN)) == untried
+    assert sorted([*tried, *untried]) == sorted(supported)
+
+
 def test_each_linter_has_one_exact_version() -> None:
     assert all(re.fullmatch(r"[\w-]+==[\d.]+", linter) for linter in LINTERS)
     hooks = re.findall(r'"([\w-]+==[\d.]+)"', (CHECKOUT / ".pre-commit-config.yaml").read_text())
