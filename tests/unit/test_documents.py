@@ -62,6 +62,12 @@ def test_each_python_is_tried_or_named_as_one_that_is_not() -> None:
     assert sorted([*tried, *untried]) == sorted(supported)
 
 
+def test_a_python_that_is_not_tried_is_refused_by_name() -> None:
+    asked = subprocess.run([CHECKOUT / "tests/python", "3.12", "-c", "pass"], capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (2, "")
+    assert asked.stderr == "tests/python: no Python 3.12; there are: 3.11 3.13\n"
+
+
 def test_each_linter_has_one_exact_version() -> None:
     assert all(re.fullmatch(r"[\w-]+==[\d.]+", linter) for linter in LINTERS)
     hooks = re.findall(r'"([\w-]+==[\d.]+)"', (CHECKOUT / ".pre-commit-config.yaml").read_text())
