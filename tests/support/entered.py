@@ -8,17 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_suffix(".sh")
-# The tree in memory above the one on the disk, and so the checkout: what is written goes when the command ends.
+# A layer in memory above the tree, and in it a copy of the checkout, to which other parts of the tests write meanwhile.
 LAYERED = """
 tree=$1 checkout=$2 place=$3 kept=$4 script=$5
 shift 5
 mount -t tmpfs -o mode=755 tmpfs "$place"
-layer() {
-    mkdir -p "$place/$2.new" "$place/$2.work" "$3"
-    mount -t overlay -o "lowerdir=$1,upperdir=$place/$2.new,workdir=$place/$2.work" overlay "$3"
-}
-layer "$tree" tree "$place/root"
-layer "$checkout" checkout "$place/root$checkout"
+mkdir "$place/new" "$place/work" "$place/root"
+mount -t overlay -o "lowerdir=$tree,upperdir=$place/new,workdir=$place/work" overlay "$place/root"
+mkdir -p "$place/root$checkout"
+tar -C "$checkout" --exclude=./.git --exclude=__pycache__ -cf - . | tar -C "$place/root$checkout" -xf -
 if [ -n "$kept" ]; then
     mkdir -p "$place/root$kept"
     mount --bind "$kept" "$place/root$kept"
@@ -33,7 +31,7 @@ def entered(tree: Path, directory: str, *command: str) -> list[str]:
 
 
 def above(tree: Path, checkout: Path, place: Path, kept: str, *command: str) -> list[str]:
-    """The command line that runs `command` in the checkout, at its path, and writes to neither tree nor checkout.
+    """The command line that runs `command` in a copy of the checkout, at its path, and leaves tree and checkout alone.
 
     `place`: an empty directory, for mounts. `kept`: a directory of this host in which what it writes stays, or "".
     """
