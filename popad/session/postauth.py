@@ -63,8 +63,9 @@ def serve(session: "Context", name: str, drop: Maildrop, ahead: bytes) -> None:
     connection.keep_time(THINKING)
     ending.end_when_told(lambda: not done.over or done.updated or done.update_failure is not None)
     is_told = False
-    gc.freeze()  # what was loaded: the collector, which has been off, would look through it now
-    gc.enable()
+    if not gc.isenabled():  # in a session that systemd has started; the daemon has done so before it forked
+        gc.freeze()  # what was loaded: the collector, which has been off, would look through it now
+        gc.enable()
     try:
         peer.write(replies.ok(f"{drop.messages} messages ({drop.octets_in_all} octets)"))
         converse(peer, Lines(ahead), transaction.TABLE, done, settings.max_argument)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.support.daemon import daemon
 from tests.support.marks import needs_root
 from tests.support.others import lock_held, unreadable_while
 from tests.support.patience import PATIENCE, wait_until
@@ -358,14 +359,15 @@ def test_a_mailbox_that_can_only_be_read_is_told_when_it_is_opened(server: Serve
     assert f"ReadWritePaths={spool} " in failed["reason"]
 
 
-# Writes, as entries are written, whether the collector is on when the client is greeted and when its commands are read.
+# Writes, as entries are written, whether the collector is on when the client is greeted and when its commands are read,
+# and how many objects it never looks through.
 COLLECTOR = (
     "import gc, sys; from popad import sinks; from popad.net import arrival; from popad.session import postauth; "
     "sinks.journald.path = sinks.syslog.path = '/nonexistent'\n"
     "def look(place, name):\n"
     "    real = getattr(place, name)\n"
     "    def looking(*given):\n"
-    "        sys.stderr.write(f'event={name} on={gc.isenabled()} kept={gc.get_freeze_count() > 1000}\\n')\n"
+    "        sys.stderr.write(f'event={name} on={gc.isenabled()} kept={gc.get_freeze_count()}\\n')\n"
     "        return real(*given)\n"
     "    setattr(place, name, looking)\n"
     "look(arrival.Arrival, '__init__'); look(postauth, 'converse')\n"
@@ -377,5 +379,20 @@ def test_the_collector_is_off_until_all_is_loaded(server: Server) -> None:
     with server.session(program=[PYTHON, "-c", COLLECTOR]) as (client, _):
         client.log_in()
         client.ask("QUIT")
-    seen = [(entry["event"], entry["on"], entry["kept"]) for entry in server.log if "on" in entry]
-    assert seen == [("__init__", "False", "False"), ("converse", "True", "True")]
+    greeted, conversing = (entry for entry in server.log if "on" in entry)
+    assert (greeted["event"], greeted["on"], int(greeted["kept"])) == ("__init__", "False", 0)
+    assert (conversing["event"], conversing["on"]) == ("converse", "True")
+    assert int(conversing["kept"]) > 1000
+
+
+def test_the_daemons_collector_is_as_it_was_before_the_fork(server: Server) -> None:
+    """On Python 3.13 a session that sets objects aside once more has 0.75 MB more of its own."""
+    with daemon(server, program=(PYTHON, "-c", COLLECTOR)) as running:
+        client = running.connect()
+        client.log_in()
+        client.ask("QUIT")
+        running.entries("session-closed")
+    greeted, conversing = [entry for entry in server.log if "on" in entry][-2:]
+    assert (greeted["event"], conversing["event"]) == ("__init__", "converse")
+    assert (greeted["on"], conversing["on"]) == ("True", "True")
+    assert 1000 < int(conversing["kept"]) <= int(greeted["kept"])
