@@ -108,7 +108,7 @@ def spawn(role: "Callable[[], int | None]") -> int:
     """Run `role` in a child process, which ends with the status that it returns. Returns its pid. Raises OSError.
 
     The one way to fork but for two: `popad -D` that goes to the background (daemon/command.py) goes on as itself in the
-    child, and the second process of a scan (maildrop/mbox/parallel.py) is on a lower floor, and has nothing to say.
+    child, and the second process of a session (maildrop/mbox/second.py) is on a lower floor, and has nothing to say.
     """
     if pid := os.fork():
         return pid

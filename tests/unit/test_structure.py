@@ -294,7 +294,7 @@ def test_one_way_to_fork() -> None:
         for path in SOURCES
         if calls_of(ast.parse(path.read_text()), "os", "fork")
     }
-    assert found == {"privsep/spawn.py", "daemon/command.py", "maildrop/mbox/parallel.py"}
+    assert found == {"privsep/spawn.py", "daemon/command.py", "maildrop/mbox/second.py"}
 
 
 # What runs in the daemon's parent: of spare.py its end of the handoff.

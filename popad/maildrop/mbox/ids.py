@@ -29,7 +29,7 @@ from popad.arrays import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from popad.maildrop.mbox.scan import Messages
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
         def header_number(self, index: int) -> int:
             """popa3d's id of a message."""
+            ...
+
+        def header_numbers(self, first: int) -> Sequence[int]:
+            """The same of all messages from `first` on."""
             ...
 
         def content_number(self, index: int) -> int:
@@ -140,8 +144,7 @@ class Ids:
         known = messages.ids
         if any(gone.place < len(known) for gone in memory.gone) or len(memory.taken) > 2 * twins.MOST:
             known = array("Q")
-        headers = map(file.header_number, range(len(known), len(messages.froms)))
-        return twins.unique_ids(known, headers, file.content_number, memory, are_all(file))
+        return twins.unique_ids(known, file.header_numbers(len(known)), file.content_number, memory, are_all(file))
 
     def leaves(self, file: "File", marks: bytearray) -> None:
         """Under the exclusive lock, before an update: its messages' ids are taken. Raises what File raises."""

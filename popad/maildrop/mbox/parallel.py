@@ -1,14 +1,11 @@
-"""Scans a large mailbox with two processes, because the client waits for the first scan and most machines have a second
-core.
+"""Scans a large mailbox with two processes (second.py), because the client waits for the first scan.
 
 Whether a line separates messages can be told from the lines around it. So a part of the file that begins with a
 separator can be scanned like an mbox of its own. Each process that is done with a part takes the next one, since one
 core may be slower than the other or busy with something else.
 
-The second process is forked from the first, and has the same identity and the same descriptors. It reads the mailbox
-and writes what it finds to a pipe. Then it computes the CRC of the whole file, which the client does not have to wait
-for, and ends. If anything goes wrong in the second process, the first scans its parts, too; if the first process ends,
-the second ends soon after.
+When the second process has told what it found, it computes the CRC of the whole file, which the client does not have
+to wait for. If anything goes wrong in it, the first scans its parts, too.
 """
 
 import os
@@ -42,14 +39,15 @@ if TYPE_CHECKING:
 
 
 from popad.errors import MaildropUnavailable
+from popad.maildrop.mbox import second
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.scan import BLOCK, Messages, Scan, too_many
+from popad.maildrop.mbox.second import NUMBER
 from popad.maildrop.mbox.separators import BEHIND, next_separator
 
 WORTH_IT = 1 << 24  # octets: a scan takes 20 ms, a fork with what it costs later 2
 SMALLEST = 1 << 22  # octets of a part at least, but for the last: 5 ms
 SEARCHED = 1 << 20  # octets: where a part could begin, and a message is larger than that, it does not
-NUMBER = 8  # octets of each number in the pipes
 
 
 class Summing:
@@ -88,7 +86,7 @@ def scan(file: "File", size: int, max_messages: int) -> tuple[Messages, Summing 
 
     Raises MaildropUnavailable, OSError.
     """
-    if size >= WORTH_IT and len(os.sched_getaffinity(0)) > 1:
+    if size >= WORTH_IT and second.is_possible():
         places = borders(file.read, size)
         try:
             turns, answer, summing = start(file, places, max_messages)
@@ -156,13 +154,8 @@ def start(file: "File", places: list[int], max_messages: int) -> tuple[int, int,
             opened += os.pipe()
         turns, begin, answer, tells, sums, summed = opened
         os.write(begin, bytes(range(len(places) - 1)))
-        pid = os.fork()
-    except OSError:
-        for fd in opened:
-            os.close(fd)
-        raise
-    if pid == 0:
-        try:
+
+        def work() -> None:
             for fd in (begin, answer, sums):
                 os.close(fd)  # the first process alone has the ends that are read: to write says when it has gone
             file.hold()
@@ -170,8 +163,12 @@ def start(file: "File", places: list[int], max_messages: int) -> tuple[int, int,
             os.close(tells)
             crc = crc_of(while_wanted(file.read, summed), 0, places[-1])
             os.write(summed, array("q", (crc, *file.look())))
-        finally:
-            os._exit(0)  # without a word, and nothing of the session's own
+
+        pid = second.start(work)
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
     for fd in (begin, tells, summed):
         os.close(fd)
     return turns, answer, Summing(pid, sums)
@@ -179,9 +176,8 @@ def start(file: "File", places: list[int], max_messages: int) -> tuple[int, int,
 
 def while_wanted(read: "Read", pipe: int) -> "Read":
     """`read` that finds nothing any more when nobody is left to read the pipe."""
-    poll = select.poll()
-    poll.register(pipe, 0)
-    return lambda count, offset: b"" if poll.poll(0) else read(count, offset)
+    is_wanted = second.is_wanted(pipe)
+    return lambda count, offset: read(count, offset) if is_wanted() else b""
 
 
 def in_turn(read: "Read", places: list[int], max_messages: int, turns: int) -> dict[int, Messages]:
@@ -206,9 +202,7 @@ def tell(parts: dict[int, Messages], pipe: int) -> None:
     """Write of each part where it begins, how many messages, and their numbers."""
     for begin, part in parts.items():
         for numbers in (array("q", (begin, len(part.froms))), *part.columns()):
-            rest = memoryview(numbers).cast("B")
-            while rest:
-                rest = rest[os.write(pipe, rest) :]
+            second.write(pipe, numbers)
 
 
 def told(answer: int) -> dict[int, Messages]:

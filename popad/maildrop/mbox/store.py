@@ -26,7 +26,7 @@ else:
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import uidl
 from popad.maildrop.maildrop import Store
-from popad.maildrop.mbox import recovery, update
+from popad.maildrop.mbox import numbers, recovery, remembered, update
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.file import (
     MAX_HOLES,
@@ -37,7 +37,6 @@ from popad.maildrop.mbox.file import (
     signature,
     take_signature,
     unavailable,
-    whole,
     why_read_only,
 )
 from popad.maildrop.mbox.first_scan import FirstScan
@@ -45,7 +44,6 @@ from popad.maildrop.mbox.ids import Ids
 from popad.maildrop.mbox.index import Index, crc_without, without
 from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
 from popad.maildrop.mbox.scan import Messages, hide_internal_data
-from popad.maildrop.mbox.separators import FROM, begins
 from popad.maildrop.mbox.spans import spans
 
 CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
@@ -262,31 +260,15 @@ class Mbox(Store):
 
         Returns its octets where one block has them and the borders, else none.
         """
-        messages = self.messages
-        begin, start, last = messages.froms[index], messages.starts[index], index + 1 == len(messages.froms)
-        after = messages.end if last else messages.froms[index + 1]
-        place = max(begin - 1, 0)
-        block = b""
         try:
-            if after - place < CONTENT_BLOCK:
-                block = whole(self.read, after + (0 if last else len(FROM)) - place, place)
-                stands = begins(block, begin - place) and (last or begins(block, after - place))
-                stands = stands and (start == after or block[start - 1 - place : start - place] == b"\n")
-            else:
-                stands = self.message_begins(begin) and (last or self.message_begins(after))
-                stands = stands and (start == after or self.read(1, start - 1) == b"\n")
+            octets = remembered.octets_of(self.read, self.messages, index)
         except OSError as error:
             raise MaildropUnreadable(str(error)) from error
-        if not stands:
+        if octets is None:
             if self.index and not self.touched():
                 self.index.drop()
             raise MaildropChanged(f"message {index + 1} is not where it was")
-        return block[start - place : messages.ends[index] - place]
-
-    def message_begins(self, place: int) -> bool:
-        """Whether a From line begins there, behind a line end or at the start of the file."""
-        behind = min(place, 1)
-        return begins(whole(self.read, behind + len(FROM), place - behind), behind)
+        return octets
 
     def read_block(self, place: int, end: int, most: int = CONTENT_BLOCK) -> bytes:
         """Some octets of a part of the file. Raises MaildropChanged when it is gone, MaildropUnreadable."""
@@ -333,7 +315,10 @@ class Mbox(Store):
             if not last:
                 return ids  # the next session may find others
             messages.ids = ids
-            self.remember()
+            if self.first_scan and self.first_scan.is_under_way:
+                self.finish(wait=False)  # the client need not wait for the CRC
+            else:
+                self.remember()
         elif self.fd >= 0:
             self.check()
         return messages.ids
@@ -348,8 +333,14 @@ class Mbox(Store):
             self.look_at(index)
         return uidl.header_pieces(self.small_blocks(self.messages.starts[index], self.messages.ends[index]))
 
+    def header_numbers(self, first: int) -> "Sequence[int]":
+        return numbers.of_all(self.header_number, range(first, len(self.messages.froms)))
+
     def header_number(self, index: int) -> int:
-        return uidl.number_of(uidl.header_digest(self.header(index)))
+        place, end = self.messages.starts[index], self.messages.ends[index]
+        text = self.look_at(index) if self.messages.remembered else b""
+        digest = uidl.digest_of_header(text or self.read_block(place, end, HEADER_BLOCK))
+        return uidl.number_of(digest or uidl.header_digest(uidl.header_pieces(self.blocks(place, end))))
 
     def content_number(self, index: int) -> int:
         start, end = self.messages.starts[index], self.messages.ends[index]

@@ -140,6 +140,27 @@ def test_any_header_cut_anywhere(message: bytes, places: list[int], piece: int) 
         assert text_of(uidl.header_digest(uidl.header_pieces(blocks))) == model(message)
 
 
+@given(headers, st.sampled_from([b"", b"\n", b"\r\n", b"\nDate: 4\n"]), st.integers(0, 80))
+def test_any_header_at_once(message: bytes, behind: bytes, place: int) -> None:
+    """Where its end is at hand, it is told at once; where it is not, nothing is."""
+    message += behind
+    digest = uidl.digest_of_header(message[:place])
+    is_whole = any(
+        message[:place].startswith((b"\n", b"\r\n")) or end in message[:place] for end in (b"\n\n", b"\n\r\n")
+    )
+    assert (digest is not None) == is_whole
+    if digest is not None:
+        assert text_of(digest) == model(message)
+
+
+@pytest.mark.parametrize(("message", "unique_id"), VECTORS)
+def test_vectors_at_once(message: bytes, unique_id: str) -> None:
+    assert uidl.digest_of_header(message) is None or text_of(uidl.digest_of_header(message) or b"") == unique_id
+    for end in (b"\n", b"\r\n"):
+        if message.endswith(b"\n"):
+            assert text_of(uidl.digest_of_header(message + end) or b"") == unique_id
+
+
 def test_the_end_of_a_long_line_is_no_blank_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of a line behind its pieces may look like one."""
     monkeypatch.setattr(uidl, "PIECE", 20)

@@ -88,13 +88,31 @@ def test_the_same_index_as_from_one_process(box: Box, monkeypatch: pytest.Monkey
     assert box.index.read_bytes() == by_two
 
 
-def test_unique_ids_wait_for_it(box: Box, release: Callable[[], None]) -> None:
-    """They go to the same file."""
+def test_unique_ids_do_not_wait_for_it(box: Box, release: Callable[[], None]) -> None:
+    """They go to the same file, when that is written."""
     store = box.open()
+    ids = list(store.id_numbers())
+    assert box.indexes == []
     release()
+    store.finish(wait=True)
+    assert box.open().messages.ids.tolist() == ids
+
+
+def test_unique_ids_when_it_is_known(box: Box) -> None:
+    store = box.open()
+    done(store)
     ids = list(store.id_numbers())
     assert box.open().messages.ids.tolist() == ids
     store.finish(wait=True)  # nothing is left to do
+
+
+def test_unique_ids_of_a_mailbox_that_changes_before_it_is_known(box: Box, release: Callable[[], None]) -> None:
+    """No listing counts that could be of anything."""
+    store = box.open()
+    box.append(ONE)
+    release()
+    with pytest.raises(MaildropChanged, match="read for the first time"):
+        store.id_numbers()
 
 
 def test_mail_that_comes_before_it_is_known(box: Box, release: Callable[[], None]) -> None:
