@@ -138,6 +138,7 @@ def test_a_first_process_that_dies() -> None:
     waits, goes = os.pipe()
 
     def session(channel: Channel) -> None:
+        os.close(goes)
         here = os.getpid()
 
         def slow(message: int) -> int:
@@ -158,8 +159,10 @@ def test_a_first_process_that_dies() -> None:
     child.channel.close()
     os.close(waits)
     os.write(goes, bytes(numbers.SMALLEST))  # as many as it makes before it looks
-    wait_until(lambda: not is_alive(int(said)))
-    os.close(goes)
+    try:
+        wait_until(lambda: not is_alive(int(said)))
+    finally:
+        os.close(goes)  # it goes on, and ends
 
 
 def is_alive(pid: int) -> bool:
