@@ -34,6 +34,7 @@ METRICS = {
     "big_later_s": Metric("big: later logins", "s", digits=3),
     "big_uidl_first_s": Metric("big: first UIDL", "s", digits=3),
     "big_uidl_later_s": Metric("big: later UIDL", "s", digits=3),
+    "big_look_s": Metric("big: first login with UIDL", "s", digits=3),
     "big_retr_s": Metric("big: RETR all", "s", digits=2),
     "big_dele_first_s": Metric("big: DELE first, QUIT", "s", digits=3),
     "big_dele_all_s": Metric("big: DELE all, QUIT", "s", digits=2),

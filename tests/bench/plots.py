@@ -272,7 +272,7 @@ def beside_a_line(name: str, metric: str, until: str) -> Plot:
 
 
 BIG = (
-    *("big_first_s", "big_later_s", "big_uidl_first_s", "big_uidl_later_s", "big_retr_s"),
+    *("big_first_s", "big_look_s", "big_later_s", "big_uidl_first_s", "big_uidl_later_s", "big_retr_s"),
     *("big_dele_first_s", "big_dele_all_s"),
 )
 MAILDIR_JOBS = tuple(

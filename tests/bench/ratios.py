@@ -51,6 +51,22 @@ def against(mine: str, metric: str, peers: Sequence[str]) -> Callable[[Figures],
     return ratio
 
 
+def first_look(figures: Figures) -> float | None:
+    """Until a client has the unique-ids of a mailbox that the server has never seen, against popa3d: the worse of one
+    session with both, and of UIDL in a later session than the first login.
+    """
+
+    def apart(server: str) -> float | None:
+        login, uidl = (figures.median(server, metric) for metric in ("big_first_s", "big_uidl_first_s"))
+        return None if login is None or uidl is None else login + uidl
+
+    def both(figures: Figures) -> float | None:
+        own, other = apart(DAEMON), apart("popa3d")
+        return own / other if other and own is not None else None
+
+    return worst(against(DAEMON, "big_look_s", ["popa3d"]), both)(figures)
+
+
 def growth(figures: Figures) -> float | None:
     """How many times longer a later login takes where there are 200,000 messages in place of 20,000."""
     few, many = (figures.median(DAEMON, f"growth_later_s/{count}") for count in (20_000, 200_000))
@@ -123,6 +139,7 @@ TABLE = (
         against(ACCEPT, "session_ms", [LINE_OF_PYTHON]),
     ),
     Asked("big_first", "big, first login: -D against popa3d", 1.5, against(DAEMON, "big_first_s", ["popa3d"])),
+    Asked("big_first_uidl", "big, first login and first UIDL: -D against popa3d", 1.6, first_look),
     Asked("big_later_popa3d", "big, later login: -D against popa3d", 0.15, against(DAEMON, "big_later_s", ["popa3d"])),
     Asked(
         "big_later_dovecot",

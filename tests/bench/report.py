@@ -25,8 +25,9 @@ STORY = {
     "greeting": """With Accept=yes systemd starts an interpreter in a sandbox of its own for each connection. The least
         that Python can do there is <code>python3 -I -S</code> printing one line, in the same unit.""",
     "session": "The same up to the end of the stream, of a client that logs in, says STAT and QUIT.",
-    "big": """The first login meets a mailbox that the server has never seen, later ones find it unchanged. RETR fetches
-        all messages, each after the one before.""",
+    "big": """The first login meets a mailbox that the server has never seen, later ones find it unchanged; the first
+        UIDL comes in a session of its own, and together with the first login in one. RETR fetches all messages, each
+        after the one before.""",
     "maildir": """Files of 8.5 kB, without sizes in their names, and with S= and W=: the first login meets a Maildir
         that the server has never seen, later ones find it unchanged.""",
     "tls": """The same certificate kind for all, over the loopback. The clients are Python's: their own work is in each

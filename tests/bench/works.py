@@ -28,7 +28,7 @@ IDLE = 20
 STEADY_OCTETS, STEADY_SECONDS = 50_000, 10.0
 CLIENTS = 8
 MOST_ROUNDS = 5
-BIG_USERS = [f"big{number}" for number in range(MOST_ROUNDS)]
+BIG_USERS, LOOK_USERS = ([f"{name}{number}" for number in range(MOST_ROUNDS)] for name in ("big", "look"))
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Work:
 
 def prepare(running: Running) -> None:
     """Users with small mailboxes, opened once: what a server keeps of a mailbox it has."""
-    mail.add_users(running.machine, [*USERS, *BIG_USERS, "one", "maildir", *(f"grow{count}" for count in FULL.growth)])
+    mail.add_users(
+        running.machine, [*USERS, *BIG_USERS, *LOOK_USERS, "one", "maildir", *(f"grow{count}" for count in FULL.growth)]
+    )
     if not running.server.store:
         return
     for name in USERS:
@@ -202,6 +204,11 @@ def opened(running: Running, name: str, sessions: int = 1) -> list[float]:
 def big(running: Running, size: Size, figures: Figures, round_: int) -> None:
     """20,000 messages, 170 MB: opened, listed, fetched one after the other, deleted."""
     server, machine, user = running.server.name, running.machine, BIG_USERS[round_]
+    if server != FLOOR:
+        with delivered(running, LOOK_USERS[round_], BIG, BIG_OCTETS):
+            running.make_room(1)
+            look = Script().login(LOOK_USERS[round_]).add("UIDL", "UIDL", many=True).add("QUIT", "QUIT")
+            figures.add(server, "big_look_s", generator.run(machine, look).sessions[0].until("UIDL"))
     with delivered(running, user, BIG, BIG_OCTETS):
         if server != FLOOR:
             figures.add(server, "big_first_s", *opened(running, user))

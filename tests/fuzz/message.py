@@ -68,6 +68,7 @@ def try_one(data: bytes) -> None:
         text = text.replace(bytes([octet]), word)
     try:
         assert uidl.header_digest(uidl.header_pieces(pieces(text, sizes))) == hashed(text)
+        assert uidl.digest_of_header(text) in (None, hashed(text))
     finally:
         uidl.PIECE = piece
     if not text:
