@@ -52,7 +52,7 @@ from popad.privsep.proxied import learn_client
 from popad.session import monitor, preauth
 from popad.tls.start import at_once
 
-WAKE_UP = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT)  # the parent's
+WAKE_UP = (signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the parent's
 
 
 def forget_signals() -> None:

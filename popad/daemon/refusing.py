@@ -33,7 +33,7 @@ def refuse_clients(listeners: "Sequence[socket.socket]", wrong: "SettingWrong", 
     told: list[int] = []
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for each in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+    for each in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(each, lambda number, _: told.append(number))
     for listener in listeners:
         listener.setblocking(False)

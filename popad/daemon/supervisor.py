@@ -25,6 +25,7 @@ from popad import __version__, journal
 from popad.daemon import children, exit_status, packing
 from popad.daemon.helper_process import HelperProcess
 from popad.daemon.limits import UNTOLD, Dropped, Slots
+from popad.daemon.listeners import BACKLOG
 from popad.daemon.proxied import ProxiedClients
 from popad.daemon.spare import Spare
 from popad.daemon.stopped import Stopped
@@ -72,6 +73,7 @@ class Supervisor:
         self.accept_due = 0.0
         self.wake_up: tuple[int, ...] = ()
         self.asked_to_stop = False
+        self.closes_port = False
         self.asked_to_reload = False
 
     @property
@@ -170,7 +172,12 @@ class Supervisor:
         signal.signal(signal.SIGHUP, lambda *_: setattr(self, "asked_to_reload", True))
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: setattr(self, "asked_to_stop", True))
+        signal.signal(signal.SIGUSR1, lambda *_: self.stop_for_good())
         return reading
+
+    def stop_for_good(self) -> None:
+        """There will be no next daemon that clients could wait for."""
+        self.asked_to_stop = self.closes_port = True
 
     def status(self) -> str:
         """What systemd shows."""
@@ -312,7 +319,11 @@ class Supervisor:
     def stop(self, wake_up: int) -> int:
         """No new sessions; those that run may end by themselves, for a while. Returns the exit status."""
         for listener in self.listeners:
-            listener.close()
+            if self.closes_port:
+                self.accept(listener)  # who has connected is served
+                listener.shutdown(socket.SHUT_RDWR)  # systemd has it open, too
+            else:
+                listener.close()
         for each in self.helpers():
             each.relay.close()  # a helper leaves when the last session has closed its own
         self.dismiss_spare()
@@ -324,6 +335,9 @@ class Supervisor:
         self.end_children(signal.SIGTERM)
         self.wait_for_children(wake_up, LAST_WORDS)
         self.end_children(signal.SIGKILL)
+        if self.closes_port:
+            for listener in self.listeners:
+                listener.listen(BACKLOG)  # or systemd finds a socket that has failed, before it closes it
         journal.send(journal.DAEMON_STOPPED, finished=running - told, told=told)
         return monitor.SUCCESS
 
@@ -331,8 +345,10 @@ class Supervisor:
         """Until all have ended, but not longer."""
         deadline = time.monotonic() + patience
         while not self.reap() and (left := deadline - time.monotonic()) > 0:
-            select.select([wake_up], [], [], min(left, TICK))
+            ready = select.select([wake_up, self.proxied.end.fileno()], [], [], min(left, TICK))[0]
             self.housekeeping(wake_up)
+            if self.proxied.end.fileno() in ready:  # a proxy's client that came before the stop
+                self.proxied.answer(self.slot_for)
 
     def end_children(self, how: int) -> None:
         """End what still runs. A helper of sessions that run still leaves with them."""

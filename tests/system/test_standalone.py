@@ -115,6 +115,32 @@ def test_stop_leaves_nothing(standalone: Server) -> None:
         standalone.connect()
 
 
+def test_a_stop_refuses_new_clients_at_once_and_lets_sessions_end(standalone: Server) -> None:
+    """systemd holds the port until the sessions have ended: nobody waits there for a daemon that does not come."""
+    machine = standalone.machine
+    with standalone.connect().logged_in(standalone.add_user(), PASSWORD) as client:
+        machine.write(SETTINGS, QUICK.replace("STOP_TIMEOUT=2", "STOP_TIMEOUT=60"))
+        machine.run(["systemctl", "reload", SERVICE])
+        machine.run(["systemctl", "stop", "--no-block", "popad"])
+        wait_until(lambda: machine.run(["systemctl", "is-active", SERVICE], check=False).stdout == "deactivating\n")
+        wait_until(lambda: refuses(standalone))
+        assert client.ok("STAT").startswith(b"3 ")
+        # Before that has ended: the same socket of systemd's serves again.
+        machine.run(["systemctl", "start", "--no-block", SERVICE])
+        client.ok("QUIT")
+    machine.run(["systemctl", "start", SERVICE])
+    with standalone.connect().greeted():
+        pass
+
+
+def refuses(server: Server) -> bool:
+    try:
+        server.connect().socket.close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_restart_refuses_nobody(standalone: Server) -> None:
     """Clients come all the time; the port is never closed, and a session that runs may end by itself."""
     name = standalone.add_user()

@@ -74,7 +74,9 @@ def test_a_client_that_says_nothing_and_stays_holds_nobody_up(daemon: Refusing) 
         assert told(first).startswith(b"-ERR")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, AGAIN), (signal.SIGINT, STOPPED)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGHUP, AGAIN), (signal.SIGINT, STOPPED), (signal.SIGUSR1, STOPPED)]
+)
 def test_what_ends_it(daemon: Refusing, number: int, status: int) -> None:
     assert told(daemon.connect()).startswith(b"-ERR")  # it has begun
     os.kill(daemon.pid, number)

@@ -416,6 +416,20 @@ def test_a_login_while_the_daemon_stops(server: Server) -> None:
         assert running.ended() == 0
 
 
+def test_a_client_of_a_proxy_while_the_daemon_stops(server: Server) -> None:
+    """Its session asks the parent for a slot, who has stopped to accept by then."""
+    with daemon(server, QUICK | {"POPAD_PROXY_FROM": "127.0.0.1"}) as running:
+        client = running.connect()
+        wait_until(lambda: running.sessions)
+        running.process.send_signal(signal.SIGTERM)
+        running.systemd.hear("STOPPING=1")
+        client.send(b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n")
+        assert client.log_in().startswith(b"+OK")
+        assert client.ask("QUIT").startswith(b"+OK")
+        client.close()
+        assert running.ended() == 0
+
+
 @pytest.mark.parametrize("state", ["before the login", "after it"])
 def test_sigterm_ends_what_does_not_finish(server: Server, state: str) -> None:
     """A preauth child goes with its session, the helper with the last one."""
