@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE
+from tests.support.serials import serial_of
 
-from .messages import serial_of
 from .namespace import CREDENTIALS, PASSWORD, STATE, WORK, User
 
 LONGEST_UPDATE = 0.006  # seconds; of small mailboxes in memory

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.serials import message, serial_of, serials_in
+
 from .clients import Session
 from .driver import MAILDIR_WAYS, race
-from .messages import message, serial_of, serials_in
 from .programs import Unavailable
 from .verdict import Delivery, judge
 

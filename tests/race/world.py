@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.serials import message, serial_of, serials_in
+
 from . import deliver, namespace, postfix
 from .clients import Client, Session, import_popad
-from .messages import message, serial_of, serials_in
 from .namespace import FIRST_USER, WORK, User
 from .verdict import Delivery, Verdict, judge
 

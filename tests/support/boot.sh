@@ -3,7 +3,7 @@
 # Called by machine.py in a private mount namespace (stage 1), which calls itself in the other namespaces (stage 2).
 set -eu
 
-stage=$1 tree=$2 scratch=$3 name=$4 network=$5
+stage=$1 tree=$2 scratch=$3 name=$4 network=$5 share=$6
 root=$scratch/root
 
 if [ "$stage" = outside ]; then
@@ -11,6 +11,10 @@ if [ "$stage" = outside ]; then
     mount -t tmpfs -o mode=755 tmpfs "$scratch/upper"
     mkdir "$scratch/upper/data" "$scratch/upper/work"
     mount -t overlay -o "lowerdir=$tree,upperdir=$scratch/upper/data,workdir=$scratch/upper/work" overlay "$root"
+    if [ -n "$share" ]; then
+        mkdir -p "$root/srv"
+        mount --bind "$share" "$root/srv"
+    fi
     # A cgroup of its own first, so that the machine's cgroup namespace has its root there and what systemd makes
     # is found in one place afterwards.
     mount -t cgroup2 cgroup2 "$scratch/cgroup"
@@ -19,7 +23,7 @@ if [ "$stage" = outside ]; then
     umount "$scratch/cgroup"
     net=--net
     [ "$network" = private ] || net=
-    exec unshare --pid --uts --ipc $net --cgroup --fork --kill-child=KILL sh "$0" inside "$tree" "$scratch" "$name" "$network"
+    exec unshare --pid --uts --ipc $net --cgroup --fork --kill-child=KILL sh "$0" inside "$tree" "$scratch" "$name" "$network" "$share"
 fi
 
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"

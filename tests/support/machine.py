@@ -138,11 +138,14 @@ def _index_targets() -> list[list[str]]:
 
 
 class Machine:
-    """One boot of a tree; a context manager. `network`: "private" (loopback only) or "host" (to reach a mirror)."""
+    """One boot of a tree; a context manager. `network`: "private" (loopback only) or "host" (to reach a mirror).
+    `share`: a directory of this host that is the machine's /srv, for several machines with one store.
+    """
 
-    def __init__(self, tree: Path, *, network: str = "private") -> None:
+    def __init__(self, tree: Path, *, network: str = "private", share: Path | None = None) -> None:
         self.tree = tree
         self.network = network
+        self.share = share
         self.pid = 0  # of the machine's PID 1, in the host's eyes
         self._boot: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
@@ -176,6 +179,7 @@ class Machine:
                 [
                     *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private", "sh", str(BOOT)),
                     *("outside", str(self.tree), str(self._scratch), self._name, self.network),
+                    str(self.share or ""),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -297,6 +301,12 @@ class Machine:
         """A TCP connection from inside the machine, with a time limit on every read; from address `source`."""
         origin = (source, 0) if source else None
         return self.inside(lambda: socket.create_connection((address, port), PATIENCE, origin))
+
+    def wire(self, other: Machine, name: str) -> None:
+        """A cable to another machine: its end there is eth0, its end here has this name. Neither has an address."""
+        here = f"/proc/{self.pid}/ns/net"
+        ends = ["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(other.pid)]
+        subprocess.run(["nsenter", f"--net={here}", *ends], check=True)
 
     # -- systemd ---------------------------------------------------------------------------------------------------
 
