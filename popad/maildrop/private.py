@@ -107,11 +107,16 @@ class SharedDirectory:
 
         A name that is taken is never free in between, or the next user would be there first: rename(2) replaces a file,
         renameat2(2) changes places with a directory. One root at a time does so: the lock is on the directory, which
-        no user may open.
+        no user may open. On a file system of several hosts it may be a lock of this one alone, so a name that is free
+        is taken by link(2), which replaces nothing: all hosts must have one key.
         """
         lock(self.fd)
         try:
             for _ in range(TRIES):
+                try:
+                    return os.link(new, KEY, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+                except OSError:
+                    pass  # it is taken; or this file system has no links
                 try:
                     if os.lstat(KEY, dir_fd=self.fd).st_uid == 0:
                         raise FileExistsError(errno.EEXIST, "another session has made it", KEY)

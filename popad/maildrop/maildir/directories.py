@@ -19,8 +19,9 @@ FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETO
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Look = tuple[int, int, int, int]  # of new/ and cur/: inode, time of change in ns
 # Two changes within a tick of the clock that stamps files leave the same time: 1 to 10 ms, or two seconds where a file
-# system keeps whole ones.
-FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
+# system keeps whole ones. It may be a file server's clock, and ours ahead of it, by up to a second.
+SKEW = 1_000_000_000  # ns
+FINE_TICK, COARSE_TICK = SKEW + 20_000_000, SKEW + 2_000_000_000  # ns
 TRIES = 5  # at a listing during which nobody renames anything
 
 

@@ -100,6 +100,30 @@ def test_a_key_made_meanwhile_counts(path: Path, monkeypatch: pytest.MonkeyPatch
     assert [entry.name for entry in path.iterdir()] == [KEY]
 
 
+@needs_root
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_key_that_another_host_makes_counts(path: Path, monkeypatch: pytest.MonkeyPatch, look: int) -> None:
+    """It comes behind one of the looks that find none, as on a file system where no lock of that host is seen here."""
+    real, theirs, missing = os.lstat, bytes(range(32)), 0
+
+    def lstat(name: str, **more: int) -> os.stat_result:
+        nonlocal missing
+        try:
+            return real(name, **more)
+        except FileNotFoundError:
+            missing += 1
+            if missing == look:
+                (path / KEY).touch(0o600)
+                (path / KEY).write_bytes(theirs)
+            raise
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    with state_at(path) as state:
+        assert (path / KEY).read_bytes() == state.key
+        assert state.key == theirs or missing < look
+    assert [entry.name for entry in path.iterdir()] == [KEY]
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
 def test_a_key_of_another_length_is_not_believed(path: Path, content: bytes) -> None:
     (path / KEY).touch(0o600)
