@@ -248,6 +248,16 @@ def test_the_configuration_of_the_manual(tmp_path: Path) -> None:
     (block,) = re.findall(r"^\.Bd -literal.*\n(frontend pop3\n(?:.*\n)+?)\.Ed$", page, re.M)
     file = tmp_path / "haproxy.cfg"
     file.write_text("defaults\n    timeout connect 5s\n    timeout client 1h\n    timeout server 1h\n" + block)
+    is_understood(file)
+
+
+def test_the_example_for_several_hosts() -> None:
+    """tests/cluster has them."""
+    is_understood(CHECKOUT / "packaging/examples/haproxy.cfg")
+
+
+def is_understood(file: Path) -> None:
+    """By HAProxy, without a warning."""
     program = shutil.which("haproxy") or "/usr/sbin/haproxy"
     done = subprocess.run([program, "-c", "-f", str(file)], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

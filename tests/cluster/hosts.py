@@ -8,6 +8,7 @@ import contextlib
 import csv
 import functools
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,6 @@ RELEASE_PACKAGES = (*PACKAGES, "haproxy", *DIRECTORY)
 
 SETTINGS = f"""\
 POPAD_MAILDROP=maildir:{{home}}/Maildir
-POPAD_STATE=/srv/state
 POPAD_PROXY_FROM={ADDRESSES.format(FRONT)}
 POPAD_TLS_CERTIFICATE=/etc/popad/tls/tls.pem
 POPAD_TLS_KEY=/etc/popad/tls/tls.key
@@ -42,10 +42,8 @@ SANDBOX = """\
 [Unit]
 RequiresMountsFor=/srv
 [Service]
-ReadWritePaths=-/srv/mail -/srv/state
+ReadWritePaths=-/srv/mail -/srv/state -/srv/cache
 """
-# With Debian's common-auth pam_unix is asked first, and says in the journal of each login that it has failed.
-PAM = "auth required pam_ldap.so minimum_uid=1000\naccount required pam_ldap.so minimum_uid=1000\n"
 ALL_OF_ONE_ADDRESS = "[Socket]\nMaxConnectionsPerSource=80\n"
 SLAPD = f"""\
 include /etc/ldap/schema/core.schema
@@ -71,16 +69,23 @@ def package() -> Path:
     return built[0]
 
 
+def pam() -> str:
+    """The PAM service of a host whose users are all in LDAP, as popad(8) has it."""
+    page = (CHECKOUT / "packaging/man/popad.8").read_text()
+    return "".join(re.findall(r"^(?:auth|account) required pam_ldap\.so.*\n", page, re.M))
+
+
 class Store:
-    """What the hosts have together, as a directory of this machine: mail/NAME/Maildir, and POPAD_STATE."""
+    """What the hosts have together, as a directory of this machine: mail/NAME/Maildir, places for POPAD_STATE and POPAD_CACHE."""
 
     def __init__(self, path: Path, users: int) -> None:
         self.path = path
         self.users = {f"user{number}": FIRST_UID + number for number in range(users)}
         path.chmod(0o755)
         (path / "mail").mkdir()
-        (path / "state").mkdir()
-        (path / "state").chmod(0o1733)
+        for place in ("state", "cache"):
+            (path / place).mkdir()
+            (path / place).chmod(0o1733)
         for name, uid in self.users.items():
             for part in ("", "Maildir", "Maildir/new", "Maildir/cur", "Maildir/tmp"):
                 (path / "mail" / name / part).mkdir(mode=0o700)
@@ -123,7 +128,7 @@ class Host:
             machine.write(f"/etc/popad/tls/{file.name}", file.read_bytes(), mode=0o600)
         machine.run(["chmod", "700", "/etc/popad/tls"])
         machine.install(package)
-        machine.write("/etc/pam.d/popad", PAM)
+        machine.write("/etc/pam.d/popad", pam())
         with (machine.root / "etc/popad/popad.conf").open("a") as settings:
             settings.write(SETTINGS)
         if self.shape == DAEMON:
@@ -131,6 +136,19 @@ class Host:
             machine.run(["systemctl", "enable", "--now", DAEMON])
         else:
             machine.run(["systemctl", "restart", SOCKET])
+
+    @contextlib.contextmanager
+    def settings(self, more: str) -> Iterator[None]:
+        """The daemon has these settings, too."""
+        path = self.machine.root / "etc/popad/popad.conf"
+        before = path.read_bytes()
+        try:
+            path.write_bytes(before + more.encode())
+            self.machine.run(["systemctl", "reload", DAEMON])
+            yield
+        finally:
+            path.write_bytes(before)
+            self.machine.run(["systemctl", "reload", DAEMON])
 
     def kill_popad(self) -> None:
         """All processes of popad's at once."""

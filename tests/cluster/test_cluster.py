@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -14,10 +16,14 @@ from tests.support.machine import needs
 from tests.support.patience import wait_until
 from tests.support.pop3 import Pop3
 
-from .hosts import DAEMON, PASSWORD, Cluster, package, running
+from .clients import deliver
+from .hosts import DAEMON, PASSWORD, Cluster, Host, package, running
 from .trial import attempt
 
 PER_MINUTE = 30  # connections of a source, as packaging/examples/haproxy.cfg has it
+MBOX = "POPAD_MAILDROP=mbox:/srv/mail/{user}/mbox\nPOPAD_STATE=/srv/state\n"
+MESSAGE = b"From a@b Thu Jan  1 00:00:00 1970\nDate: today\n\nbody %d\n\n"
+REMEMBERED = 40  # messages: of fewer a Maildir's sizes are not remembered
 BEFORE, AFTER = 4.0, 5.0  # seconds of load
 
 
@@ -90,6 +96,60 @@ def test_one_source_is_limited_for_all_hosts(cluster: Cluster) -> None:
 def test_checks_of_the_proxy_are_not_in_the_journal(cluster: Cluster) -> None:
     for host in cluster.hosts:
         assert host.machine.journal(f"POPAD_RHOST={cluster.address}") == []
+
+
+def test_an_mbox_file_has_the_same_ids_on_all_hosts(cluster: Cluster) -> None:
+    """Messages with equal headers: which of them has which id is remembered in POPAD_STATE, which all hosts have."""
+    user, (one, two) = "user2", cluster.hosts
+    mailbox = cluster.store.path / "mail" / user / "mbox"
+    mailbox.write_bytes(b"".join(MESSAGE % number for number in range(3)))
+    os.chown(mailbox, cluster.store.users[user], cluster.store.users[user])
+    with contextlib.ExitStack() as settings:
+        for host in cluster.hosts:
+            settings.enter_context(host.settings(MBOX))
+        before = ids(cluster, one, user, "DELE 1")
+        assert ids(cluster, two, user, "DELE 2") == before[1:]
+        assert ids(cluster, one, user, "NOOP") == before[1:2]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_one_host_has_learnt_of_a_maildir(cluster: Cluster, shared: bool) -> None:
+    """All know it where POPAD_CACHE is one directory for all; else the other one has to read, which it may not."""
+    user, (one, two) = f"user{3 + shared}", cluster.hosts
+    maildir = cluster.store.maildir(user)
+    for number in range(REMEMBERED):
+        deliver(cluster.store, user, number, MESSAGE % number)
+    for part in ("new", "cur"):
+        os.utime(maildir / part, (1, 1))  # at rest
+    with contextlib.ExitStack() as settings:
+        for host in cluster.hosts:
+            settings.enter_context(host.settings("POPAD_CACHE=/srv/cache\n" if shared else ""))
+        before = asked(cluster, one, user, "LIST")
+        if shared:
+            remembered = f"{cluster.store.users[user]}-*"  # written when the client has gone
+            wait_until(lambda: list((cluster.store.path / "cache").glob(remembered)))
+        for file in (maildir / "new").iterdir():
+            file.chmod(0)
+        assert (asked(cluster, two, user, "LIST") == before) == shared
+
+
+def ids(cluster: Cluster, host: Host, user: str, command: str) -> list[bytes]:
+    """The unique-ids that a session on this host lists before a command and QUIT."""
+    return [row.split()[1] for row in asked(cluster, host, user, "UIDL", command).splitlines()]
+
+
+def asked(cluster: Cluster, host: Host, user: str, question: str, command: str = "NOOP") -> bytes:
+    """The long answer of a session on this host, before a command and QUIT."""
+    with Pop3(cluster.front.connect(host.address)) as client:
+        client.socket.sendall(b"PROXY TCP4 127.2.0.5 127.0.0.1 1 110\r\n")
+        client.greeted()
+        client.ok(f"USER {user}")
+        client.ok(f"PASS {PASSWORD}")
+        client.ok(question)
+        said = client.body()
+        client.ok(command)
+        client.ok("QUIT")
+    return said
 
 
 @pytest.mark.parametrize("event", ["drained", "machine-killed"])

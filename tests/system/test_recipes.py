@@ -749,6 +749,7 @@ NOT_HERE = [
     ),
     ("popad.8", "POPAD_PROXY_FROM=", "no HAProxy in the machine: tests/clients/test_haproxy.py has one"),
     ("popad.8", "send-proxy-v2", "the same test has HAProxy read this block"),
+    ("popad.8", "pam_ldap.so", "tests/cluster has a directory of users, and hosts with this block"),
     ("popad.8", "--from popa3d --all", "tests/unit/commands/test_migrate.py types all of these"),
     ("popad.8", "--from dovecot --all", "the same"),
     ("popad.8", "--from courier --all", "the same"),
