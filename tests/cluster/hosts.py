@@ -76,7 +76,7 @@ def pam() -> str:
 
 
 class Store:
-    """What the hosts have together, as a directory of this machine: mail/NAME/Maildir, places for POPAD_STATE and POPAD_CACHE."""
+    """What the hosts have together, as a directory of this machine: mail/NAME/Maildir; POPAD_STATE and POPAD_CACHE."""
 
     def __init__(self, path: Path, users: int) -> None:
         self.path = path
