@@ -15,7 +15,7 @@ from tests.support.here import CHECKOUT
 from tests.support.long_run import begin
 
 from .events import EVENTS
-from .hosts import DAEMON, SOCKET, package, running
+from .hosts import BIND, DAEMON, SOCKET, STORES, package, running
 from .trial import Trial, attempt
 
 SHAPES = {"daemon": DAEMON, "socket": SOCKET}
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3], help="how many (2 and 3)")
     parser.add_argument("--events", nargs="+", choices=EVENTS, default=[], metavar="EVENT", help=", ".join(EVENTS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["daemon"], help="of popad (%(default)s)")
+    parser.add_argument("--store", choices=STORES, default=BIND, help="what the hosts have together (%(default)s)")
     parser.add_argument("--users", type=int, default=50, help="each with a client (%(default)s)")
     parser.add_argument("--rate", type=float, default=20.0, help="deliveries a second (%(default)s)")
     parser.add_argument("--before", type=float, default=15.0, help="seconds until it happens (%(default)s)")
@@ -38,7 +39,8 @@ def main() -> int:
     for shape in asked.shapes:
         for hosts in asked.hosts:
             for event in asked.events or EVENTS:
-                with running(package(), hosts=hosts, shape=SHAPES[shape], users=asked.users) as cluster:
+                kind = {"hosts": hosts, "users": asked.users}
+                with running(package(), shape=SHAPES[shape], store=asked.store, **kind) as cluster:
                     trials.append(attempt(cluster, event, rate=asked.rate, before=asked.before, after=asked.after))
                 for fault in [*trials[-1].faults, trials[-1].is_slower]:
                     if fault:

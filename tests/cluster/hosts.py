@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.cluster import ceph
 from tests.support import certificates
 from tests.support.here import CHECKOUT
 from tests.support.machine import PACKAGES, Machine, tree
@@ -28,6 +29,8 @@ NAMES = (*IN_THE_EXAMPLE, "three", "four")
 PASSWORD = "correct horse"
 FIRST_UID = 20000
 BASE = "dc=example,dc=org"
+# What the hosts have together: a directory of this machine, or a file system with a server.
+STORES = BIND, CEPHFS = "bind", "cephfs"
 SOCKET, DAEMON = "popad.socket", "popad-standalone.service"
 DIRECTORY = ("slapd", "nslcd", "libpam-ldapd", "libnss-ldapd")
 RELEASE_PACKAGES = (*PACKAGES, "haproxy", *DIRECTORY)
@@ -159,12 +162,11 @@ class Host:
 class Cluster:
     """All of it; made by running()."""
 
-    def __init__(
-        self, front: Machine, hosts: Sequence[Host], store: Store, package: Path, pair: certificates.Pair
-    ) -> None:
+    store: Store  # made when it is mounted
+
+    def __init__(self, front: Machine, hosts: Sequence[Host], package: Path, pair: certificates.Pair) -> None:
         self.front = front
         self.hosts = list(hosts)
-        self.store = store
         self.package = package
         self.pair = pair
         self.address = ADDRESSES.format(FRONT)
@@ -236,20 +238,24 @@ with socket.socket(socket.AF_UNIX) as asking:
 
 
 @contextlib.contextmanager
-def running(package: Path, *, hosts: int, shape: str, users: int) -> Iterator[Cluster]:
-    """All up: each host has answered HAProxy's check."""
-    made = tree("bookworm", RELEASE_PACKAGES)
+def running(package: Path, *, hosts: int, shape: str, users: int, store: str = BIND) -> Iterator[Cluster]:
+    """All up: each host has answered HAProxy's check. `store`: one of STORES."""
+    more = ceph.PACKAGES if store == CEPHFS else ()
+    made = tree("bookworm", (*RELEASE_PACKAGES, *more))
     with contextlib.ExitStack() as opened:
         place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="popad-cluster-")))
         (place / "store").mkdir()
-        store = Store(place / "store", users)
+        share = place / "store" if store == BIND else None
         pair = certificates.make(place)
         front = opened.enter_context(Machine(made))
-        machines = [opened.enter_context(Machine(made, share=store.path)) for _ in range(hosts)]
-        cluster = Cluster(
-            front, [Host(number, each, shape) for number, each in enumerate(machines)], store, package, pair
-        )
+        machines = [opened.enter_context(Machine(made, share=share)) for _ in range(hosts)]
+        cluster = Cluster(front, [Host(number, each, shape) for number, each in enumerate(machines)], package, pair)
         cluster.wire()
+        if store == CEPHFS:
+            ceph.serve(front, cluster.address)
+            for machine in (front, *machines):
+                ceph.mount(machine, cluster.address)
+        cluster.store = Store(share or front.root / "srv", users)
         cluster.set_up_front()
         at_once([functools.partial(host.set_up, package, pair) for host in cluster.hosts])
         front.run(["systemctl", "restart", "haproxy"])

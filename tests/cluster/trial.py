@@ -78,6 +78,7 @@ class Trial:
             "lost": str(len(mail.lost)),
             "doubled": str(len(mail.doubled)),
             "damaged": str(len(mail.damaged)),
+            "QUIT unanswered": str(mail.undecided),
             "p50/p99 before ms": "/".join(times[:2]),
             "p50/p99 during ms": "/".join(times[2:]),
             "longest ms": f"{1000 * found.longest:.0f}",
