@@ -32,11 +32,19 @@ def upgrade(cluster: Cluster, host: Host) -> None:
     host.machine.install(cluster.package)
 
 
+def stop_and_upgrade(cluster: Cluster, host: Host) -> None:
+    """As popad(8) has it: the package is installed while popad is stopped."""
+    host.machine.run(["systemctl", "stop", "popad"])
+    host.machine.install(cluster.package)
+    host.machine.run(["systemctl", "start", host.shape])
+
+
 EVENTS: dict[str, Callable[[Cluster, Host], None]] = {
     "nothing": nothing,
     "machine-killed": kill_machine,
     "popad-killed": kill_popad,
     "drained": drain,
     "upgraded": upgrade,
+    "stopped-upgraded": stop_and_upgrade,
 }
 ENDS_SESSIONS = ("machine-killed", "popad-killed")  # of its own host; the others end none
