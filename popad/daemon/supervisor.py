@@ -318,8 +318,9 @@ class Supervisor:
 
     def stop(self, wake_up: int) -> int:
         """No new sessions; those that run may end by themselves, for a while. Returns the exit status."""
+        for_good = self.closes_port  # and not what may be said later
         for listener in self.listeners:
-            if self.closes_port:
+            if for_good:
                 self.accept(listener)  # who has connected is served
                 listener.shutdown(socket.SHUT_RDWR)  # systemd has it open, too
             else:
@@ -335,7 +336,7 @@ class Supervisor:
         self.end_children(signal.SIGTERM)
         self.wait_for_children(wake_up, LAST_WORDS)
         self.end_children(signal.SIGKILL)
-        if self.closes_port:
+        if for_good:
             for listener in self.listeners:
                 listener.listen(BACKLOG)  # or systemd finds a socket that has failed, before it closes it
         journal.send(journal.DAEMON_STOPPED, finished=running - told, told=told)

@@ -416,6 +416,30 @@ def test_a_login_while_the_daemon_stops(server: Server) -> None:
         assert running.ended() == 0
 
 
+def test_sigusr1_closes_the_port_and_lets_sessions_finish(server: Server) -> None:
+    """Who has connected is served; where the port is systemd's: tests/system/test_standalone.py."""
+    with daemon(server, QUICK) as running:
+        client = logged_in(running)
+        running.process.send_signal(signal.SIGUSR1)
+        running.systemd.hear("STOPPING=1")
+        wait_until(lambda: refuses(running))
+        running.process.send_signal(signal.SIGTERM)
+        assert client.ask("QUIT").startswith(b"+OK")
+        client.close()
+        assert running.ended() == 0
+
+
+def test_sigusr1_behind_sigterm_changes_nothing(server: Server) -> None:
+    with daemon(server, QUICK) as running:
+        client = logged_in(running)
+        running.process.send_signal(signal.SIGTERM)
+        running.systemd.hear("STOPPING=1")
+        running.process.send_signal(signal.SIGUSR1)
+        assert client.ask("QUIT").startswith(b"+OK")
+        client.close()
+        assert running.ended() == 0
+
+
 def test_a_client_of_a_proxy_while_the_daemon_stops(server: Server) -> None:
     """Its session asks the parent for a slot, who has stopped to accept by then."""
     with daemon(server, QUICK | {"POPAD_PROXY_FROM": "127.0.0.1"}) as running:
