@@ -64,6 +64,8 @@ def test_sessions_by_what_the_proxy_has_logged() -> None:
     found = sessions(polls, served, again, ONE, (1, 1, 1, 9))
     assert (found.at_work, found.ended, found.others_at_work, found.turned_over) == (1, 1, 2, 1)
     assert [len(found.others_ended), len(found.refused)] == [1, 1]
+    later = sessions(polls, served, again, TWO, (1, 3, 3, 9))  # it may happen behind the end of the one that is whole
+    assert (later.at_work, later.ended) == (1, 1)
 
 
 def test_percentile() -> None:

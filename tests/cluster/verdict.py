@@ -141,7 +141,8 @@ def sessions(
     for place, poll in enumerate(polls):
         server, is_whole = hosts.get(place, ""), poll.outcome == "quit"
         why = f"{poll.user} on {server or 'no host'}: {poll.outcome} {poll.said}".strip()
-        if poll.began <= still and poll.ended > begin and place not in turned:
+        over = still if is_whole else begin  # one that is whole may have ended just before it happened
+        if poll.began <= still and poll.ended > over and place not in turned:
             if server == host:
                 found.at_work += 1
                 found.ended += not is_whole
