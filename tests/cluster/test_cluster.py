@@ -101,7 +101,7 @@ def test_one_source_is_limited_for_all_hosts(cluster: Cluster) -> None:
         pass
 
 
-def test_checks_of_the_proxy_are_not_in_the_journal(cluster: Cluster) -> None:
+def test_what_the_proxy_asks_is_not_in_the_journal(cluster: Cluster) -> None:
     for host in cluster.hosts:
         assert host.machine.journal(f"POPAD_RHOST={cluster.address}") == []
 
