@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.peers import maildirs
-from tests.peers.layouts import LAYOUTS, SERVERS, Layout
 from tests.peers.maildir_differences import COURIER, DOVECOT, POPAD
+from tests.support.generated import as_layout, put
+from tests.support.layouts import LAYOUTS, SERVERS, Layout
 from tests.support.unpacked import Unavailable
 
 EACH, SEED = 20, 1939
@@ -39,11 +40,11 @@ def test_a_difference_would_be_seen(
 
     def with_other_mail(self: maildirs.Comparison, layout: Layout) -> None:
         prepare(self, layout)
-        maildirs.put(self.places[server], SERVERS[0])
+        put(self.places[server], SERVERS[0])
 
     monkeypatch.setattr(maildirs.Comparison, "prepare", with_other_mail)
     monkeypatch.setattr(comparison, "problems", [])
-    comparison.compare(maildirs.as_layout("one", [("new", "1600000000.x", b"Subject: x\n\nx\n")]))
+    comparison.compare(as_layout("one", [("new", "1600000000.x", b"Subject: x\n\nx\n")]))
     # What popad's copy has is what the others are compared with.
     for other in (DOVECOT, COURIER) if server == POPAD else (server,):
         assert any(f"one: {other}: has" in problem for problem in comparison.problems)

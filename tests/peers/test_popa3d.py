@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from tests.support import edges
 from tests.support.namespace import REMEMBERED
 from tests.support.peers import Mailbox, Peers, Session, Unavailable, peers
 
-from . import differences, mailboxes, scripts
+from . import differences, scripts
 from .replies import Reply, parse
 
 # RFC 1939 section 7.
@@ -44,8 +45,8 @@ NOT_FILES: dict[str, Mailbox] = {"missing": None, "directory": "directory", "FIF
 
 
 def all_mailboxes() -> dict[str, Mailbox]:
-    fixed = {**NOT_FILES, **mailboxes.EDGES, **mailboxes.REFUSED, **dict(mailboxes.crossing())}
-    return {**fixed, **dict(mailboxes.generate(GENERATED, SEED))}
+    fixed = {**NOT_FILES, **edges.EDGES, **edges.REFUSED, **dict(edges.crossing())}
+    return {**fixed, **dict(edges.generate(GENERATED, SEED))}
 
 
 @dataclass
@@ -219,7 +220,7 @@ def both() -> Iterator[Peers]:
 def test_sessions(both: Peers, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = all_mailboxes()
     names = list(scripts.SCRIPTS)
-    assert len(set(dict(mailboxes.generate(GENERATED, SEED)).values())) >= 500
+    assert len(set(dict(edges.generate(GENERATED, SEED)).values())) >= 500
     assert len(names) >= 40
     began = time.monotonic()
 

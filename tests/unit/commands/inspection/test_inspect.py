@@ -21,9 +21,9 @@ from popad.commands.inspection import inspect
 from popad.maildrop.mbox import dotlock
 from popad.maildrop.mbox.parallel import WORTH_IT
 from popad.privsep.channel import Channel
-from tests.peers.layouts import LAYOUTS
-from tests.peers.mailboxes import EDGES, REFUSED, generate
-from tests.peers.maildirs import put
+from tests.support.edges import EDGES, REFUSED, generate
+from tests.support.generated import put
+from tests.support.layouts import LAYOUTS
 from tests.support.marks import needs_root
 from tests.support.others import lock_held, may_lock
 from tests.support.patience import PATIENCE

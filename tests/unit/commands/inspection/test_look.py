@@ -92,7 +92,9 @@ def test_an_update_that_was_cut_short(box: Box) -> None:
         "a redo log is not of this mailbox: the mailbox was changed before the part that"
     )
     assert heard.complaints[0].endswith(f"the next session renames it to {box.files.names[0]}.kept1")
-    assert box.open().recovery.kept == f"{box.files.names[0]}.kept1"  # type: ignore[union-attr]
+    recovery = box.open().recovery
+    assert recovery
+    assert recovery.kept == f"{box.files.names[0]}.kept1"
 
 
 def test_ids_that_are_not_kept(box: Box) -> None:

@@ -15,8 +15,8 @@ from popad.maildrop.maildir import looked_at
 from popad.maildrop.maildir.looked_at import SeenMaildir
 from popad.maildrop.maildir.sizes import FEW
 from popad.maildrop.maildir.store import Maildir
-from tests.peers.layouts import LAYOUTS, Layout
-from tests.peers.maildirs import KINDS, as_layout
+from tests.support.generated import KINDS, as_layout
+from tests.support.layouts import LAYOUTS, Layout
 from tests.support.maildirs import MOST, Mail, ids
 from tests.support.trees import tree
 

@@ -19,8 +19,8 @@ from popad.maildrop.mbox.file import signature
 from popad.maildrop.mbox.index import Index
 from popad.maildrop.mbox.looked_at import SeenMbox
 from popad.maildrop.mbox.store import LARGE, Mbox
-from tests.peers.mailboxes import EDGES, REFUSED, crossing, generate
 from tests.support.box import ONE, THREE, TWO, Box, marks
+from tests.support.edges import EDGES, REFUSED, crossing, generate
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.patience import wait_until
 from tests.support.trees import tree

@@ -13,7 +13,7 @@ from popad.maildrop.mbox import text_lines as module
 from popad.maildrop.mbox.scan import Messages, Scan
 from popad.maildrop.mbox.separators import AHEAD, BEHIND
 from popad.maildrop.mbox.text_lines import text_lines
-from tests.peers.mailboxes import EDGES, crossing, generate
+from tests.support.edges import EDGES, crossing, generate
 
 DATED = b"From a Thu Jan  1 00:00:00 1970\n"
 FIRST = b"From x\nSubject: 1\n\nbody\n"
