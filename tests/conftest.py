@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from popad.auth import guessing
+from popad.maildrop.looked_at import SeenDirectory
+from popad.maildrop.maildir.directories import Directories
 from popad.maildrop.mbox import file
 from tests.support import clock
 from tests.support.serving import ALL, Server
@@ -62,18 +65,31 @@ def server(public_path: Path) -> Server:
 
 
 @pytest.fixture(autouse=True)
-def mailboxes_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def descriptors_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A session's process ends with its mailbox. A test's goes on with the next test, and select(2) ends at 1,024."""
     opened: list[tuple[int, os.stat_result]] = []
-    real = file.open_mailbox
+
+    def note(*fds: int) -> None:
+        opened.extend((fd, os.fstat(fd)) for fd in fds if fd >= 0)
 
     def open_mailbox(path: str, *access: int) -> int:
-        fd = real(path, *access)
-        if fd >= 0:
-            opened.append((fd, os.fstat(fd)))
+        fd = file.open_mailbox(path, *access)
+        note(fd)
         return fd
 
+    def noted(made: type, *names: str) -> None:
+        real = made.__init__  # type: ignore[misc]  # each of them has its own
+
+        def init(self: object, *arguments: object, **options: object) -> None:
+            real(self, *arguments, **options)
+            note(*(getattr(self, name) for name in names))
+
+        monkeypatch.setattr(made, "__init__", init)
+
     monkeypatch.setattr("popad.maildrop.mbox.store.open_mailbox", open_mailbox)
+    noted(Directories, "top", "new", "cur")
+    noted(SeenDirectory, "fd")
+    noted(guessing.Table, "fd")
     yield
     for fd, was in opened:
         with suppress(OSError):  # the test has closed it
