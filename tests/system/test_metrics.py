@@ -80,6 +80,16 @@ def test_metrics(asked: Server, host: str) -> None:
     wait_until(lambda: instances(asked) == "")  # nothing runs between two scrapes
 
 
+def test_what_users_of_the_host_write_is_not_counted(asked: Server) -> None:
+    """Also not what would have an alert fire; of sessions, which end as the user, the end counts (test_metrics)."""
+    before = read(asked.machine.run(["curl", "-s", URL]).stdout)
+    lie = "SYSLOG_IDENTIFIER=popad\nPOPAD_EVENT=maildrop-refused\n_UID=0\n_SYSTEMD_UNIT=popad@1.service\n"
+    asked.machine.run(["runuser", "-u", "nobody", "--", "logger", "--journald"], stdin=lie)
+    wait_until(lambda: bool(asked.machine.journal("POPAD_EVENT=maildrop-refused")))
+    assert read(asked.machine.run(["curl", "-s", URL]).stdout) == before
+    assert "1 entries under popad's name are of users" in asked.machine.run(["popad", "report"]).stdout
+
+
 def test_other_requests(asked: Server) -> None:
     assert curl(asked, URL.replace("/metrics", "/")).startswith("404 Not Found\n404 text/plain")
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "BREW"):

@@ -18,6 +18,9 @@ SENT = "_SOURCE_REALTIME_TIMESTAMP"  # of the kernel, where there is one
 FIELD = 65_536  # octets of a field that are looked at
 PLACES = ("/var/log/journal", "/run/log/journal")
 MACHINE_ID = "/etc/machine-id"
+# Units in which sessions run, as the user after the login: the package's, inetd's, and what is named like one of them.
+# No user of the host comes into a system's unit by himself.
+UNIT = re.compile(r"[^@]*(popad|inetd)[^@]*(@.*)?\.service")
 
 
 class Unreadable(Exception):
@@ -27,14 +30,15 @@ class Unreadable(Exception):
 class Journal:
     """The entries of popad in the journal, or in the files of a directory, behind a cursor where one is given.
 
-    `cursor` is that of the last entry that was read. Anybody on this host may write entries under popad's name, so
-    nothing of one is believed.
+    `cursor` is that of the last entry that was read. Anybody on this host may write entries under popad's name: only
+    those of root and of popad's units are taken (`forged` counts the others), and nothing in one is believed.
     """
 
     def __init__(self, selection: "Selection", directory: str | None = None, cursor: str = "") -> None:
         self.selection = selection
         self.directory = directory
         self.cursor = cursor
+        self.forged = 0
 
     def __iter__(self) -> "Iterator[Entry]":
         """Raises Unreadable."""
@@ -72,7 +76,9 @@ class Journal:
                     return False
                 self.cursor = found["__CURSOR"]
                 fields = {name[len(PREFIX) :].lower(): text(value) for name, value in found.items() if is_ours(name)}
-                if "event" in fields:
+                if "event" in fields and not is_of_popad(found):
+                    self.forged += 1
+                elif "event" in fields:
                     yield Entry(sent(found), fields)
                 if number >= AT_ONCE:
                     return True
@@ -83,6 +89,11 @@ def sent(found: "dict[str, object]") -> int:
     """When popad sent it, which is not when journald took it: one that is busy takes many within microseconds."""
     said = text(found.get(SENT, ""))
     return int(said if re.fullmatch("[0-9]{1,18}", said) else str(found["__REALTIME_TIMESTAMP"]))
+
+
+def is_of_popad(found: "dict[str, object]") -> bool:
+    """Whether popad can have sent it, by the fields that journald itself gives an entry (systemd.journal-fields(7))."""
+    return text(found.get("_UID", "0")) == "0" or bool(UNIT.fullmatch(text(found.get("_SYSTEMD_UNIT", ""))))
 
 
 def is_ours(name: str) -> bool:

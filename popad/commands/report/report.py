@@ -76,7 +76,10 @@ def report(given: argparse.Namespace) -> int:
 def read(given: argparse.Namespace, selection: Selection, figures: Figures) -> "Iterator[str]":
     """Count the entries; what was not counted, as sentences. Raises OSError, Unreadable."""
     if given.logfmt is None:
-        count_all(Journal(selection, given.directory), selection, figures)
+        journal = Journal(selection, given.directory)
+        count_all(journal, selection, figures)
+        if journal.forged:
+            yield f"{count(journal.forged)} entries under popad's name are of users, and are not counted."
         return
     with lines_of(given.logfmt) as lines:
         count_all(lines, selection, figures)

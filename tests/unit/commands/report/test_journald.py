@@ -51,6 +51,31 @@ def test_a_user(directory: Path) -> None:
     assert [*Journal(Selection(user="bob"), str(directory))] == []
 
 
+@pytest.mark.parametrize(
+    ("uid", "unit", "counts"),
+    [
+        ("0", "session-1.scope", True),
+        ("0", "", True),
+        ("1000", "popad@3-192.0.2.7:40000.service", True),
+        ("1000", "popad-standalone.service", True),
+        ("1000", "openbsd-inetd.service", True),
+        ("1000", "xinetd.service", True),
+        ("1000", "session-1.scope", False),
+        ("1000", "user@1000.service", False),
+        ("1000", "cron.service", False),
+        ("1000", "ssh@popad.service", False),
+        ("1000", "popad.scope", False),
+        ("1000", "", False),
+    ],
+)
+def test_what_a_user_writes_does_not_count(uid: str, unit: str, counts: bool, tmp_path: Path) -> None:
+    """Under popad's name everybody may; whose it is, and of which unit, journald says."""
+    as_journal(history()[:1], tmp_path, {"_UID": uid} | ({"_SYSTEMD_UNIT": unit} if unit else {}))
+    entries = Journal(Selection(), str(tmp_path))
+    assert [entry.when for entry in entries] == [START] * counts
+    assert entries.forged == (not counts)
+
+
 def test_it_goes_on_behind_a_cursor(tmp_path: Path) -> None:
     entries = history()
     as_journal(entries[:10], tmp_path / "journal")
