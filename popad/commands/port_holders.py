@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 from popad.commands import processes
 from popad.commands.listening import LISTENS, configured
+from popad.commands.report.shown import plain
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
@@ -34,7 +35,7 @@ def holders(port: int) -> "Iterator[str]":
     seen = set()
     for pid in pids:
         found = processes.look(pid)
-        unit = found.group.rpartition("/")[2] if found else ""
+        unit = unit_of(found.group) if found else ""
         name = comm(pid)
         if (unit or name) in seen:
             continue
@@ -42,8 +43,17 @@ def holders(port: int) -> "Iterator[str]":
         if pid == 1:
             yield "another socket unit's (systemctl list-sockets): systemctl disable --now it"
         else:
-            how = f"systemctl disable --now {unit}" if unit.endswith((".service", ".scope")) else f"kill {pid}"
+            how = f"systemctl disable --now {unit}" if unit else f"kill {pid}"
             yield f"that of {name} ({pid}): {how}, or have it listen elsewhere"
+
+
+def unit_of(group: str) -> str:
+    """The system's unit of a control group; "" where there is none. What is below it has names that its owner gives,
+    and below user@.service that is a user: nobody is to type those.
+    """
+    names = [name for name in group.split("/") if name and not name.endswith(".slice")]
+    unit = names[0] if names else ""
+    return unit if unit.endswith((".service", ".scope")) and not unit.startswith("user@") else ""
 
 
 def listening_inodes(port: int) -> set[str]:
@@ -71,8 +81,8 @@ def holds(pid: int, inodes: set[str]) -> bool:
 
 
 def comm(pid: int) -> str:
-    """What a process is called."""
+    """What a process is called, which is for itself to say."""
     try:
-        return processes.text(pid, "comm").rstrip()
+        return plain(processes.text(pid, "comm").rstrip())
     except OSError:
         return "a process"

@@ -40,6 +40,9 @@ def test_whom_one_may_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/system.slice/dovecot.service", "systemctl disable --now dovecot.service"),
         ("/user.slice/session-1.scope", "systemctl disable --now session-1.scope"),
         ("/", f"kill {os.getpid()}"),
+        ("/system.slice/docker.service/x.service", "systemctl disable --now docker.service"),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/ssh.service", f"kill {os.getpid()}"),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/$(id).service", f"kill {os.getpid()}"),
     ],
 )
 def test_how_it_is_ended(monkeypatch: pytest.MonkeyPatch, group: str, how: str) -> None:
@@ -47,6 +50,18 @@ def test_how_it_is_ended(monkeypatch: pytest.MonkeyPatch, group: str, how: str) 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         (who,) = holders(listener.getsockname()[1])
     assert f": {how}, or " in who
+
+
+def test_what_a_process_calls_itself() -> None:
+    """A user's may listen on a port above 1023, and move no terminal's cursor, nor write a line of its own."""
+    name = Path("/proc/self/comm").read_text().rstrip()
+    try:
+        Path("/proc/self/comm").write_text("\x1b[2J\nwrong: x")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            (who,) = holders(listener.getsockname()[1])
+    finally:
+        Path("/proc/self/comm").write_text(name)
+    assert who.startswith("that of \\x1b[2J\\nwrong: x (")
 
 
 def test_a_shape_that_does_not_run() -> None:
