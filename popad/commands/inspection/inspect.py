@@ -23,7 +23,7 @@ from popad.commands import as_user, units
 from popad.commands.accounts import Accounts
 from popad.commands.effective import Effective
 from popad.commands.inspection.look import Places, look
-from popad.commands.inspection.said import LISTS, NUMBERS, SHAPES, Telling
+from popad.commands.inspection.said import LISTS, NUMBERS, SHAPES, Hearing, Telling
 from popad.commands.inspection.shown import AsJson, AsText
 from popad.commands.sandbox import Sandbox
 from popad.errors import ContractBroken
@@ -75,9 +75,10 @@ def inspect(environ: "Mapping[str, str]", given: argparse.Namespace) -> int:
         owner, what = meant(given, settings)
         show.begin(what, owner.name)
         sandboxed(what, show, is_served_there=given.maildrop is None)
-        child = as_user.begin(owner, work(what, settings, None if given.all else FIRST[given.json]))
+        most = None if given.all else FIRST[given.json]
+        child = as_user.begin(owner, work(what, settings, most))
         try:
-            hear(child, show)
+            hear(child, show, Hearing(most))
         finally:
             child.end()
     except (NotFound, identity.LoginFailed, identity.Unavailable, OSError) as reason:
@@ -160,25 +161,31 @@ def sandboxed(what: str, show: "AsText | AsJson", *, is_served_there: bool) -> N
 # -- what the child says
 
 
-def hear(child: "Child", show: "AsText | AsJson") -> None:
+def hear(child: "Child", show: "AsText | AsJson", hearing: Hearing) -> None:
     """All of it, shown. Raises ContractBroken."""
     progress = Progress()
     while True:
         kind, *fields = as_user.receive(child.channel, SHAPES, PATIENCE, progress.say)
         name = kind.decode()
         if name in LISTS:
+            hearing.row(name)
             show.row(name, dict(columns(name, fields)))
         elif kind == b"step":
             progress.say(as_user.number(fields[0]), as_user.number(fields[1]))
-        elif kind == b"count":
-            show.count(as_user.readable(fields[0]), as_user.number(fields[1]))
         elif kind == b"listed":
-            show.listed(as_user.readable(fields[0]), as_user.number(fields[1]))
+            name = as_user.readable(fields[0])
+            hearing.listed(name)
+            show.listed(name, as_user.number(fields[1]))
+        elif kind == b"count":
+            hearing.word()
+            show.count(as_user.readable(fields[0]), as_user.number(fields[1]))
         elif kind == b"served":
+            hearing.end()
             show.verdict("", "")
             return
         else:
             words = list(map(as_user.readable, fields))
+            hearing.word()
             if kind == b"fact":
                 show.fact(*words)
             elif kind == b"wrong":
@@ -186,6 +193,7 @@ def hear(child: "Child", show: "AsText | AsJson") -> None:
             elif kind == b"note":
                 show.note(*words)
             else:
+                hearing.end()
                 show.verdict(*words)
                 return
 

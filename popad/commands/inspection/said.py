@@ -8,7 +8,10 @@ if TYPE_CHECKING:
 
 import time
 
+from popad.errors import ContractBroken
+
 NUMBER, NAME, ID, LINE, FILE, TEXT = 20, 40, 100, 200, 260, 2000  # octets of a field
+WORDS = 1000  # facts, counts, notes and what is wrong: a maildrop has some 20
 EACH_STEP = 0.5  # seconds between two words about how far it is
 # Rows of a list, by the list's name: what each column is called. Those of NUMBERS are numbers.
 LISTS = {
@@ -61,10 +64,12 @@ class Telling:
     def rows(self, name: str, rows: "Iterable[tuple[str | int | bytes, ...]]") -> None:
         """A list, as far as it is wanted, and how long it is."""
         count = 0
-        for count, row in enumerate(rows, 1):
-            if self.most is None or count <= self.most:
-                self.say(name.encode(), *row)
-        self.say(b"listed", name, count)
+        try:
+            for count, row in enumerate(rows, 1):
+                if self.most is None or count <= self.most:
+                    self.say(name.encode(), *row)
+        finally:
+            self.say(b"listed", name, count)  # also where the rest could not be read
 
     def step(self, done: int, of: int) -> None:
         """How far it is, from time to time."""
@@ -75,6 +80,51 @@ class Telling:
     def say(self, kind: bytes, *fields: "str | int | bytes") -> None:
         octets = [encoded(field)[:most] for field, most in zip(fields, SHAPES[kind], strict=True)]
         self.channel.send((kind, *octets))
+
+
+class Hearing:
+    """What the process that prints keeps of what it has heard, as long as that is in order: each list once and of one
+    piece, its rows no more than are wanted, and of all else no more than a maildrop has.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.most = most
+        self.list = ""  # that has begun
+        self.rows = 0
+        self.lists: set[str] = set()  # that have begun, or ended
+        self.words = 0
+
+    def word(self) -> None:
+        """Something that is no row. Raises ContractBroken."""
+        self.words += 1
+        if self.words > WORDS:
+            raise ContractBroken("more than there is to say")
+
+    def row(self, name: str) -> None:
+        """Raises ContractBroken."""
+        if name != self.list:
+            self.begin(name)
+        self.rows += 1
+        if self.most is not None and self.rows > self.most:
+            raise ContractBroken("more rows than are wanted")
+
+    def listed(self, name: str) -> None:
+        """The end of a list. Raises ContractBroken."""
+        if name != self.list:
+            self.begin(name)
+        self.list = ""
+
+    def begin(self, name: str) -> None:
+        """Raises ContractBroken."""
+        if self.list or name in self.lists or name not in LISTS:
+            raise ContractBroken("a list that it may not begin")
+        self.list, self.rows = name, 0
+        self.lists.add(name)
+
+    def end(self) -> None:
+        """The verdict. Raises ContractBroken."""
+        if self.list:
+            raise ContractBroken("a list without an end")
 
 
 def encoded(field: "str | int | bytes") -> bytes:

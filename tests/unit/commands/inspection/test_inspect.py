@@ -404,6 +404,38 @@ def test_a_child_that_says_what_it_may_not(
     assert err.startswith("popad inspect: the process that looks at it has failed")
 
 
+ROW, LISTED = (b"others", b"new/x", b"y"), (b"listed", b"others", b"1")
+OTHER = (b"twins", b"1", b"a", b"b", b"1")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "all_of_it",
+    [
+        [(b"note", b"x" * 2000)] * 100_000,
+        [(b"fact", b"%d" % number, b"x") for number in range(100_000)],
+        [ROW] * 100_000,
+        [ROW, OTHER],
+        [ROW, LISTED, ROW, LISTED],
+        [LISTED, LISTED],
+        [ROW, (b"listed", b"twins", b"1")],
+        [(b"listed", b'": [], "served": true, "x', b"1")],
+        [ROW, (b"served",)],
+        [ROW, (b"refused", b"IN-USE", b"x")],
+    ],
+)
+def test_a_child_that_says_what_it_may_not_say_then(
+    server: Server, run: Any, monkeypatch: pytest.MonkeyPatch, all_of_it: list[Any]
+) -> None:
+    """Or more than there is to say: root would keep it all, or print what is no JSON."""
+    monkeypatch.setattr(inspect, "look", lambda *given: [given[-1].channel.send(each) for each in all_of_it])
+    for form in ((), ("--json",)):
+        status, _, err = run("--user", NAME, *form)
+        assert status == 1
+        assert err.startswith("popad inspect: the process that looks at it has failed: ")
+        assert "no message" not in err  # it was not heard out
+
+
 @needs_root
 def test_a_child_that_dies(server: Server, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspect, "look", lambda *_: os._exit(1))

@@ -38,6 +38,16 @@ def test_a_list_is_said_as_far_as_it_is_wanted(channels: tuple[Channel, Channel]
     assert last == [b"listed", b"others", b"5"]
 
 
+def test_a_list_has_an_end_where_the_rest_cannot_be_read(channels: tuple[Channel, Channel]) -> None:
+    def rows() -> Iterator[tuple[str, str]]:
+        yield "n", "why"
+        raise OSError
+
+    with pytest.raises(OSError):
+        Telling(channels[0], None).rows("others", rows())
+    assert [kind for kind, *_ in heard(channels[1])] == [b"others", b"listed"]
+
+
 def test_what_is_long_is_cut(channels: tuple[Channel, Channel]) -> None:
     telling = Telling(channels[0], None)
     telling.wrong("x" * 10000)
