@@ -3,15 +3,20 @@
 import errno
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 from popad.maildrop.private import KEY, KEY_OCTETS, PrivateFiles, SharedDirectory
 
 
 class SeenDirectory(SharedDirectory):
-    """The directory, which must have its key. Raises OSError; FileNotFoundError where no session has begun yet."""
+    """The directory. Where no session has begun yet it has no key: then with one for this look alone, nothing is in it.
+
+    Raises OSError.
+    """
+
+    def read_key(self) -> bytes:
+        try:
+            return super().read_key()
+        except FileNotFoundError:
+            return os.urandom(KEY_OCTETS)
 
     def make_key(self) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), KEY)
@@ -40,7 +45,7 @@ class SeenFiles(PrivateFiles):
 
 
 class Empty(SeenDirectory):
-    """One that no session has used yet, or whose names cannot be known: nothing is in it."""
+    """One whose names cannot be known, or that is not there: nothing is in it."""
 
     def __init__(self) -> None:
         self.fd = -1
@@ -58,13 +63,3 @@ class Nothing(SeenFiles):
 
     def open(self, name: str) -> int:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-
-def seen_or_empty(path: str) -> SeenDirectory:
-    """The directory at `path`. Raises OSError where sessions cannot use it, either."""
-    try:
-        return SeenDirectory(path)
-    except FileNotFoundError as missing:
-        if missing.filename == KEY:
-            return Empty()
-        raise

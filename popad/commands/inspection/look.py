@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 from popad.errors import MaildropChanged, MaildropUnavailable, MaildropUnreadable
 from popad.maildrop import uidl
 from popad.maildrop.id_list import Replaced
-from popad.maildrop.looked_at import Empty, SeenDirectory, SeenFiles, seen_or_empty
+from popad.maildrop.looked_at import Empty, SeenDirectory, SeenFiles
 from popad.maildrop.maildir.looked_at import SeenMaildir
 from popad.maildrop.mbox.dotlock import SAME_FILE
 from popad.maildrop.mbox.holders import FCNTL, Holder, holders
@@ -46,11 +46,11 @@ class Places:
         self.state: SeenDirectory = Empty()
         self.cache: SeenDirectory | None = None
         try:
-            self.state = seen_or_empty(settings.state)
+            self.state = SeenDirectory(settings.state)
         except OSError as error:
             self.trouble = f"POPAD_STATE: {error}"
         try:
-            self.cache = seen_or_empty(settings.cache) if settings.cache else None
+            self.cache = SeenDirectory(settings.cache) if settings.cache else None
         except OSError:
             pass  # sessions are slower, and no more
         self.is_known = os.geteuid() == 0 or not self.state.is_of_others  # which names there are in them

@@ -86,8 +86,11 @@ class SeenMaildir(Maildir):
             return NO_CACHE
         if not self.has_learnt and self.look:
             return FITS
-        if cache.directory.has(cache.names[0]):
-            return OLD
+        try:
+            if cache.directory.has(cache.names[0]):
+                return OLD
+        except OSError:
+            return NO_CACHE  # no right to search it
         return SMALL if len(self.names) < FEW else MISSING
 
     def others(self) -> "list[tuple[str, str]]":

@@ -6,7 +6,9 @@ remembered, the index, room for an update, an update that was cut short.
 """
 
 import errno
+import fcntl
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 from popad.arrays import array
 from popad.errors import MaildropUnavailable, MaildropUnreadable
 from popad.maildrop.mbox import recovery
+from popad.maildrop.mbox.dotlock import Dotlock
 from popad.maildrop.mbox.file import unavailable
 from popad.maildrop.mbox.ids import Ids
 from popad.maildrop.mbox.index import Index
@@ -25,6 +28,9 @@ from popad.maildrop.mbox.record import DONE, Record, current_record
 from popad.maildrop.mbox.store import LARGE, Mbox
 from popad.maildrop.private import ForeignFile
 
+# linux/fs.h: _IOR('f', 1, long), and what chattr(1) calls i and a.
+FS_IOC_GETFLAGS = 0x80086601 if sys.maxsize > 1 << 32 else 0x80046601
+IMMUTABLE, APPEND_ONLY = 0x10, 0x20
 # What an index is worth to the next session.
 NO_CACHE = "none: POPAD_CACHE is empty, or cannot be had"
 SMALL = f"none: a mailbox is worth one from {LARGE} octets on"
@@ -98,6 +104,8 @@ class SeenMbox(Mbox):
             self.make_sure_of_dotlock()
         self.redo_logs = list(map(self.redo_log, filter(self.files.directory.has, self.files.names_of(self.fd))))
         self.wait(self)
+        if self.dotlock and self.dotlock.required:
+            self.make_sure_of_its_name(self.dotlock)
         if self.half_moved:
             return
         try:
@@ -114,11 +122,16 @@ class SeenMbox(Mbox):
 
     def why_not_written(self) -> str:
         """As why_read_only() of a file that was opened for writing, too. Raises MaildropUnavailable."""
+        attributes = attributes_of(self.fd)
         if os.access(self.path, os.W_OK, effective_ids=True):
-            return ""
-        if os.fstatvfs(self.fd).f_flag & os.ST_RDONLY:
+            if not attributes & APPEND_ONLY:
+                return ""
+            number = errno.EPERM
+        elif os.fstatvfs(self.fd).f_flag & os.ST_RDONLY:
             return "a file system that is read-only"
-        raise unavailable(PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path))
+        else:
+            number = errno.EPERM if attributes & IMMUTABLE else errno.EACCES
+        raise unavailable(PermissionError(number, os.strerror(number), self.path))
 
     def make_sure_of_dotlock(self) -> None:
         """Raises MaildropUnavailable where POPAD_LOCKS wants one that this user cannot make."""
@@ -127,6 +140,17 @@ class SeenMbox(Mbox):
             raise MaildropUnavailable(
                 "SYS/PERM", f"POPAD_LOCKS wants {self.path}.lock, which cannot be made: {os.strerror(errno.EACCES)}"
             )
+
+    def make_sure_of_its_name(self, dotlock: Dotlock) -> None:
+        """Raises MaildropUnavailable where it belongs to what is no lock, and stays."""
+        try:
+            dotlock.judge(self.fd)
+            if dotlock.name_is_taken():
+                raise MaildropUnavailable(
+                    "SYS/PERM", f"POPAD_LOCKS wants {dotlock.path}, which cannot be made: something else has this name"
+                )
+        finally:
+            dotlock.forget_void()
 
     def redo_log(self, name: str) -> RedoLog:
         """What a session would make of it. Raises OSError."""
@@ -151,8 +175,11 @@ class SeenMbox(Mbox):
             return SMALL
         if not self.first_scan:
             return FITS if self.messages.remembered else GROWN
-        if not self.cache.directory.has(self.index.name):
-            return MISSING
+        try:
+            if not self.cache.directory.has(self.index.name):
+                return MISSING
+        except OSError:
+            return NO_CACHE  # no right to search it
         return OLD if Index(self.cache).load(self.max_messages) else NOT_BELIEVED
 
     def hold(self) -> None:
@@ -188,3 +215,11 @@ class SeenMbox(Mbox):
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def attributes_of(fd: int) -> int:
+    """Of a file, as lsattr(1) shows them; 0 where the file system has none."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8))[:4], sys.byteorder)
+    except OSError:
+        return 0

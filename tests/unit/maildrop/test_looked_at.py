@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from popad.maildrop.looked_at import Empty, SeenDirectory, seen_or_empty
+from popad.maildrop.looked_at import SeenDirectory
 from popad.maildrop.private import ForeignFile, SharedDirectory
 from tests.support.marks import needs_root
 from tests.support.trees import tree
@@ -23,18 +23,17 @@ def test_the_same_names_as_a_sessions(tmp_path: Path) -> None:
 def test_no_key_is_made(tmp_path: Path) -> None:
     """A directory that no session has used yet: nothing is in it, and nothing is made."""
     before = tree(tmp_path)
+    files = SeenDirectory(str(tmp_path)).files_of("/var/mail/jane")
+    assert not files.directory.has(files.names[0])
+    assert SeenDirectory(str(tmp_path)).files_of("/var/mail/jane").names != files.names  # which nobody can take
     with pytest.raises(FileNotFoundError):
-        SeenDirectory(str(tmp_path))
-    empty = seen_or_empty(str(tmp_path))
-    assert isinstance(empty, Empty)
-    with pytest.raises(FileNotFoundError):
-        empty.files_of("/var/mail/jane").open("x")
+        files.open(files.names[0])
     assert tree(tmp_path) == before
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        seen_or_empty(str(tmp_path / "none"))
+        SeenDirectory(str(tmp_path / "none"))
 
 
 @needs_root
@@ -43,7 +42,7 @@ def test_a_key_that_a_user_has_put_there(tmp_path: Path) -> None:
     (tmp_path / ".key").write_bytes(bytes(32))
     os.chown(tmp_path / ".key", 65534, 65534)
     before = tree(tmp_path)
-    assert isinstance(seen_or_empty(str(tmp_path)), Empty)
+    assert SeenDirectory(str(tmp_path)).key != bytes(32)
     assert tree(tmp_path) == before
 
 

@@ -198,6 +198,58 @@ def test_no_state_directory(run: Any, server: Server) -> None:
     )
 
 
+@needs_root
+@pytest.mark.parametrize("letter", "ai")
+def test_a_mailbox_that_root_has_kept_from_changes(run: Any, server: Server, letter: str) -> None:
+    if subprocess.run(["chattr", f"+{letter}", server.mailbox], capture_output=True).returncode:
+        pytest.skip("this file system has no such attribute")
+    try:
+        refused = session(server, server.settings["POPAD_MAILDROP"])
+        assert shown(of(run)) == refused == f"[Errno 1] Operation not permitted: '{server.mailbox}'"
+    finally:
+        subprocess.run(["chattr", f"-{letter}", server.mailbox], capture_output=True)
+
+
+@needs_root
+@pytest.mark.parametrize("content", [b"x" * 1000, ALL, b""])
+def test_the_name_of_a_lock_file_that_is_needed_is_taken(run: Any, server: Server, content: bytes) -> None:
+    """By what is no lock, or what anybody can have made."""
+    lock = server.mailbox.with_name(f"{NAME}.lock")
+    lock.write_bytes(content)
+    if not content:
+        lock.parent.chmod(0o1777)
+        os.chown(lock, 4711, 4711)
+    server.settings["POPAD_LOCKS"] = "fcntl,dotlock"
+    refused = session(server, server.settings["POPAD_MAILDROP"])
+    assert shown(of(run)) == refused
+    assert refused == f"POPAD_LOCKS wants {lock}, which cannot be made: something else has this name"
+
+
+@needs_root
+@pytest.mark.parametrize("was_used", [False, True])
+def test_a_state_directory_that_users_cannot_search(run: Any, server: Server, was_used: bool) -> None:
+    if was_used:
+        session(server, server.settings["POPAD_MAILDROP"])
+    server.state.chmod(0o700)
+    found = of(run)["reason"]
+    refused = session(server, server.settings["POPAD_MAILDROP"])
+    assert str(found)[:30] == refused[:30] == "[Errno 13] Permission denied: "
+
+
+@needs_root
+@pytest.mark.parametrize("format_", ["mbox", "maildir"])
+def test_a_cache_directory_that_users_cannot_search(run: Any, server: Server, format_: str) -> None:
+    """Sessions are slower, and no more."""
+    server.deliver(ALL + b"x" * (1 << 20))
+    put(server.path / f"mail/{NAME}-maildir", LAYOUTS[0])
+    maildrop = f"{format_}:{server.path}/mail/{{user}}{'-maildir' if format_ == 'maildir' else ''}"
+    listed = session(server, maildrop)
+    server.cache.chmod(0o700)
+    found = of(run, MAILDROP=maildrop)
+    assert shown(found) == session(server, maildrop) == listed
+    assert found["facts"]["index"] == "none: POPAD_CACHE is empty, or cannot be had"
+
+
 # -- what it tells
 
 
