@@ -25,6 +25,7 @@ from popad.commands.effective import Effective
 from popad.commands.inspection.look import Places, look
 from popad.commands.inspection.said import LISTS, NUMBERS, SHAPES, Hearing, Telling
 from popad.commands.inspection.shown import AsJson, AsText
+from popad.commands.report.shown import plain
 from popad.commands.sandbox import Sandbox
 from popad.errors import ContractBroken
 from popad.values import maildrop, maildrop_of_user
@@ -219,6 +220,6 @@ class Progress:
 
 
 def complain(text: str) -> int:
-    """Say what is wrong. Returns the exit status."""
-    sys.stderr.write(f"popad inspect: {text}\n")
+    """Say what is wrong, which may name a user's file. Returns the exit status."""
+    sys.stderr.write(f"popad inspect: {plain(text)}\n")
     return 1

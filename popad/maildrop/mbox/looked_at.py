@@ -99,6 +99,7 @@ class SeenMbox(Mbox):
         return any(log.is_unfinished for log in self.redo_logs)
 
     def load(self) -> None:
+        keep_time_of_access(self.fd)
         self.read_only = self.why_not_written()
         if self.dotlock and self.dotlock.required:
             self.make_sure_of_dotlock()
@@ -215,6 +216,14 @@ class SeenMbox(Mbox):
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def keep_time_of_access(fd: int) -> None:
+    """By it shells and mail readers know whether somebody has looked at new mail. Only for a file's owner."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NOATIME)
+    except OSError:
+        pass
 
 
 def attributes_of(fd: int) -> int:

@@ -419,6 +419,26 @@ def test_no_file_is_opened_for_writing_and_none_is_locked(server: Server, format
 
 
 @needs_root
+def test_new_mail_stays_new(run: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To shells and mail readers, which look at the time of access. Two processes scan the second."""
+    monkeypatch.setattr(sys.modules[__name__], "tree", os.listdir)  # which reads no file
+    for content in (ALL, ALL * (WORTH_IT // len(ALL) + 1)):
+        server.deliver(content)
+        os.utime(server.mailbox, (1_000_000_000, 1_100_000_000))
+        assert run("--user", NAME)[0] == 0
+        assert server.mailbox.stat().st_atime == 1_000_000_000
+
+
+@needs_root
+def test_no_name_of_a_file_moves_the_terminals_cursor(run: Any, server: Server) -> None:
+    path = server.mailbox.with_name("x\x1b[2J")
+    for uid in (0, 4711):
+        path.touch()
+        os.chown(path, uid, -1)
+        assert run(str(path))[2].startswith(f"popad inspect: {path.parent}/x\\x1b[2J: ")
+
+
+@needs_root
 def test_it_reads_no_mail_as_root(server: Server, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child is the user when it opens anything; a mailbox that only root may read is refused."""
     os.chown(server.mailbox, 0, 0)
