@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ from popad.commands.report.totals import DISTRIBUTIONS, LABELLED, PENDING, SUMS,
 
 FORMAT = 1
 OWN = 0o600  # addresses of clients whose login is waited for are in it
+LARGEST = 1 << 26  # octets: with all sessions that can be waited for it has 2 MB
 COUNTS = ("number", "total", "largest")
 
 
@@ -25,13 +27,27 @@ class StateWrong(Exception):
 
 @contextlib.contextmanager
 def alone(path: str) -> "Iterator[None]":
-    """Keep other runs with this file waiting, which else would read the same entries meanwhile. Raises OSError."""
-    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)  # the file itself is replaced
+    """Keep other runs with this file waiting, which else would read the same entries meanwhile. Raises OSError,
+    StateWrong.
+
+    By a file beside it, as it is itself replaced; not by the directory, which every user who can read it could lock.
+    """
+    lock = open_own(f"{path}.lock", os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(directory)
+        os.close(lock)
+
+
+def open_own(path: str, flags: int) -> int:
+    """A file that no other user can have put there, and not one that hangs who opens it. Raises OSError, StateWrong."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, OWN)
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and status.st_size <= LARGEST:
+        return fd
+    os.close(fd)
+    raise StateWrong(f"{path}: not a file of this user's, or larger than {LARGEST} octets")
 
 
 def load(path: str) -> tuple[Totals, str]:
@@ -41,7 +57,7 @@ def load(path: str) -> tuple[Totals, str]:
     """
     totals = Totals()
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(open_own(path, os.O_RDONLY), encoding="utf-8") as file:
             kept = json.load(file)
         if kept["format"] != FORMAT:
             raise ValueError("of another version")

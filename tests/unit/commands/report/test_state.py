@@ -1,6 +1,9 @@
 """commands/report/state.py: totals between two runs."""
 
+import fcntl
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from popad.commands.report.entry import Entry
 from popad.commands.report.state import StateWrong
 from popad.commands.report.totals import Totals
 from tests.support.entries import history
+from tests.support.marks import needs_root
 
 ENTRIES = [
     Entry(when, {"event": event.name, **{name: str(value) for name, value in fields.items()}})
@@ -53,6 +57,39 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "state"
     state.save(str(path), Totals(), "")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def of_another(path: Path) -> None:
+    state.save(str(path), Totals(), "")
+    os.chown(path, 4711, 4711)
+
+
+def sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@needs_root
+@pytest.mark.parametrize("spoil", [of_another, os.mkfifo, sparse])
+@pytest.mark.parametrize("name", ["state", "state.lock"])
+def test_what_another_user_has_put_there(name: str, spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    """In a directory where everybody may make files: it is not believed, and nobody waits for it."""
+    spoil(tmp_path / name)
+    with pytest.raises(StateWrong, match=r"not a file of this user's"), state.alone(str(tmp_path / "state")):
+        state.load(str(tmp_path / "state"))
+
+
+def test_nobody_else_can_keep_a_run_waiting(tmp_path: Path) -> None:
+    """The directory may be read by all, and who can read it can lock it."""
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    try:
+        with state.alone(str(tmp_path / "state")), open(tmp_path / "state.lock", "rb") as lock:
+            assert os.fstat(lock.fileno()).st_mode & 0o777 == 0o600
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(directory)
 
 
 def test_what_an_earlier_version_does_not_know(tmp_path: Path) -> None:
