@@ -4,6 +4,8 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from popad.maildrop.looked_at import SeenFiles
 
 from popad.errors import MaildropUnavailable, MessageGone
@@ -93,17 +95,17 @@ class SeenMaildir(Maildir):
             return NO_CACHE  # no right to search it
         return SMALL if len(self.names) < FEW else MISSING
 
-    def others(self) -> "list[tuple[str, str]]":
-        """What is in new/ and cur/ and is no message: the name, and why. Raises OSError."""
-        found = []
+    def others(self) -> "Iterator[tuple[str, str]]":
+        """What is in new/ and cur/ and is no message: the name, and why; in no order, as there may be any number of
+        them. Raises OSError.
+        """
         for place, fd in (("new", self.directories.new), ("cur", self.directories.cur)):
             if fd < 0:
                 continue
             with os.scandir(fd) as entries:
                 for entry in entries:
                     if reason := why_none(entry.name, entry.is_file(follow_symlinks=False)):
-                        found.append((f"{place}/{entry.name}", reason))
-        return sorted(found)
+                        yield f"{place}/{entry.name}", reason
 
     def close(self) -> None:
         """Nothing that was learnt is kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.support.maildirs import MOST, Mail, ids
 from tests.support.trees import tree
 
 GENERATED = [as_layout(f"{name} {seed}", make(random.Random(seed))) for name, make in KINDS.items() for seed in (1, 2)]
+MANY = 10_000
 Answer = list[tuple[int, str]] | tuple[str, str]
 
 
@@ -107,11 +109,24 @@ def test_what_is_no_message(mail: Mail) -> None:
     os.mkfifo(mail.path / "new" / "1600000003.fifo")
     seen = look(mail, cached=False)
     assert len(seen.names) == 1
-    assert seen.others() == [
+    assert sorted(seen.others()) == [
         ("cur/.nfs1", looked_at.DOT),
         ("cur/1600000002.M2P1.host:2,ST", looked_at.MARKED),
         ("new/1600000003.fifo", looked_at.NO_FILE),
     ]
+
+
+def test_many_files_that_are_no_messages_take_no_memory(mail: Mail) -> None:
+    """A session does not count them, and a user may have any number."""
+    for number in range(MANY):
+        (mail.path / "cur" / f".{number}").touch()
+    seen = look(mail, cached=False)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in seen.others()) == MANY
+        assert tracemalloc.get_traced_memory()[1] < 10 * MANY
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_maildir(mail: Mail) -> None:
