@@ -17,6 +17,7 @@ from popad.commands.effective import Effective
 from popad.commands.names import why_not_typed, wrong_names
 from popad.commands.needs import missing
 from popad.commands.paths import FIRST_PERSON
+from popad.commands.report.shown import plain
 from popad.commands.settings_file import SettingsFile, nearest
 from popad.commands.tls_files import wrong_tls
 from popad.errors import SettingWrong
@@ -44,15 +45,15 @@ def check(environ: "Mapping[str, str]", only_changed: bool = False, as_json: boo
 
 
 def print_text(effective: Effective, only_changed: bool, notes: list[str], complaints: list[str]) -> None:
-    """For people: a line for each setting, note and complaint."""
+    """For people: a line for each setting, note and complaint. These may have what stands in files, of any encoding."""
     for name, row in TABLE.items():
         value = effective.values.get(name, row.default)
         if not only_changed or value != row.default:
             print(f"{name}={value}  # {effective.source(name)}{', ' + row.unit if row.unit else ''}")
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {plain(note)}")
     for complaint in complaints:
-        print(f"wrong: {complaint}")
+        print(f"wrong: {plain(complaint)}")
     if not only_changed or complaints:
         found = {0: "no problem", 1: "1 problem"}.get(len(complaints), f"{len(complaints)} problems")
         print(f"{found} found")

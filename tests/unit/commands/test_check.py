@@ -335,6 +335,16 @@ def test_a_virtual_user_that_is_popads_own(place: Place, capsys: pytest.CaptureF
     assert len(checked(place, capsys, virtual_user="daemon")[2]) == 1
 
 
+def test_a_file_of_another_encoding(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a terminal that has no such letter, whose cursor nothing moves."""
+    monkeypatch.setattr(pam_service, "DIRECTORIES", (str(place.path),))
+    (place.path / "popad-test").write_bytes(b"auth required pam_\xfc\x1b[2J.so\n")
+    (found,) = checked(place, capsys, auth="pam", pam_service="popad-test")[2]
+    assert " there is no module pam_\\udcfc\\x1b[2J.so, " in found
+
+
 def test_a_pam_service(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pam_service, "DIRECTORIES", (str(place.path),))
     missing = f"POPAD_PAM_SERVICE: no file popad-test in {place.path} (the package's own is popad)"
