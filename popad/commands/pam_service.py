@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/etc/pam.d", "/usr/lib/pam.d")
 MODULES = ("/lib/security", "/usr/lib/security", "/lib/*/security", "/usr/lib/*/security", "/lib64/security")
 OTHERS = ("include", "substack")  # in place of a control: the module is another file
-DEEPEST = 16  # files that include one another
 CHECKED = "auth", "account"  # the types that popad asks
 
 
@@ -32,7 +31,7 @@ def wrong_service(service: str) -> "Iterator[str]":
         return
     lines: list[Line] = []
     try:
-        yield from read(path, lines, DEEPEST)
+        yield from read(path, lines, set())
     except OSError as error:
         yield f"POPAD_PAM_SERVICE: {error}"
         return
@@ -46,8 +45,9 @@ def wrong_service(service: str) -> "Iterator[str]":
         yield f"POPAD_PAM_SERVICE: {path}: no line checks a password, so nobody can log in: @include common-auth"
 
 
-def read(path: str, lines: list[Line], deepest: int) -> "Iterator[str]":
-    """Add the lines of a file and of those that it includes; what is wrong with these. Raises OSError."""
+def read(path: str, lines: list[Line], known: set[str]) -> "Iterator[str]":
+    """Add the lines of a file and of those that it includes, each once; what is wrong with these. Raises OSError."""
+    known.add(path)
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         text = file.read().replace("\\\n", " ")
     for number, row in enumerate(text.splitlines(), 1):
@@ -63,8 +63,8 @@ def read(path: str, lines: list[Line], deepest: int) -> "Iterator[str]":
             continue
         if not (included := found(other)):
             yield f"POPAD_PAM_SERVICE: {where}: there is no {other} to include, so nobody can log in: take the line out"
-        elif deepest:
-            yield from read(included, lines, deepest - 1)
+        elif included not in known:
+            yield from read(included, lines, known)
 
 
 def words_of(row: str) -> list[str]:
