@@ -81,13 +81,33 @@ def test_metrics(asked: Server, host: str) -> None:
 
 
 def test_what_users_of_the_host_write_is_not_counted(asked: Server) -> None:
-    """Also not what would have an alert fire; of sessions, which end as the user, the end counts (test_metrics)."""
+    """Of what root says: whoever has guessed, say."""
     before = read(asked.machine.run(["curl", "-s", URL]).stdout)
-    lie = "SYSLOG_IDENTIFIER=popad\nPOPAD_EVENT=maildrop-refused\n_UID=0\n_SYSTEMD_UNIT=popad@1.service\n"
+    lie = "SYSLOG_IDENTIFIER=popad\nPOPAD_EVENT=login-failed\nPOPAD_RHOST=192.0.2.99\n_UID=0\n"
     asked.machine.run(["runuser", "-u", "nobody", "--", "logger", "--journald"], stdin=lie)
-    wait_until(lambda: bool(asked.machine.journal("POPAD_EVENT=maildrop-refused")))
+    wait_until(lambda: bool(asked.machine.journal("POPAD_RHOST=192.0.2.99")))
     assert read(asked.machine.run(["curl", "-s", URL]).stdout) == before
-    assert "1 entries under popad's name are of users" in asked.machine.run(["popad", "report"]).stdout
+    said = asked.machine.run(["popad", "report"]).stdout
+    assert "1 entries under popad's name are of users" in said
+    assert "192.0.2.99" not in said
+
+
+def test_a_session_that_has_ended_before_journald_looks_counts(asked: Server) -> None:
+    """It is of no unit then."""
+    journald = asked.machine.show("systemd-journald.service", "MainPID")["MainPID"]
+    name, since = asked.add_user(), asked.machine.cursor()
+    event = "popad_entries_total", (("event", "session-closed"),)
+    before = read(asked.machine.run(["curl", "-s", URL]).stdout)[event]
+    asked.machine.run(["kill", "-STOP", journald])
+    try:
+        with asked.connect().logged_in(name, PASSWORD) as client:
+            client.ok("QUIT")
+        wait_until(lambda: not asked.machine.run(["pgrep", "-u", name], check=False).stdout)
+    finally:
+        asked.machine.run(["kill", "-CONT", journald])
+    entry = asked.machine.wait_entry({"POPAD_EVENT": "session-closed"}, after=since)
+    assert "_SYSTEMD_UNIT" not in entry
+    assert read(asked.machine.run(["curl", "-s", URL]).stdout)[event] == before + 1
 
 
 def test_other_requests(asked: Server) -> None:

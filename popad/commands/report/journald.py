@@ -9,18 +9,31 @@ if TYPE_CHECKING:
 
     from popad.commands.report.entry import Selection
 
+from popad import journal as popads
 from popad.commands.report.entry import Entry
 
 IDENTIFIER = "popad"
 PREFIX = "POPAD_"
 AT_ONCE = 50_000  # entries that are read before files are mapped anew: about 100 MB of them
 SENT = "_SOURCE_REALTIME_TIMESTAMP"  # of the kernel, where there is one
+UNIT_FIELD = "_SYSTEMD_UNIT"
 FIELD = 65_536  # octets of a field that are looked at
 PLACES = ("/var/log/journal", "/run/log/journal")
 MACHINE_ID = "/etc/machine-id"
 # Units in which sessions run, as the user after the login: the package's, inetd's, and what is named like one of them.
 # No user of the host comes into a system's unit by himself.
 UNIT = re.compile(r"[^@]*(popad|inetd)[^@]*(@.*)?\.service")
+# What a session says as the user. All else is of root.
+OF_USERS = {
+    event.name
+    for event in (
+        *(popads.PEER_GONE, popads.PEER_SILENT, popads.PROTOCOL, popads.SESSION_CLOSED, popads.SESSION_INTERRUPTED),
+        *(popads.MAILDROP_LOADED, popads.MAILDROP_REFUSED, popads.MAILDROP_CHANGED, popads.MAILDROP_UNREADABLE),
+        *(popads.MAILDROP_UPDATED, popads.MAILDROP_READ_ONLY, popads.MESSAGE_GONE, popads.SIZE_WRONG),
+        *(popads.UPDATE_FAILED, popads.UPDATE_RECOVERED, popads.UPDATE_ORPHANED, popads.IDS_NOT_KEPT),
+        popads.ENTRIES_LOST,
+    )
+}
 
 
 class Unreadable(Exception):
@@ -76,7 +89,7 @@ class Journal:
                     return False
                 self.cursor = found["__CURSOR"]
                 fields = {name[len(PREFIX) :].lower(): text(value) for name, value in found.items() if is_ours(name)}
-                if "event" in fields and not is_of_popad(found):
+                if "event" in fields and not is_of_popad(found, fields["event"]):
                     self.forged += 1
                 elif "event" in fields:
                     yield Entry(sent(found), fields)
@@ -91,9 +104,15 @@ def sent(found: "dict[str, object]") -> int:
     return int(said if re.fullmatch("[0-9]{1,18}", said) else str(found["__REALTIME_TIMESTAMP"]))
 
 
-def is_of_popad(found: "dict[str, object]") -> bool:
-    """Whether popad can have sent it, by the fields that journald itself gives an entry (systemd.journal-fields(7))."""
-    return text(found.get("_UID", "0")) == "0" or bool(UNIT.fullmatch(text(found.get("_SYSTEMD_UNIT", ""))))
+def is_of_popad(found: "dict[str, object]", event: str) -> bool:
+    """Whether popad can have sent it, by the fields that journald itself gives an entry (systemd.journal-fields(7)).
+
+    The unit is not known where the process had ended when journald looked, as many sessions have.
+    """
+    if text(found.get("_UID", "0")) == "0":
+        return True
+    unit = text(found.get(UNIT_FIELD, ""))
+    return bool(UNIT.fullmatch(unit)) if unit else event in OF_USERS
 
 
 def is_ours(name: str) -> bool:

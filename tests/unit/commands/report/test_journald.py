@@ -65,15 +65,32 @@ def test_a_user(directory: Path) -> None:
         ("1000", "cron.service", False),
         ("1000", "ssh@popad.service", False),
         ("1000", "popad.scope", False),
-        ("1000", "", False),
     ],
 )
-def test_what_a_user_writes_does_not_count(uid: str, unit: str, counts: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("event", [journal.LOGIN_FAILED, journal.SESSION_CLOSED])
+def test_what_a_user_writes_does_not_count(
+    uid: str, unit: str, counts: bool, event: journal.Event, tmp_path: Path
+) -> None:
     """Under popad's name everybody may; whose it is, and of which unit, journald says."""
-    as_journal(history()[:1], tmp_path, {"_UID": uid} | ({"_SYSTEMD_UNIT": unit} if unit else {}))
+    as_journal([(START, event, {})], tmp_path, {"_UID": uid} | ({"_SYSTEMD_UNIT": unit} if unit else {}))
     entries = Journal(Selection(), str(tmp_path))
     assert [entry.when for entry in entries] == [START] * counts
     assert entries.forged == (not counts)
+
+
+@pytest.mark.parametrize(
+    ("event", "counts"),
+    [
+        (journal.SESSION_CLOSED, 1),
+        (journal.MAILDROP_REFUSED, 1),
+        (journal.LOGIN_FAILED, 0),
+        (journal.LIMIT_REACHED, 0),
+    ],
+)
+def test_where_journald_knows_no_unit(event: journal.Event, counts: int, tmp_path: Path) -> None:
+    """The process had ended when it looked. What only root says is a user's lie then."""
+    as_journal([(START, event, {})], tmp_path, {"_UID": "1000"})
+    assert len([*Journal(Selection(), str(tmp_path))]) == counts
 
 
 def test_it_goes_on_behind_a_cursor(tmp_path: Path) -> None:
