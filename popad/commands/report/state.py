@@ -41,8 +41,10 @@ def alone(path: str) -> "Iterator[None]":
 
 
 def open_own(path: str, flags: int) -> int:
-    """A file that no other user can have put there, and not one that hangs who opens it. Raises OSError, StateWrong."""
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, OWN)
+    """A file that no other user can have put there, and not one that hangs who opens it. No link is followed, which
+    would have one made elsewhere. Raises OSError, StateWrong.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, OWN)
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and status.st_size <= LARGEST:
         return fd

@@ -79,6 +79,15 @@ def test_what_another_user_has_put_there(name: str, spoil: Callable[[Path], None
         state.load(str(tmp_path / "state"))
 
 
+@pytest.mark.parametrize("name", ["state", "state.lock"])
+def test_no_link_is_followed(name: str, tmp_path: Path) -> None:
+    """By whoever may make one there, to have a file made where only root may."""
+    (tmp_path / name).symlink_to(tmp_path / "nologin")
+    with pytest.raises(OSError, match="symbolic links"), state.alone(str(tmp_path / "state")):
+        state.load(str(tmp_path / "state"))
+    assert not (tmp_path / "nologin").exists()
+
+
 def test_nobody_else_can_keep_a_run_waiting(tmp_path: Path) -> None:
     """The directory may be read by all, and who can read it can lock it."""
     directory = os.open(tmp_path, os.O_RDONLY)
