@@ -30,6 +30,7 @@ from popad.maildrop.open import former_server
 
 LINE = 200  # octets of a line that are said
 TRIES = 3  # at a mailbox that others write to meanwhile
+NO_ID = "-"
 PAUSE = 0.05  # seconds between two looks at a lock
 NO_LOG = "none: no update was cut short"
 # Where only root may know the names in POPAD_STATE.
@@ -145,7 +146,7 @@ def of_mbox(path: str, settings: "Settings", places: Places, tell: "Telling", is
         else:
             of_redo_logs(seen, tell)
             tell.fact("index", seen.index_state)
-            if listed:
+            if listed and not listed.trouble:
                 of_ids(seen, tell)
         if listed:
             listed.say()
@@ -206,11 +207,16 @@ class Listed:
     def __init__(self, seen: SeenMbox, tell: "Telling", is_last: bool) -> None:
         self.seen = seen
         self.tell = tell
+        self.trouble = ""
         count = len(seen.sizes)
         for index in range(count):
             seen.header_number(index)
             tell.step(index, count)
-        self.ids = seen.unique_ids()
+        try:
+            self.ids: Texts = seen.unique_ids()
+        except MaildropUnreadable as failure:  # a session refuses UIDL, and nothing else
+            self.ids = [NO_ID] * count
+            self.trouble = str(failure)
         self.twins = twins_of(seen)
         seen.check()
         if seen.was_touched and not is_last:
@@ -218,6 +224,8 @@ class Listed:
 
     def say(self) -> None:
         seen, tell = self.seen, self.tell
+        if self.trouble:
+            tell.wrong(f"unique-ids cannot be listed: {self.trouble}")
         if seen.was_touched:
             tell.note("it was written to while it was looked at: the last message may not be whole")
         tell.count("messages", len(seen.sizes))

@@ -237,6 +237,25 @@ def test_a_state_directory_that_users_cannot_search(run: Any, server: Server, wa
 
 
 @needs_root
+def test_a_list_of_ids_that_is_damaged(run: Any, server: Server) -> None:
+    """A session serves all but UIDL."""
+    server.settings["POPAD_UIDL"] = "qpopper"
+    server.deliver(ALL.replace(b"Date", b"X-UIDL: abc\nDate", 1))
+    session(server, server.settings["POPAD_MAILDROP"])
+    (list_,) = server.state.glob("*.list")
+    list_.write_bytes(b"x" * 100)
+    with server.session() as (client, _):
+        assert client.log_in().startswith(b"+OK")
+        assert client.ask("UIDL").startswith(b"-ERR")
+        assert client.ask("RETR 1").startswith(b"+OK")
+        client.body()
+    found = of(run)
+    assert found["served"]
+    assert found["wrong"] == [f"unique-ids cannot be listed: {list_.name}: it is damaged"]
+    assert [row["id"] for row in found["messages"]] == ["-"] * 3
+
+
+@needs_root
 @pytest.mark.parametrize("format_", ["mbox", "maildir"])
 def test_a_cache_directory_that_users_cannot_search(run: Any, server: Server, format_: str) -> None:
     """Sessions are slower, and no more."""
