@@ -321,7 +321,11 @@ def of_maildir(path: str, settings: "Settings", places: Places, tell: "Telling",
             tell.note("there is no Maildir: it is served as one without a message")
             tell.count("messages", 0)
             return
-        given = seen.unique_ids()
+        try:
+            given: Texts = seen.unique_ids()
+        except MaildropUnreadable as failure:  # as of an mbox
+            given = [NO_ID] * len(seen.names)
+            tell.wrong(f"unique-ids cannot be listed: {failure}")
         if seen.read_only:
             tell.wrong(f"messages cannot be deleted: {seen.read_only}")
         tell.fact("index", seen.cache_state if places.is_known else NOT_KNOWN)

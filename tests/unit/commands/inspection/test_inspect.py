@@ -256,6 +256,20 @@ def test_a_list_of_ids_that_is_damaged(run: Any, server: Server) -> None:
 
 
 @needs_root
+def test_a_list_of_ids_in_a_maildir_that_is_none(run: Any, server: Server) -> None:
+    place = server.path / f"mail/{NAME}-maildir"
+    put(place, LAYOUTS[0])
+    os.mkfifo(place / "dovecot-uidlist")
+    server.settings |= {"POPAD_UIDL": "dovecot", "POPAD_MAILDROP": f"maildir:{server.path}/mail/{{user}}-maildir"}
+    with server.session() as (client, _):
+        assert client.log_in().startswith(b"+OK")
+        assert client.ask("UIDL").startswith(b"-ERR")
+    found = of(run)
+    assert found["served"]
+    assert found["wrong"][-1] == "unique-ids cannot be listed: dovecot-uidlist: not a regular file"
+
+
+@needs_root
 @pytest.mark.parametrize("format_", ["mbox", "maildir"])
 def test_a_cache_directory_that_users_cannot_search(run: Any, server: Server, format_: str) -> None:
     """Sessions are slower, and no more."""
