@@ -55,7 +55,10 @@ def test_the_sizes_follow_from_the_figures() -> None:
     }
     for name, values in expected.items():
         assert numbers(sizes[name]) == rounded(values), name
-    hosts = [math.ceil(round(cores / each, 6)) + 1 for cores, each in zip(dearest, numbers(sizes["cores a host"]), strict=True)]
+    hosts = [
+        math.ceil(round(cores / each, 6)) + 1
+        for cores, each in zip(dearest, numbers(sizes["cores a host"]), strict=True)
+    ]
     assert numbers(sizes["hosts for the dearest of `-D`, and one to spare"]) == hosts
     for told, count in zip(numbers(sizes["their memory, with TLS"]), at_once, strict=True):
         assert math.isclose(told, count * of_one, rel_tol=0.05)
