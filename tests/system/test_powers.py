@@ -27,6 +27,7 @@ MAY: dict[str, set[str]] = {
     "popad-standalone.service": {"become a user", "end process 1"},  # CAP_KILL
     "popad-auth.service": set(),
     "popad-tls-helper.service": set(),
+    "popad-metrics@.service": set(),
     # Runs /bin/true; ProtectProc= leaves /run open.
     "popad-sandbox.service": {"a core file", "a file in /run", "end process 1"},
 }
