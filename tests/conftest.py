@@ -4,6 +4,7 @@ same examples every time.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,9 @@ settings.register_profile(  # of tests/mutate: that a test fails says all, the s
     "mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("default")
+
+# A shell has it ignored by what runs in the background, and so would all that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import pty
 import select
-import signal
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +88,6 @@ def at_a_terminal(*answers: bytes, more: Sequence[str] = ()) -> tuple[int, bytes
     pid, terminal = pty.fork()
     if pid == 0:
         try:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored by what runs in the background
             os.chdir(CHECKOUT)
             os.execve(POPAD[0], [*POPAD, "passwd", *more, "alice"], {"PATH": os.defpath})
         finally:
