@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from tests.support.patience import PATIENCE
 
+NOBODY = 65534
+
 
 class Forked:
     """Exits with 0 when it has done its work, with 1 where that fails."""
@@ -33,3 +35,18 @@ class Forked:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         os.close(self.fd)
+
+
+def as_nobody(work: Callable[[], str]) -> str:
+    """What `work` says with the rights of nobody."""
+    reading, writing = os.pipe()
+    if not (pid := os.fork()):
+        try:
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as said:
+        return said.read()

@@ -8,6 +8,7 @@ from pathlib import Path
 from popad.maildrop.maildir.store import Maildir
 from popad.maildrop.private import SharedDirectory
 from popad.protocol.replies import body
+from tests.support import forked
 
 MOST = 1000  # messages
 
@@ -80,17 +81,7 @@ def ids(store: Maildir) -> list[str]:
 
 
 def as_nobody(tmp_path: Path, what: Callable[[], str]) -> str:
-    """What a child says that has the rights of nobody."""
+    """What a child says that has the rights of nobody, who may search the directories around."""
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         part.chmod(0o755)
-    reading, writing = os.pipe()
-    if not (pid := os.fork()):
-        try:
-            os.setresuid(65534, 65534, 65534)
-            os.write(writing, what().encode())
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(writing)
-    with open(reading, encoding="utf-8") as said:
-        return said.read()
+    return forked.as_nobody(what)

@@ -21,6 +21,7 @@ from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY
 # on file systems that keep whole seconds.
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
 FSTAB = "/etc/fstab"
+CONTENT_BLOCK = 1 << 17  # octets of a message that are read at a time: fits the cache with what becomes of it
 MAX_HOLES = 1 << 26  # octets: mail has none but what a crash may leave; terabytes of them cost their maker nothing
 
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)

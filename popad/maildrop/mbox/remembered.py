@@ -8,10 +8,8 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], bytes]
 
-from popad.maildrop.mbox.file import whole
+from popad.maildrop.mbox.file import CONTENT_BLOCK, whole
 from popad.maildrop.mbox.separators import FROM, begins
-
-BLOCK = 1 << 17  # octets: a message that is shorter is read as a whole
 
 
 def octets_of(read: "Read", messages: "Messages", index: int) -> bytes | None:
@@ -23,7 +21,7 @@ def octets_of(read: "Read", messages: "Messages", index: int) -> bytes | None:
     after = messages.end if last else messages.froms[index + 1]
     place = max(begin - 1, 0)
     block = b""
-    if after - place < BLOCK:
+    if after - place < CONTENT_BLOCK:
         block = whole(read, after + (0 if last else len(FROM)) - place, place)
         stands = begins(block, begin - place) and (last or begins(block, after - place))
         stands = stands and (start == after or block[start - 1 - place : start - place] == b"\n")

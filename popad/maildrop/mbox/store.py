@@ -29,6 +29,7 @@ from popad.maildrop.maildrop import Store
 from popad.maildrop.mbox import numbers, recovery, remembered, update
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.file import (
+    CONTENT_BLOCK,
     MAX_HOLES,
     Signature,
     holes,
@@ -46,7 +47,6 @@ from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY, Lock, dotlock_of
 from popad.maildrop.mbox.scan import Messages, hide_internal_data
 from popad.maildrop.mbox.spans import spans
 
-CONTENT_BLOCK = 1 << 17  # octets read at a time to send a message: fits the cache with what becomes of it
 HEADER_BLOCK = 1 << 12  # most headers are shorter
 # A mailbox is worth an index from so many octets on: such a one is scanned in 2 to 5 ms.
 LARGE = 1 << 20

@@ -21,6 +21,7 @@ from popad.maildrop.mbox.looked_at import SeenMbox
 from popad.maildrop.mbox.store import LARGE, Mbox
 from tests.support.box import ONE, THREE, TWO, Box, marks
 from tests.support.edges import EDGES, REFUSED, crossing, generate
+from tests.support.forked import as_nobody
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.patience import wait_until
 from tests.support.trees import tree
@@ -176,21 +177,6 @@ def test_a_missing_mailbox(box: Place) -> None:
     assert answer(lambda: look(box)) == answer(box.open) == []
 
 
-def as_another(work: Callable[[], str]) -> str:
-    """What `work` says with the rights of nobody."""
-    reading, writing = os.pipe()
-    if not (pid := os.fork()):
-        try:
-            os.setresuid(65534, 65534, 65534)
-            os.write(writing, work().encode())
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(writing)
-    with open(reading, encoding="utf-8") as said:
-        return said.read()
-
-
 @pytest.mark.skipif(not ROOT, reason="needs root: gives files away")
 @pytest.mark.parametrize("mode", [0o000, 0o400])
 def test_what_its_user_may_not_write(public_path: Path, mode: int, still_clock: None) -> None:
@@ -200,14 +186,14 @@ def test_what_its_user_may_not_write(public_path: Path, mode: int, still_clock: 
         os.chown(path, 65534, 65534)
     box.path.chmod(mode)
     mailbox = str(box.path)
-    said = as_another(lambda: str(answer(box.open)))
+    said = as_nobody(lambda: str(answer(box.open)))
     assert "Permission denied" in said
 
     def seen() -> SeenMbox:
         files = SeenDirectory(str(box.state_path)).files_of(mailbox)
         return SeenMbox(mailbox, files, MOST, 0, "auto", None, None, lambda _: None)
 
-    assert as_another(lambda: str(answer(seen))) == said
+    assert as_nobody(lambda: str(answer(seen))) == said
     box.close()
 
 
@@ -225,9 +211,9 @@ def test_a_lock_file_that_its_user_cannot_make(public_path: Path, still_clock: N
         files = SeenDirectory(str(box.state_path)).files_of(mailbox)
         return SeenMbox(mailbox, files, MOST, 0, "fcntl,dotlock", None, None, lambda _: None)
 
-    said = as_another(lambda: str(answer(session)))
+    said = as_nobody(lambda: str(answer(session)))
     assert "POPAD_LOCKS wants" in said
-    assert as_another(lambda: str(answer(seen))) == said
+    assert as_nobody(lambda: str(answer(seen))) == said
     box.close()
 
 

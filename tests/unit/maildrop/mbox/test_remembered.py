@@ -6,10 +6,11 @@ What becomes of a session that finds them elsewhere is in test_index.py.
 import pytest
 
 from popad.maildrop.mbox import remembered
+from popad.maildrop.mbox.file import CONTENT_BLOCK
 from popad.maildrop.mbox.scan import Messages, Scan
 
 ONE, TWO = b"From a\nDate: 1\n\nbody 1\n\n", b"From b\nDate: 2\n\nbody 2\n"
-LARGE = b"From c\nDate: 3\n\n" + b"line\n" * (remembered.BLOCK // 5) + b"\n"
+LARGE = b"From c\nDate: 3\n\n" + b"line\n" * (CONTENT_BLOCK // 5) + b"\n"
 EMPTY = b"From d\n"
 
 
