@@ -145,7 +145,7 @@ def mailhost(machine: Machine) -> MailHost:
 @pytest.mark.parametrize("words", SHOWN)
 def test_a_block_shows(mailhost: MailHost, words: str) -> None:
     (said,) = (said for text, said in mailhost.shown.items() if words in text)
-    assert SHOWN[words] in said
+    assert SHOWN[words] in said, said
 
 
 def test_nothing_has_failed(mailhost: MailHost) -> None:

@@ -14,6 +14,7 @@ from popad.auth import credentials
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE
 from tests.support.serving import POPAD
+from tests.support.terminal import SHELL, blocks
 
 CTRL_C = b"\x03"
 AGAIN = 1.0  # seconds after which somebody presses it once more
@@ -89,20 +90,16 @@ def at_a_terminal(*answers: bytes, more: Sequence[str] = ()) -> tuple[int, bytes
     if pid == 0:
         try:
             os.chdir(CHECKOUT)
-            os.execve(POPAD[0], [*POPAD, "passwd", *more, "alice"], {"PATH": os.defpath})
+            os.execve(SHELL[0], [*SHELL, *POPAD, "passwd", *more, "alice"], {"PATH": os.defpath})
         finally:
             os._exit(99)
     shown = answer = b""
-    left = list(answers)
+    left, reading = list(answers), blocks(terminal)
     while True:
         if answer == CTRL_C and not select.select([terminal], [], [], AGAIN)[0]:
             os.write(terminal, CTRL_C)  # Python does not see one that comes just before it begins to read
             continue
-        try:
-            octets = os.read(terminal, 4096)
-        except OSError:  # Linux says EIO when the other side has closed
-            break
-        if not octets:
+        if (octets := next(reading, None)) is None:
             break
         shown += octets
         if shown.endswith(b": ") and left:

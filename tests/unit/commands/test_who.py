@@ -17,6 +17,7 @@ from popad.commands.sessions import Session
 from popad.commands.standing import Standing
 from tests.support.here import CHECKOUT
 from tests.support.patience import PATIENCE
+from tests.support.terminal import SHELL, blocks
 
 NOW = 1764000000.0
 
@@ -131,18 +132,14 @@ def test_watch_on_a_terminal(key: bytes) -> None:
     """It shows the table and ends with the key, and the terminal is as it was."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"}
-    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "popad", "who", "--watch"]
+    command = ["setsid", "--ctty", "--wait", *SHELL, sys.executable, "-m", "popad", "who", "--watch"]
     with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as shown:
         os.close(theirs)
         seen = b""
-        while b"SESSION" not in seen:
-            seen += os.read(ours, 65536)
-        os.write(ours, key)
-        try:
-            while block := os.read(ours, 65536):
-                seen += block
-        except OSError:
-            pass  # EIO: nobody has the other end any more
+        for block in blocks(ours):
+            if b"SESSION" not in seen and b"SESSION" in seen + block:
+                os.write(ours, key)
+            seen += block
         assert shown.wait(PATIENCE) == 0
     os.close(ours)
     assert b"sessions" in seen
