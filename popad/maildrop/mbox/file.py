@@ -22,6 +22,7 @@ from popad.maildrop.mbox.locks import PERMANENT, TEMPORARY
 FINE_TICK, COARSE_TICK = 20_000_000, 2_000_000_000  # ns
 FSTAB = "/etc/fstab"
 CONTENT_BLOCK = 1 << 17  # octets of a message that are read at a time: fits the cache with what becomes of it
+BLOCK = 512  # octets, of st_blocks (inode(7))
 MAX_HOLES = 1 << 26  # octets: mail has none but what a crash may leave; terabytes of them cost their maker nothing
 
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EBADF)
@@ -38,6 +39,14 @@ def take_signature(status: os.stat_result) -> tuple[Signature, bool]:
     seen = signature(status)
     wait_for_tick(seen)
     return seen, waiting_time(seen) <= 0
+
+
+def is_sparse(fd: int, status: os.stat_result) -> bool:
+    """Whether it has more than MAX_HOLES. What takes as much room as it has octets is believed: to look for holes in 170
+    MB on a tmpfs takes 3 ms.
+    """
+    size = status.st_size
+    return size - status.st_blocks * BLOCK > MAX_HOLES and holes(fd, size) > MAX_HOLES
 
 
 def holes(fd: int, size: int) -> int:

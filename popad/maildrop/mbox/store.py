@@ -30,9 +30,8 @@ from popad.maildrop.mbox import numbers, recovery, remembered, update
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.file import (
     CONTENT_BLOCK,
-    MAX_HOLES,
     Signature,
-    holes,
+    is_sparse,
     make_sure_it_is_writable,
     open_mailbox,
     signature,
@@ -136,7 +135,7 @@ class Mbox(Store):
         size = self.signature[2]
         if self.max_octets and size > self.max_octets:
             raise MaildropUnavailable(PERMANENT, f"{size} octets, the limit is {self.max_octets}")
-        if holes(self.fd, size) > MAX_HOLES:
+        if is_sparse(self.fd, seen):
             raise MaildropUnavailable(PERMANENT, f"not an mbox: holes in its {size} octets")
         if self.cache and size >= LARGE:
             self.index = Index(self.cache)

@@ -160,9 +160,16 @@ def test_holes_are_counted_where_they_are(box: Box, monkeypatch: pytest.MonkeyPa
     assert len(store.sizes) == 3
     found = holes(store.fd, os.fstat(store.fd).st_size)
     assert 3 * ((1 << 20) - 8192) <= found <= 3 << 20
-    monkeypatch.setattr("popad.maildrop.mbox.store.MAX_HOLES", found - 1)
+    monkeypatch.setattr("popad.maildrop.mbox.file.MAX_HOLES", found - 8192)
     assert "holes" in box.refusal().reason
     os.close(store.fd)
+
+
+def test_holes_are_not_looked_for_in_a_file_that_takes_its_room(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory that takes as long as all else of a later login."""
+    monkeypatch.setattr("popad.maildrop.mbox.file.MAX_HOLES", 0)
+    monkeypatch.setattr("popad.maildrop.mbox.file.holes", lambda fd, size: pytest.fail("looked for"))
+    assert len(box.open().sizes) == 3
 
 
 def test_limits(quick_box: Box) -> None:
