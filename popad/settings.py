@@ -141,10 +141,10 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_MAX_MESSAGES": Setting(
         values.at_least_one,
-        "1000000",
+        "500000",
         "messages",
-        "What fits the memory of a session (MemoryMax= of popad@.service). A larger mailbox is refused. popa3d's limit"
-        " is 2097152.",
+        "What fits the memory of a session (MemoryMax= of popad@.service), of a Maildir, too. A larger mailbox is"
+        " refused. popa3d's limit is 2097152.",
     ),
     "POPAD_MAX_OCTETS": Setting(
         values.count,

@@ -44,7 +44,7 @@ def test_each_row_has_a_reason_and_numbers_have_a_unit() -> None:
 def test_defaults() -> None:
     made = Settings({})
     assert (made.maildrop, made.auth, made.user, made.virtual_user) == ("mbox:/var/mail/{user}", "pam", "popad", "")
-    assert (made.timeout, made.max_messages, made.max_octets, made.max_argument) == (600, 1000000, 0, 255)
+    assert (made.timeout, made.max_messages, made.max_octets, made.max_argument) == (600, 500000, 0, 255)
     assert (made.log_unknown, made.auth_socket) == (False, "")
 
 

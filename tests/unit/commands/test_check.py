@@ -96,7 +96,7 @@ def test_where_a_value_comes_from(place: Place, capsys: pytest.CaptureFixture[st
     _, shown, _ = checked(place, capsys, timeout="800")
     assert shown["POPAD_TIMEOUT"] == "800  # environment, seconds"
     assert shown["POPAD_LOCK_TIMEOUT"] == f"5  # {place.path}/popad.conf, seconds"
-    assert shown["POPAD_MAX_MESSAGES"] == "1000000  # default, messages"
+    assert shown["POPAD_MAX_MESSAGES"] == "500000  # default, messages"
     assert shown["POPAD_PAM_SERVICE"] == "popad  # default"
 
 

@@ -8,6 +8,7 @@ from popad.commands import deployment
 from popad.commands.deployment import (
     DAEMON_SESSION,
     LARGE_SESSION,
+    MAILDIR_MESSAGE,
     MESSAGE,
     MIB,
     OWN,
@@ -49,20 +50,21 @@ def test_sessions_of_the_daemon_fit_on_a_host_with_2_gb() -> None:
 
 def test_one_session_cannot_take_the_memory_of_the_others() -> None:
     assert int(directive("popad@.service", "MemoryMax").removesuffix("M")) * MIB == LARGE_SESSION
-    assert int(TABLE["POPAD_MAX_MESSAGES"].default) * MESSAGE + OWN <= LARGE_SESSION
+    assert int(TABLE["POPAD_MAX_MESSAGES"].default) * max(MESSAGE, MAILDIR_MESSAGE) + OWN <= LARGE_SESSION
 
 
 def test_messages_of_one_session() -> None:
     """And it says what fits: popa3d's limit does not."""
     popa3ds = Settings({"POPAD_MAX_MESSAGES": "2097152"})
-    for shown in (str(LARGE_SESSION), "infinity"):
-        assert list(deployment.wrong_messages(Settings({}), {"MemoryMax": shown})) == []
+    for given in ({}, {"POPAD_MAILDROP": "maildir:{home}/Maildir"}):
+        for shown in (str(LARGE_SESSION), "infinity"):
+            assert list(deployment.wrong_messages(Settings(given), {"MemoryMax": shown})) == []
     assert list(deployment.wrong_messages(popa3ds, {"MemoryMax": "infinity"})) == []
     (complaint,) = deployment.wrong_messages(popa3ds, {"MemoryMax": str(LARGE_SESSION)})
     assert complaint.startswith("POPAD_MAX_MESSAGES: 2097152 messages take 464 MB, and popad@.service has ")
     assert complaint.endswith("MemoryMax=256M: raise that, or 1123474 fit")
     # A name is text, and takes more than a few numbers.
-    of_maildir = Settings({"POPAD_MAILDROP": "maildir:{home}/Maildir"})
+    of_maildir = Settings({"POPAD_MAILDROP": "maildir:{home}/Maildir", "POPAD_MAX_MESSAGES": "1000000"})
     (complaint,) = deployment.wrong_messages(of_maildir, {"MemoryMax": str(LARGE_SESSION)})
     assert complaint.endswith("MemoryMax=256M: raise that, or 571950 fit")
     fits = Settings({"POPAD_MAILDROP": "maildir:{home}/Maildir", "POPAD_MAX_MESSAGES": "571950"})
