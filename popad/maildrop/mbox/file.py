@@ -42,8 +42,8 @@ def take_signature(status: os.stat_result) -> tuple[Signature, bool]:
 
 
 def is_sparse(fd: int, status: os.stat_result) -> bool:
-    """Whether it has more than MAX_HOLES. What takes as much room as it has octets is believed: to look for holes in 170
-    MB on a tmpfs takes 3 ms.
+    """Whether it has more than MAX_HOLES. What takes as much room as it has octets is believed: a tmpfs would be
+    searched page by page, which takes 3 ms for 170 MB.
     """
     size = status.st_size
     return size - status.st_blocks * BLOCK > MAX_HOLES and holes(fd, size) > MAX_HOLES
