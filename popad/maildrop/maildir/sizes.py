@@ -24,6 +24,8 @@ from popad.maildrop.private import ForeignFile
 
 KIND = b"popadd2" + sys.byteorder.encode()  # goes into the digest: 16 octets at most
 NUMBER = 8  # octets
+SIGN = NUMBER - 1 if sys.byteorder == "little" else 0  # the octet of a number whose first bit says that it is negative
+SEPARATOR = "\0"  # of names
 HEADER = 128  # octets of decimal numbers
 NO_LOOK = -1, -1, -1, -1
 LONGEST_NAME = 255  # octets
@@ -81,7 +83,8 @@ class Known:
     def __init__(self, cache: "PrivateFiles | None", most: int) -> None:
         self.cache = cache
         self.look: Look | None = None
-        self.names: list[str] = []
+        self.packed = b""  # the names, where they were remembered and nobody has asked for them yet
+        self.unpacked: list[str] = []
         self.in_new = bytearray()
         self.columns = [array("q") for _ in range(3)]
         if cache:
@@ -92,6 +95,17 @@ class Known:
                 return
             if content:
                 unpack(content, self)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the messages, as they are called. Unpacked when somebody asks: a login and STAT do without."""
+        if self.packed:
+            self.packed, self.unpacked = b"", os.fsdecode(self.packed).split(SEPARATOR)
+        return self.unpacked
+
+    @names.setter
+    def names(self, names: list[str]) -> None:
+        self.packed, self.unpacked = b"", names
 
     def rows_for(self, names: list[str]) -> "Iterator[Row | None]":
         """For each of these names, which are in their order: what is remembered of a message that was read.
@@ -131,7 +145,7 @@ def pack(known: Known) -> bytes:
     """The file behind its digest: how the directories looked, how many messages, octets of their names; the names,
     where they are, the columns.
     """
-    names = b"\0".join(map(os.fsencode, known.names))
+    names = os.fsencode(SEPARATOR.join(known.names))
     numbers = (*(known.look or NO_LOOK), len(known.names), len(names))
     head = b" ".join(b"%d" % number for number in numbers).ljust(HEADER)
     return b"".join((head, names, known.in_new, *known.columns))
@@ -146,13 +160,19 @@ def unpack(content: memoryview, known: Known) -> None:
     place = HEADER + octets
     if len(look) != len(NO_LOOK) or min(count, octets) < 0 or len(content) != place + (1 + 3 * NUMBER) * count:
         return
-    text = os.fsdecode(bytes(content[HEADER:place]))
-    names = text.split("\0") if count else []
-    columns = [array("q") for _ in range(3)]
-    for number, column in enumerate(columns):
-        begin = place + count + NUMBER * count * number
-        column.frombytes(content[begin : begin + NUMBER * count])
-    if len(names) != count or not all(names) or "/" in text or (count and min(map(min, columns)) < 0):
+    names, numbers = bytes(content[HEADER:place]), place + count
+    if not are_names(names, count) or not content[numbers + SIGN :: NUMBER].tobytes().isascii():
         return
+    for number, column in enumerate(known.columns):
+        begin = numbers + NUMBER * count * number
+        column.frombytes(content[begin : begin + NUMBER * count])
     known.look = look[0], look[1], look[2], look[3]
-    known.names, known.in_new, known.columns = names, bytearray(content[place : place + count]), columns
+    known.packed, known.in_new = names, bytearray(content[place:numbers])
+
+
+def are_names(octets: bytes, count: int) -> bool:
+    """Whether these are so many names of files."""
+    if not count:
+        return not octets
+    marked = b"\0%b\0" % octets
+    return b"\0\0" not in marked and octets.count(b"\0") == count - 1 and b"/" not in octets

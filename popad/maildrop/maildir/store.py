@@ -70,7 +70,7 @@ class Maildir(Store):
         self.former = former
         self.marks_seen = marks_seen
         self.directories = self.directories_of(path, missing_is_empty=missing_is_empty)
-        self.names: list[str] = []
+        self.listed: list[str] | None = None  # the names, where they are not those that are remembered
         self.in_new = bytearray()  # 1 where a message is in new/, 0 in cur/
         # Of each message: the size on the wire, the file's size, its time of change; NAMED where it was not read.
         self.columns = [array("q") for _ in range(3)]
@@ -94,6 +94,11 @@ class Maildir(Store):
         self.read_only = self.directories.why_read_only()
 
     @property
+    def names(self) -> list[str]:
+        """Of the messages, as their files are called now."""
+        return self.known.names if self.listed is None else self.listed
+
+    @property
     def octets(self) -> "array[int]":
         """On the wire."""
         return self.columns[0]
@@ -104,10 +109,10 @@ class Maildir(Store):
         """
         known = self.known
         self.look = self.directories.reliable_look()
-        if self.look and self.look == known.look and len(known.names) <= self.max_messages:
-            self.names, self.in_new, self.columns = known.names, known.in_new, known.columns
+        if self.look and self.look == known.look and len(known.in_new) <= self.max_messages:
+            self.in_new, self.columns = known.in_new, known.columns
             return
-        self.names, in_new = self.directories.listing(self.max_messages, separates=True)
+        self.listed, in_new = self.directories.listing(self.max_messages, separates=True)
         self.in_new = bytearray(map(in_new.__contains__, self.names))
         self.find_sizes(known.rows_for(self.names))
         self.has_learnt = bool(self.names)

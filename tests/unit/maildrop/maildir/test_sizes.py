@@ -130,10 +130,16 @@ def test_what_was_never_stored(octets: bytes) -> None:
 def test_what_nobody_stores() -> None:
     whole = pack(filled(None, 3))
     assert parts(read(whole)) == parts(filled(None, 3))
-    known = filled(None, 3)
-    known.names[1] = "../../etc/passwd"
+    for name in ("../../etc/passwd", "", "two\0names"):
+        known = filled(None, 3)
+        known.names[1] = name
+        assert parts(read(pack(known))) == NOTHING
+    for place in range(3):
+        known = filled(None, 3)
+        known.columns[place][2 - place] = -1
+        assert parts(read(pack(known))) == NOTHING
+    assert parts(read(pack(Known(None, 3)).replace(b" 0 0 ", b" 0 2 ") + b"ab")) == NOTHING  # names of nothing
     for wrong in (
-        pack(known),
         whole[:-1],
         whole + b"x",
         whole.replace(b"\0", b"x", 1),

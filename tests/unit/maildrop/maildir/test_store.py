@@ -195,7 +195,9 @@ def rest(mail: Mail) -> None:
 
 
 def test_nothing_is_looked_at_where_nothing_has_happened(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of the session before is believed: not one message is looked at; and what is wrong of it is mended."""
+    """The list of the session before is believed: not one message is looked at, and no name before it is needed; and
+    what is wrong of it is mended.
+    """
     for number in range(FEW):
         mail.deliver(b"a\nb\n", f"{number}.a.h" + (",W=99" if number == 1 else ""))
     rest(mail)
@@ -203,6 +205,7 @@ def test_nothing_is_looked_at_where_nothing_has_happened(mail: Mail, monkeypatch
         assert store.learnt == FEW - 1
     with monkeypatch.context() as patched, mail.opened(cached=True, marks_seen=False) as store:
         patched.setattr(Directories, "listing", None)
+        assert store.known.packed
         assert (list(store.sizes)[:3], store.learnt, len(ids(store))) == ([6, 99, 6], 0, FEW)
         assert octets(store, 1) == b"a\nb\n"
     with mail.opened(cached=True) as store:
