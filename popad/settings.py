@@ -169,7 +169,7 @@ TABLE: "dict[str, Setting]" = {
     ),
     "POPAD_MAX_SESSIONS": Setting(
         values.count,
-        "250",
+        "230",
         "sessions",
         "For the daemon (-D): how many there may be at once. popa3d: 500; these fit in 2 GB.",
     ),

@@ -722,7 +722,7 @@ def test_where_it_listens_and_how_it_stops(server: Server) -> None:
     with daemon(server, QUICK | {"POPAD_STOP_TIMEOUT": "1"}) as running:
         (started,) = running.entries("daemon-started")
         assert (started["addresses"], started["version"]) == (f"127.0.0.1:{running.ports[0]}", __version__)
-        assert started["max_sessions"] == "250"
+        assert started["max_sessions"] == "230"
         stays, leaves = running.connect(), running.connect()
         for client in (stays, leaves):
             client.log_in()
