@@ -9,6 +9,7 @@ import pytest
 from popad.daemon import proxied
 from popad.daemon.proxied import ProxiedClients
 from popad.privsep.channel import send_descriptor
+from tests.support.descriptors import descriptors
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_what_is_no_question(clients: ProxiedClients, message: bytes) -> None:
     reading, writing = os.pipe()
     send_descriptor(clients.relay, message or b" ", writing)
     os.close(writing)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
 
     def never(pid: int, address: str) -> bool:
         assert (pid, address) == (1, "")

@@ -9,6 +9,7 @@ import pytest
 
 from popad.daemon.spare import Spare, client_from
 from popad.privsep.channel import message_pair
+from tests.support.descriptors import descriptors
 from tests.support.patience import PATIENCE
 
 
@@ -47,7 +48,7 @@ def test_more_descriptors_than_one() -> None:
     ours, theirs = message_pair()
     a, b = socket.socketpair()
     with a, b:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(descriptors())
         fds = b"".join(end.fileno().to_bytes(4, sys.byteorder) for end in (a, b, a, b))
         ours.sendmsg([b"192.0.2.1 1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
         connection = client_from(theirs)

@@ -11,6 +11,7 @@ import pytest
 from popad.daemon import warmup
 from popad.errors import MaildropUnavailable
 from tests.support.daemon import daemon
+from tests.support.descriptors import descriptors
 from tests.support.serving import Server
 
 
@@ -26,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_nothing_is_left(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No file, no descriptor, no word, no change of who this process is and what it may do."""
     warmup.warm_up()  # opens what is opened once
-    before = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
+    before = sorted(descriptors()), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
     warmup.warm_up()
     after = sorted(os.listdir("/proc/self/fd")), os.getresuid(), os.getgroups(), Path("/proc/self/limits").read_text()
     assert after == before
@@ -81,7 +82,7 @@ def test_no_room(place: Path) -> None:
 def test_descriptors_after_a_failure(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that the daemon forks would have them."""
     warmup.warm_up()
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = sorted(descriptors())
     monkeypatch.setattr(warmup, "MESSAGES", 1)
     with pytest.raises(MaildropUnavailable):
         warmup.warm_up()

@@ -25,6 +25,7 @@ from popad.maildrop.private import (
 )
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
+from tests.support.descriptors import descriptors
 from tests.support.here import ROOT
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE
@@ -256,7 +257,7 @@ def test_a_lock_that_is_never_let_go(path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_no_descriptor_is_left_where_the_key_is_not_believed(path: Path) -> None:
     (path / KEY).touch(0o600)
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     with pytest.raises(OSError, match="not of 32 octets"):
         SharedDirectory(str(path))
     assert os.listdir("/proc/self/fd") == before

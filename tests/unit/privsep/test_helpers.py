@@ -17,6 +17,7 @@ from popad.privsep import helpers, spawn
 from popad.privsep import pool as keeping
 from popad.privsep.channel import Channel, message_pair
 from popad.settings import Settings
+from tests.support.descriptors import descriptors
 from tests.support.forked import Forked
 from tests.support.here import ROOT
 from tests.support.patience import PATIENCE
@@ -119,7 +120,7 @@ def test_a_helper_that_cannot_be_reached(tmp_path: Path, make: str) -> None:
 def test_a_relay() -> None:
     """Its other end gets one end of a new channel, and the caller's copies of that are closed."""
     ours, theirs = message_pair()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     relay = helpers.HelperRelay(ours)
     child = relay.reach()
     with socket.socket(fileno=theirs.detach()) as other:
@@ -135,7 +136,7 @@ def test_a_relay() -> None:
 def test_a_relay_to_nobody() -> None:
     ours, theirs = message_pair()
     theirs.close()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     with pytest.raises(OSError):
         helpers.HelperRelay(ours).reach()
     assert len(os.listdir("/proc/self/fd")) == before

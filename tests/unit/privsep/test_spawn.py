@@ -15,6 +15,7 @@ from popad.errors import ContractBroken
 from popad.privsep import spawn
 from popad.privsep.channel import Channel, message_pair
 from popad.settings import PREAUTH_UIDS
+from tests.support.descriptors import descriptors
 from tests.support.marks import needs_root
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import status_of
@@ -124,7 +125,7 @@ def test_the_end_of_a_role_that_does_not_end(monkeypatch: pytest.MonkeyPatch) ->
     os.waitpid(pid, 0)
 
 
-def descriptors() -> int:
+def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -142,7 +143,7 @@ def test_a_role_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, may
         raise PermissionError
 
     monkeypatch.setattr(spawn, "PATIENCE", 0.05)
-    before = descriptors()
+    before = len(descriptors())
     child = spawn.with_channel(stay)
     pid = child.pid or 0
     child.channel.receive([1], PATIENCE)
@@ -154,7 +155,7 @@ def test_a_role_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, may
             child.end()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def test_a_child_that_may_not_be_killed_is_killed_as_a_preauth_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +189,9 @@ def test_a_role_has_its_time_to_end() -> None:
             channel.receive([1], None)  # until the other end is closed
         os._exit(3)
 
-    before = descriptors()
+    before = len(descriptors())
     assert spawn.with_channel(finish).end() == 3
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def test_the_end_of_a_process_that_somebody_else_waits_for() -> None:
@@ -205,10 +206,10 @@ def test_a_role_that_cannot_be_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BlockingIOError
 
     monkeypatch.setattr(os, "fork", fork)
-    before = descriptors()
+    before = len(descriptors())
     with pytest.raises(BlockingIOError):
         spawn.with_channel(lambda channel: None)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def test_orphans_are_inherited() -> None:

@@ -10,6 +10,7 @@ import pytest
 from popad.errors import MaildropUnavailable
 from popad.maildrop.maildir import directories
 from popad.maildrop.maildir.directories import Directories
+from tests.support.descriptors import descriptors
 from tests.support.maildirs import MOST, Mail, as_nobody
 from tests.support.marks import needs_root
 
@@ -153,7 +154,7 @@ def test_what_is_no_maildir(tmp_path: Path, what: str) -> None:
         (mail.path / "cur").rmdir()
         if what == "cur is a link":
             (mail.path / "cur").symlink_to("new")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     with pytest.raises(MaildropUnavailable):
         Directories(str(path), missing_is_empty=True)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -12,6 +12,7 @@ import pytest
 
 from popad.maildrop.mbox import dotlock
 from popad.maildrop.mbox.dotlock import Dotlock
+from tests.support.descriptors import descriptors
 from tests.support.here import CHECKOUT, ROOT
 from tests.support.others import dead_pid
 from tests.support.patience import PATIENCE
@@ -458,7 +459,7 @@ def test_no_descriptor_is_left(place: Place) -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    before = open_files()
+    before = len(descriptors())
     for content in (b"%d\n" % dead_pid(), b"%d\n" % HOLDER, b"x" * 600):
         place.others(content)
         place.judge()

@@ -12,6 +12,7 @@ import pytest
 from popad.maildrop.mbox import holders as module
 from popad.maildrop.mbox.dotlock import OLD, Dotlock
 from popad.maildrop.mbox.holders import DOTLOCK, FCNTL, FLOCK, UNKNOWN, holders
+from tests.support.descriptors import descriptors
 from tests.support.others import dead_pid, lock_held, may_lock
 from tests.support.trees import tree
 
@@ -77,7 +78,7 @@ def test_a_lock_file_that_is_no_file(mailbox: tuple[Path, int]) -> None:
 def test_nothing_is_left_open(mailbox: tuple[Path, int]) -> None:
     path, fd = mailbox
     path.with_name("mailbox.lock").write_text("1\n")
-    opened = os.listdir("/proc/self/fd")
+    opened = descriptors()
     holders(fd, Dotlock(str(path), required=False))
     assert os.listdir("/proc/self/fd") == opened
 

@@ -10,6 +10,7 @@ import pytest
 from popad.maildrop.mbox import numbers
 from popad.privsep import spawn
 from popad.privsep.channel import Channel
+from tests.support.descriptors import descriptors
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.serving import children_of
 
@@ -20,7 +21,7 @@ HERE = os.getpid()
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    before = children_of(os.getpid()), os.listdir("/proc/self/fd")
+    before = children_of(os.getpid()), descriptors()
     yield
     assert (children_of(os.getpid()), os.listdir("/proc/self/fd")) == before  # nobody and nothing is left
 

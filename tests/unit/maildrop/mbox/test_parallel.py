@@ -13,6 +13,7 @@ from popad.errors import MaildropUnavailable
 from popad.maildrop.mbox import parallel, scan
 from popad.maildrop.mbox.crc import crc_of
 from popad.maildrop.mbox.scan import Messages, Scan
+from tests.support.descriptors import descriptors
 from tests.support.mailboxes import REFUSED, SIZES, mailboxes
 from tests.support.serving import children_of
 
@@ -147,7 +148,7 @@ def test_no_second_process_to_be_had(call: str, monkeypatch: pytest.MonkeyPatch)
         raise BlockingIOError
 
     monkeypatch.setattr(os, call, fail)
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     same(MAIL * 10)
     assert os.listdir("/proc/self/fd") == before
 
