@@ -19,7 +19,7 @@ from popad.settings import Settings
 
 MIB = 1 << 20
 # Of a session that waits for its login. Measured, with what the kernel has for it (page tables, stacks): 7.4 MiB, and
-# 2.4 to 3.0 (2.65 to 2.8 without).
+# up to 3.0 (Debian 12; 2.65 to 2.8 without the kernel's part).
 SOCKET_SESSION = 8 * MIB
 DAEMON_SESSION = 3 * MIB
 # Octets for one large mailbox where nothing limits it (MemoryMax= of popad@.service, as shipped).
